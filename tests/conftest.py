@@ -1,0 +1,65 @@
+"""Fixtures of all tests, and the counts that tests/run.sh prints."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+NO_SHARED = "needs the folder ../shared beside the checkout"
+
+# From harmless to grave: a test whose teardown fails counts as failed though its call passed.
+SEVERITY = ("passed", "skipped", "failed")
+outcomes: dict[str, str] = {}
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Folder of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real data, ``../shared/data``; skips where it is absent."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(NO_SHARED)
+    return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Make a skip for want of ../shared a failure where that folder exists."""
+    report = yield
+    if report.skipped and SHARED.is_dir() and NO_SHARED in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} skipped though {SHARED} exists: {NO_SHARED}"
+    return report
+
+
+def _note(node_id: str, outcome: str) -> None:
+    worst = max(outcomes.get(node_id, "passed"), outcome, key=SEVERITY.index)
+    outcomes[node_id] = worst
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep the gravest outcome of each test."""
+    _note(report.nodeid, report.outcome)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Count a file that cannot be imported as failed, and a skipped one as skipped."""
+    if report.outcome != "passed":
+        _note(report.nodeid, report.outcome)
+
+
+def pytest_unconfigure() -> None:
+    """Hand the counts to tests/run.sh, which prints them after pytest's own last line."""
+    if target := os.environ.get("PSSLM_TEST_COUNTS"):
+        counts = Counter(outcomes.values())
+        line = ", ".join(f"{counts[name]} {name}" for name in ("passed", "failed", "skipped"))
+        Path(target).write_text(line + "\n", encoding="utf-8")
