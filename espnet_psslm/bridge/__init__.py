@@ -1,0 +1,1 @@
+"""The phone-synchronous bridge: everything between CTC posteriors and the language model."""

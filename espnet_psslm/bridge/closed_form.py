@@ -1,0 +1,139 @@
+"""LayerNorm followed by a linear layer, on sparse posteriors, without their dense form.
+
+A step has K listed units v_k of probability p_k and the probability r on each of the other
+V - K. Its mean is 1/V and its variance (sum_k p_k^2 + (V - K) r^2) / V - 1/V^2, both exact.
+With s = (variance + eps)^(-1/2), LayerNorm gain g and bias b, and W (V, D) by rows,
+
+    W' LN(x) = s * ( sum_k (p_k - r) g_k W_k + (r - 1/V) W'g ) + W'b
+
+costs O(K D) per step and two matrix-vector products per batch, where the dense layer costs
+O(V D) per step. Values and gradients are those of the dense layer.
+
+Legend: N steps, K listed units, V units, D output width.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from espnet_psslm.bridge.steps import PosteriorSteps
+
+
+class _WeightedRows(torch.autograd.Function):
+    """sum_k coef_nk g_k W_k + uniform_n W'g + W'b, with the gradient of W written once.
+
+    Plain autograd would build three (V, D) gradients (of the rows and of both products) and add
+    them; for a CTC vocabulary each is as large as the layer itself.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        coef: Tensor,  # (N, K)
+        uniform: Tensor,  # (N,)
+        unit_ids: Tensor,  # (N, K)
+        gain: Tensor,  # (V,)
+        shift: Tensor,  # (V,)
+        weight: Tensor,  # (V, D)
+    ) -> Tensor:
+        weighted = coef * gain[unit_ids]
+        out = torch.nn.functional.embedding_bag(
+            unit_ids, weight, per_sample_weights=weighted, mode="sum"
+        )
+        by_gain = gain @ weight
+        out.addr_(uniform, by_gain).add_(shift @ weight)
+        ctx.save_for_backward(coef, uniform, unit_ids, gain, shift, weight, by_gain)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        coef, uniform, unit_ids, gain, shift, weight, by_gain = ctx.saved_tensors
+        through_gain = uniform @ grad  # (D,)
+        through_shift = grad.sum(0)  # (D,)
+        listed_gain = gain[unit_ids]  # (N, K)
+        # <grad_n, W_k>, one listed unit at a time: (N, K, D) would be K times the output.
+        products = torch.stack(
+            [(grad * weight[ids]).sum(1) for ids in unit_ids.unbind(1)], dim=1
+        )
+        grad_coef = products * listed_gain
+        grad_uniform = grad @ by_gain
+        grad_gain = (weight @ through_gain).index_add_(
+            0, unit_ids.flatten(), (coef * products).flatten()
+        )
+        grad_shift = weight @ through_shift
+        grad_weight = torch.outer(gain, through_gain).addr_(shift, through_shift)
+        for ids, scale in zip(unit_ids.unbind(1), (coef * listed_gain).unbind(1), strict=True):
+            grad_weight.index_add_(0, ids, grad * scale[:, None])
+        return grad_coef, grad_uniform, None, grad_gain, grad_shift, grad_weight
+
+
+class NormLinear(nn.Module):
+    """LayerNorm(V) -> Linear(V, D) on ``PosteriorSteps``, in closed form.
+
+    The weight is kept by rows, (V, D): a step reads K rows of it.
+
+    Args:
+        num_units: V.
+        out_features: D.
+        eps: LayerNorm's.
+    """
+
+    def __init__(self, num_units: int, out_features: int, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.num_units = num_units
+        self.eps = eps
+        self.gain = nn.Parameter(torch.ones(num_units))
+        self.shift = nn.Parameter(torch.zeros(num_units))
+        self.weight = nn.Parameter(torch.empty(num_units, out_features))
+        self.bias = nn.Parameter(torch.empty(out_features))
+        bound = 1 / math.sqrt(num_units)  # as nn.Linear draws both
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def one_hot_scale(self) -> float:
+        """s of a one-hot step: what LayerNorm multiplies its peak by."""
+        return (1 / self.num_units - 1 / self.num_units**2 + self.eps) ** -0.5
+
+    def forward(self, steps: PosteriorSteps) -> Tensor:
+        """Project steps.
+
+        Args:
+            steps: of width V.
+
+        Returns:
+            (B, U, D), in the dtype of the weight; padding steps hold the value of a uniform row.
+
+        Raises:
+            ValueError: if the steps have another width.
+        """
+        if steps.num_units != self.num_units:
+            raise ValueError(
+                f"steps over {steps.num_units} units reach a projector built for "
+                f"{self.num_units}: the CTC vocabulary differs from the projector's"
+            )
+        num_listed = steps.unit_ids.shape[2]
+        dtype = self.weight.dtype
+        probs = steps.probs.flatten(0, 1).to(dtype)  # (N, K)
+        rest = steps.rest.flatten().to(dtype)  # (N,)
+        mean = 1.0 / self.num_units
+        squares = probs.square().sum(1) + (self.num_units - num_listed) * rest.square()
+        scale = torch.rsqrt(squares / self.num_units - mean**2 + self.eps)  # (N,)
+        rows = _WeightedRows.apply(
+            scale[:, None] * (probs - rest[:, None]),
+            scale * (rest - mean),
+            steps.unit_ids.flatten(0, 1),
+            self.gain,
+            self.shift,
+            self.weight,
+        )
+        return (rows + self.bias).unflatten(0, steps.unit_ids.shape[:2])
+
+    def dense_forward(self, posterior: Tensor) -> Tensor:
+        """The same layer on dense posteriors (..., V), where no sparse form exists."""
+        normed = nn.functional.layer_norm(
+            posterior, (self.num_units,), self.gain, self.shift, self.eps
+        )
+        return normed @ self.weight + self.bias

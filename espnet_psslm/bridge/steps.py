@@ -1,0 +1,154 @@
+"""Steps: the one currency between the acoustic side and the language model.
+
+A step is what phone-synchronous reduction leaves of a run of frames, or what simulation makes
+of one unit of text. A CTC posterior is nearly one-hot, so a step keeps its K largest units and
+one number for all others: each unlisted unit has the same probability ``rest``.
+
+Legend: B batch, U steps, K listed units per step, V units of the CTC vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class PosteriorSteps:
+    """Sparse posteriors, one row per step.
+
+    A row sums to 1: ``sum_k probs[k] + (V - K) * rest = 1``. A free slot of a row with fewer
+    than K units of its own holds some unlisted unit with ``probs = rest``, which changes nothing.
+    Padding rows are uniform (every probability 1/V), so that no statistic of theirs is singular.
+
+    Args:
+        unit_ids: (B, U, K), long, distinct within a row.
+        probs: (B, U, K), linear domain.
+        lengths: (B,), valid steps; may be 0.
+        num_units: V.
+        frame_start: (B, U), first frame of the step, where there was audio.
+        frame_end: (B, U), one past its last frame.
+    """
+
+    unit_ids: Tensor
+    probs: Tensor
+    lengths: Tensor
+    num_units: int
+    frame_start: Tensor | None = None
+    frame_end: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.unit_ids.shape != self.probs.shape or self.unit_ids.dim() != 3:
+            raise ValueError(
+                f"unit_ids {tuple(self.unit_ids.shape)} and probs {tuple(self.probs.shape)} "
+                "must both be (batch, steps, listed units)"
+            )
+        if self.unit_ids.shape[2] > self.num_units:
+            raise ValueError(
+                f"{self.unit_ids.shape[2]} listed units per step, but the vocabulary has "
+                f"num_units={self.num_units}"
+            )
+
+    @property
+    def width(self) -> int:
+        """V: the width of a step's dense form."""
+        return self.num_units
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, U), True on valid steps."""
+        steps = torch.arange(self.unit_ids.shape[1], device=self.lengths.device)
+        return steps < self.lengths[:, None]
+
+    @property
+    def rest(self) -> Tensor:
+        """(B, U), probability of EACH unlisted unit; 0 where every unit is listed."""
+        unlisted = self.num_units - self.unit_ids.shape[2]
+        if unlisted == 0:
+            return torch.zeros_like(self.probs[..., 0])
+        probs = self.probs.double() if self.probs.dtype == torch.float64 else self.probs.float()
+        # Stored probabilities are rounded: their sum may exceed 1 by the last bit.
+        return (1.0 - probs.sum(-1)).clamp_min(0.0) / unlisted
+
+    def dense(self) -> Tensor:
+        """(B, U, V), the full posteriors: for tests, plots and small vocabularies."""
+        rows = self.rest[..., None].expand(*self.probs.shape[:2], self.num_units)
+        return rows.scatter(2, self.unit_ids, self.probs.to(rows.dtype))
+
+    def to(self, device: torch.device | str) -> "PosteriorSteps":
+        """The same steps on another device."""
+        moved = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+    def select(self, index: Tensor) -> "PosteriorSteps":
+        """Some utterances of the batch.
+
+        Args:
+            index: (B',), long, or (B,), bool.
+        """
+        chosen = {
+            name: value[index] for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **chosen)
+
+
+def uniform_rows(
+    num_rows: int, num_listed: int, num_units: int, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """Padding rows: units 0..K-1, each of probability 1/V. Returns (N, K) ids and probs."""
+    unit_ids = torch.arange(num_listed).expand(num_rows, num_listed)
+    return unit_ids, torch.full((num_rows, num_listed), 1.0 / num_units, dtype=dtype)
+
+
+def widen(unit_ids: Tensor, probs: Tensor, num_listed: int, num_units: int) -> tuple[Tensor, Tensor]:
+    """Give rows free slots: unlisted units with the probability that they have anyway.
+
+    Args:
+        unit_ids: (N, k), distinct within a row.
+        probs: (N, k).
+        num_listed: K >= k wanted.
+        num_units: V >= K.
+
+    Returns:
+        (N, K) ids and probs of the same dense rows.
+    """
+    missing = num_listed - unit_ids.shape[1]
+    if missing <= 0:
+        return unit_ids, probs
+    # Among the first K ids at most k are taken, so the K - k smallest free ones are below K.
+    free = torch.ones(unit_ids.shape[0], num_listed, dtype=torch.bool)
+    taken = unit_ids < num_listed
+    rows = torch.arange(unit_ids.shape[0])[:, None].expand_as(unit_ids)
+    free[rows[taken], unit_ids[taken]] = False
+    fill = free.int().argsort(dim=1, descending=True, stable=True)[:, :missing]
+    rest = (1.0 - probs.sum(1, keepdim=True)).clamp_min(0.0) / (num_units - unit_ids.shape[1])
+    return torch.cat([unit_ids, fill], 1), torch.cat([probs, rest.expand(-1, missing)], 1)
+
+
+def collate_steps(
+    rows: Sequence[tuple[Tensor, Tensor]], *, num_units: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pad the rows of several utterances into one batch.
+
+    Args:
+        rows: per utterance ``unit_ids (U_i, K_i)`` and ``probs (U_i, K_i)``; K_i may differ.
+        num_units: V.
+
+    Returns:
+        unit_ids (B, U, K), probs (B, U, K), lengths (B,); padding rows are uniform.
+    """
+    num_listed = max(ids.shape[1] for ids, _ in rows)
+    lengths = torch.tensor([ids.shape[0] for ids, _ in rows])
+    max_steps = max(1, int(lengths.max()))
+    batch_ids, batch_probs = [], []
+    for ids, probs in rows:
+        ids, probs = widen(ids, probs, num_listed, num_units)
+        pad_ids, pad_probs = uniform_rows(max_steps - ids.shape[0], num_listed, num_units)
+        batch_ids.append(torch.cat([ids, pad_ids]))
+        batch_probs.append(torch.cat([probs.float(), pad_probs]))
+    return torch.stack(batch_ids), torch.stack(batch_probs), lengths

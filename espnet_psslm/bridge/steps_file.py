@@ -1,0 +1,82 @@
+"""Steps on disk: one ark of many utterances, each reached as ``path:offset``.
+
+A record is three NumPy arrays, one after another in NumPy's own format: unit ids (U, K),
+probabilities (U, K) in half precision, and frame spans (U, 2). Half precision moves a
+probability by at most 5e-4 relative, far below what distinguishes units.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from espnet_psslm.bridge.steps import PosteriorSteps
+
+
+class StepsWriter:
+    """Write Steps utterance by utterance.
+
+    Args:
+        ark: file to create; ``locations`` afterwards maps each utterance to ``ark:offset``.
+    """
+
+    def __init__(self, ark: str | Path) -> None:
+        self.path = Path(ark)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = self.path.open("wb")
+        self.locations: dict[str, str] = {}
+
+    def write_batch(self, utt_ids: list[str], steps: PosteriorSteps) -> None:
+        """Append a batch that came from audio (with frame spans)."""
+        steps = steps.to("cpu")
+        id_type = np.uint16 if steps.num_units <= 1 << 16 else np.uint32
+        spans = torch.stack([steps.frame_start, steps.frame_end], -1)
+        for row, utt_id in enumerate(utt_ids):
+            count = int(steps.lengths[row])
+            self.locations[utt_id] = f"{self.path}:{self.file.tell()}"
+            for array in (
+                steps.unit_ids[row, :count].numpy().astype(id_type),
+                steps.probs[row, :count].numpy().astype(np.float16),
+                spans[row, :count].numpy().astype(np.uint16),
+            ):
+                np.save(self.file, array, allow_pickle=False)
+
+    def close(self) -> None:
+        """Flush the ark and write its index ``*.scp`` beside it."""
+        self.file.close()
+        lines = [f"{utt_id} {location}\n" for utt_id, location in self.locations.items()]
+        self.path.with_suffix(".scp").write_text("".join(lines), encoding="utf-8")
+
+    def __enter__(self) -> "StepsWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_steps(location: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Read one utterance's Steps.
+
+    Args:
+        location: ``path:offset``.
+
+    Returns:
+        unit_ids (U, K) long, probs (U, K) float32, spans (U, 2) frames.
+
+    Raises:
+        ValueError: if the file is missing, or holds no Steps at that offset.
+    """
+    path, _, offset = location.rpartition(":")
+    try:
+        with open(path, "rb") as file:
+            file.seek(int(offset))
+            unit_ids, probs, spans = (np.load(file, allow_pickle=False) for _ in range(3))
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"no Steps at '{location}' ({error}); dump them again with stage 8 (dump_steps)"
+        ) from error
+    return (
+        torch.from_numpy(unit_ids.astype(np.int64)),
+        torch.from_numpy(probs.astype(np.float32)),
+        torch.from_numpy(spans.astype(np.int64)),
+    )

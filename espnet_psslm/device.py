@@ -1,0 +1,69 @@
+"""The one place that names device kinds: cpu, cuda (NVIDIA GPU) and npu (Ascend)."""
+
+import importlib.util
+import logging
+
+import torch
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Turn a ``--device`` option into a device that exists.
+
+    Args:
+        name: ``auto`` (NPU, else GPU, else CPU), ``cpu``, ``cuda[:n]`` or ``npu[:n]``.
+
+    Raises:
+        ValueError: if the kind is unknown, or not available on this machine.
+    """
+    if name == "auto":
+        name = "npu" if _npu_available() else "cuda" if torch.cuda.is_available() else "cpu"
+    kind = name.partition(":")[0]
+    if kind not in ("cpu", "cuda", "npu"):
+        raise ValueError(f"--device '{name}' is unknown; use auto, cpu, cuda[:n] or npu[:n]")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {name}: no NVIDIA GPU is visible to torch; use --device cpu")
+    if kind == "npu" and not _npu_available():
+        raise ValueError(
+            f"--device {name}: no Ascend NPU is visible; install the extra 'npu' (torch_npu) "
+            "and CANN, or use --device cpu"
+        )
+    return torch.device(name)
+
+
+def _npu_available() -> bool:
+    if importlib.util.find_spec("torch_npu") is None:
+        return False
+    import torch_npu  # noqa: F401  (adds torch.npu)
+
+    return torch.npu.is_available()
+
+
+def resolve_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
+    """Turn a ``dtype`` option into a dtype that is fast on the device.
+
+    Args:
+        name: ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 where the device
+            multiplies it natively, else float32.
+        device: where the model will run.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
+    if name != "auto":
+        if name not in DTYPES:
+            raise ValueError(f"dtype '{name}' is unknown; use auto or one of {sorted(DTYPES)}")
+        return DTYPES[name]
+    native = native_bfloat16(torch.device(device))
+    logging.info("dtype auto: bfloat16 is %snative on %s", "" if native else "not ", device)
+    return torch.bfloat16 if native else torch.float32
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "npu":
+        return True
+    return torch.cpu._is_avx512_bf16_supported()

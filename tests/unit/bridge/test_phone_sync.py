@@ -1,0 +1,138 @@
+"""Reduction against a plain loop, and hand-drawn cases."""
+
+import pytest
+import torch
+
+from espnet_psslm.bridge.phone_sync import REDUCTIONS, reduce_posterior
+
+BLANK, A, B = 0, 1, 2
+
+
+def plain_loop(posterior, *, blank_id, threshold, order):
+    """The rule as it is written down, frame by frame: list of (mean, start, end)."""
+    frames = list(enumerate(posterior))
+    if order == "drop_then_merge":
+        frames = [(t, p) for t, p in frames if p[blank_id] <= threshold]
+    runs = []
+    for t, p in frames:
+        label = int(p.argmax())
+        if runs and label != blank_id and runs[-1][0] == label:
+            runs[-1][1].append((t, p))
+        else:
+            runs.append((label, [(t, p)]))
+    steps = []
+    for _, members in runs:
+        mean = torch.stack([p for _, p in members]).mean(0)
+        if order == "merge_then_drop" and mean[blank_id] >= threshold:
+            continue
+        steps.append((mean, members[0][0], members[-1][0] + 1))
+    return steps
+
+
+def frames(*rows):
+    """Rows of (blank, a, b)."""
+    return torch.tensor(rows, dtype=torch.float64)[None]
+
+
+def spans(steps):
+    return [
+        list(zip(s[:n].tolist(), e[:n].tolist(), strict=True))
+        for s, e, n in zip(steps.frame_start, steps.frame_end, steps.lengths, strict=True)
+    ]
+
+
+def reduce(posterior, order="merge_then_drop", lengths=None, **options):
+    lengths = lengths if lengths is not None else torch.tensor([posterior.shape[1]])
+    return reduce_posterior(posterior, lengths, blank_id=BLANK, order=order, **options)
+
+
+@pytest.mark.parametrize("order", sorted(REDUCTIONS))
+@pytest.mark.parametrize("blank_id", [0, 4])
+@pytest.mark.parametrize("seed", range(6))
+def test_equals_plain_loop(order, blank_id, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(5, 40, 7, generator=generator, dtype=torch.float64)
+    logits[..., blank_id] += 3.0
+    logits = logits.round()  # few distinct labels in a row, and some ties
+    posterior = logits.softmax(-1)
+    lengths = torch.tensor([40, 1, 17, 0, 33])
+    steps = reduce_posterior(
+        posterior, lengths, blank_id=blank_id, blank_threshold=0.8, max_units=7, order=order
+    )
+    for row in range(5):
+        expected = plain_loop(
+            posterior[row, : lengths[row]], blank_id=blank_id, threshold=0.8, order=order
+        )
+        count = int(steps.lengths[row])
+        assert count == len(expected)
+        assert spans(steps)[row] == [(s, e) for _, s, e in expected]
+        if expected:
+            mean = torch.stack([m for m, _, _ in expected])
+            torch.testing.assert_close(steps.dense()[row, :count], mean, rtol=0, atol=1e-14)
+
+
+def test_repeated_label_over_a_blank():
+    posterior = frames([0.1, 0.8, 0.1], [0.95, 0.05, 0.0], [0.1, 0.9, 0.0])
+    assert spans(reduce(posterior)) == [[(0, 1), (2, 3)]]
+    assert spans(reduce(posterior, "drop_then_merge")) == [[(0, 3)]]
+
+
+def test_unsure_blank_survives_alone():
+    posterior = frames([0.6, 0.4, 0.0], [0.6, 0.4, 0.0], [0.95, 0.05, 0.0])
+    for order in REDUCTIONS:
+        assert spans(reduce(posterior, order)) == [[(0, 1), (1, 2)]]
+
+
+def test_threshold_itself_is_dropped_only_after_merging():
+    posterior = frames([0.75, 0.25, 0.0], [0.0, 1.0, 0.0])
+    kept = {order: spans(reduce(posterior, order, blank_threshold=0.75)) for order in REDUCTIONS}
+    assert kept == {"merge_then_drop": [[(1, 2)]], "drop_then_merge": [[(0, 1), (1, 2)]]}
+
+
+def test_tie_takes_the_first_unit():
+    posterior = frames([0.2, 0.4, 0.4], [0.1, 0.5, 0.4])
+    assert spans(reduce(posterior)) == [[(0, 2)]]
+
+
+def test_all_blank_is_empty_and_one_frame_is_one_step():
+    posterior = frames([1.0, 0.0, 0.0], [0.99, 0.01, 0.0])
+    for order in REDUCTIONS:
+        steps = reduce(posterior, order)
+        assert steps.lengths.tolist() == [0]
+        assert steps.dense().shape == (1, 1, 3)
+        assert spans(reduce(frames([0.0, 0.0, 1.0]), order)) == [[(0, 1)]]
+
+
+def test_padding_and_batch_change_nothing():
+    generator = torch.Generator().manual_seed(0)
+    posterior = (3 * torch.randn(3, 20, 9, generator=generator).double()).softmax(-1)
+    lengths = torch.tensor([20, 7, 12])
+    for order in REDUCTIONS:
+        batch = reduce_posterior(posterior, lengths, blank_id=0, max_units=4, order=order)
+        for row, length in enumerate(lengths.tolist()):
+            alone = reduce_posterior(
+                posterior[row : row + 1, :length], lengths[row : row + 1], blank_id=0,
+                max_units=4, order=order,
+            )
+            count = int(alone.lengths)
+            assert int(batch.lengths[row]) == count
+            assert torch.equal(batch.unit_ids[row, :count], alone.unit_ids[0, :count])
+            assert torch.equal(batch.probs[row, :count], alone.probs[0, :count])
+            assert torch.all(batch.probs[row, count:] == 1 / 9)
+
+
+def test_unlisted_units_share_the_rest():
+    steps = reduce(frames([0.05, 0.9, 0.05]), max_units=1)
+    assert steps.unit_ids.tolist() == [[[A]]]
+    torch.testing.assert_close(steps.rest, torch.tensor([[0.05]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("options", [{"blank_id": 3}, {"blank_id": -1}])
+def test_blank_outside_the_vocabulary(options):
+    with pytest.raises(ValueError, match=r"blank_id .* must lie in \[0, 3\)"):
+        reduce_posterior(frames([1.0, 0.0, 0.0]), torch.tensor([1]), **options)
+
+
+def test_unknown_order_names_the_choices():
+    with pytest.raises(ValueError, match="drop_then_merge"):
+        reduce(frames([1.0, 0.0, 0.0]), order="drop")
