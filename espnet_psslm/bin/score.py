@@ -1,0 +1,104 @@
+"""Score hypotheses: word or character error rate, or accuracy, with 95 % bootstrap intervals.
+
+    python -m espnet_psslm.bin.score --ref dump/raw/test/psslm.jsonl --task ASR \\
+        --hyp exp/psslm_text/decode/test/ASR/1best_recog/text --metric wer --output score.json
+
+References are a manifest (``target`` by ``key``) or a Kaldi-style text file. Hypotheses outside the
+references are an error, unless ``--where`` picked a subset: then they are left out. A reference
+without a hypothesis counts as an empty one, and is counted.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+
+from espnet_psslm.score.classification import Accuracy, accuracy
+from espnet_psslm.score.error_rate import ErrorRate, error_rate
+from espnet_psslm.score.files import read_references, read_text, write_json
+
+METRICS = ("wer", "cer", "accuracy")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--ref", required=True, help="manifest (.jsonl) or text file")
+    parser.add_argument("--hyp", required=True, help="text file, `key hypothesis` a line")
+    parser.add_argument("--metric", required=True, choices=METRICS)
+    parser.add_argument("--output", required=True, help="JSON file to write")
+    parser.add_argument("--task", help="task of the manifest to score")
+    parser.add_argument(
+        "--key_field", default="key", choices=("key", "utt"), help="what --hyp is keyed by"
+    )
+    parser.add_argument(
+        "--where",
+        nargs="+",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="score only rows of the manifest with these values, e.g. seen_template=false",
+    )
+    parser.add_argument("--language", default="en", help="of the normalisation")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    return parser
+
+
+def parse_where(pairs: Sequence[str]) -> dict[str, str]:
+    """Split ``FIELD=VALUE`` pairs.
+
+    Args:
+        pairs: as on the command line.
+
+    Returns:
+        field -> value.
+
+    Raises:
+        ValueError: for a pair without ``=``.
+    """
+    for pair in pairs:
+        if "=" not in pair:
+            raise ValueError(f"--where {pair!r} is not FIELD=VALUE")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def score(args: argparse.Namespace) -> ErrorRate | Accuracy:
+    """Read both sides and score them.
+
+    Args:
+        args: of the command line.
+
+    Returns:
+        The score.
+    """
+    where = parse_where(args.where)
+    refs = read_references(args.ref, task=args.task, key_field=args.key_field, where=where)
+    hyps = read_text(args.hyp)
+    if where:
+        hyps = {key: text for key, text in hyps.items() if key in refs}
+    if args.metric == "accuracy":
+        return accuracy(refs, hyps, seed=args.seed)
+    unit = "word" if args.metric == "wer" else "char"
+    return error_rate(refs, hyps, unit=unit, seed=args.seed, language=args.language)
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Score and write."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
+    args = get_parser().parse_args(cmd)
+    try:
+        result = score(args)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"score: {error}") from error
+    if result.num_missing:
+        logging.warning("%s: %d references without a hypothesis", args.hyp, result.num_missing)
+    write_json(args.output, result.as_dict())
+    low, high = result.ci95
+    print(
+        f"{args.metric} {100 * result.rate:.2f} % [{100 * low:.2f}, {100 * high:.2f}] "
+        f"of {result.num_utts} utterances: {args.output}"
+    )
+
+
+if __name__ == "__main__":
+    main()

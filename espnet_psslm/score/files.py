@@ -1,0 +1,93 @@
+"""Reading of references and hypotheses, and writing of scores."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def read_text(path: str | Path) -> dict[str, str]:
+    """Read a Kaldi-style text file, one ``key text...`` a line; the text may be empty.
+
+    Args:
+        path: file.
+
+    Returns:
+        key -> text.
+
+    Raises:
+        ValueError: for a line without a key, or a repeated key.
+    """
+    texts: dict[str, str] = {}
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            key, _, text = line.strip().partition(" ")
+            if not key or key in texts:
+                problem = f"key {key!r} is repeated" if key else "empty line"
+                raise ValueError(f"{path}:{number}: {problem}; one line `key text` per utterance")
+            texts[key] = text.strip()
+    return texts
+
+
+def read_references(
+    path: str | Path,
+    *,
+    task: str | None = None,
+    key_field: str = "key",
+    where: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Read references from a manifest (.jsonl) or a text file.
+
+    Args:
+        path: manifest with field ``target``, or Kaldi-style text.
+        task: keep rows of this task only; needed for manifests that hold several.
+        key_field: manifest field that the hypotheses are keyed by, ``key`` or ``utt``.
+        where: keep rows only whose fields have these values, written as in JSON
+            (``{"seen_template": "false"}``) or as the bare string.
+
+    Returns:
+        key -> reference.
+
+    Raises:
+        ValueError: naming file, line and field, for a row that lacks a field or repeats a key,
+            or if ``task`` or ``where`` was given for a text file.
+    """
+    if Path(path).suffix != ".jsonl":
+        if task is not None or where:
+            raise ValueError(f"{path} is no manifest (.jsonl): no task or field to pick by")
+        return read_text(path)
+    refs: dict[str, str] = {}
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            row = json.loads(line)
+            if task is not None and row["task"] != task:
+                continue
+            needed = [key_field, "target", *(where or {})]
+            if lacking := [name for name in needed if name not in row]:
+                raise ValueError(f"{path}:{number}: no field {lacking[0]!r}, has {sorted(row)}")
+            if any(not _equals(row[name], value) for name, value in (where or {}).items()):
+                continue
+            if row[key_field] in refs:
+                raise ValueError(
+                    f"{path}:{number}: {key_field} {row[key_field]!r} is repeated; pick one task"
+                )
+            refs[row[key_field]] = row["target"]
+    return refs
+
+
+def _equals(value: Any, wanted: str) -> bool:
+    return value == wanted or json.dumps(value) == wanted
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON for people to read, whole or not at all.
+
+    Args:
+        path: file, its folder is made.
+        content: plain types.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(target)
