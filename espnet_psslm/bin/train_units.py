@@ -1,0 +1,139 @@
+"""Make the CTC vocabulary from training text (stage 5).
+
+Usage::
+
+    python -m espnet_psslm.bin.train_units --text data/train_text/text --vocab_size 300 \
+        --output_dir data/token_list/bpe_unigram300
+
+Reads plain text (one sentence a line) or Kaldi-style ``text`` files (utterance id first, with
+``--kaldi_text true``), already normalised. Writes ``bpe.model`` and ``tokens.txt``.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from espnet_psslm.text.units import BLANK, SOS_EOS, UNK
+
+NUM_SPECIAL_PIECES = 3  # SentencePiece's <unk>, <s>, </s>: as many as our <blank>, <unk>, <sos/eos>
+
+
+def read_sentences(path: str | Path, *, kaldi_text: bool) -> list[str]:
+    """Read the sentences of one text file.
+
+    Args:
+        path: the file.
+        kaldi_text: lines start with an utterance id, which is cut off.
+
+    Returns:
+        The sentences that are not empty.
+
+    Raises:
+        ValueError: if the file is missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"training text {path} does not exist: run stage 1")
+    lines = path.read_text(encoding="utf-8").split("\n")
+    if kaldi_text:
+        lines = [(line.split(maxsplit=1) + ["", ""])[1] for line in lines]
+    return [line.strip() for line in lines if line.strip()]
+
+
+def train_units(
+    sentences: Sequence[str], *, vocab_size: int, model_type: str, output_dir: str | Path
+) -> list[str]:
+    """Train SentencePiece and write ``bpe.model`` and ``tokens.txt``.
+
+    Args:
+        sentences: normalised text.
+        vocab_size: number of units V, the width of the CTC layer, special units included.
+        model_type: "unigram" or "bpe".
+        output_dir: folder to write to.
+
+    Returns:
+        The units.
+
+    Raises:
+        ValueError: if there is no text, or it does not admit ``vocab_size`` units.
+    """
+    if not sentences:
+        raise ValueError("the training text is empty: give --text a file with sentences")
+    output_dir = Path(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    prefix = output_dir / "bpe"
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_prefix=str(prefix),
+            vocab_size=vocab_size,
+            model_type=model_type,
+            character_coverage=1.0,
+            normalization_rule_name="identity",  # the text is normalised; ids must not depend on it
+            num_threads=1,  # same text, same bytes
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        raise ValueError(
+            f"SentencePiece cannot make {vocab_size} {model_type} units from {len(sentences)} "
+            f"sentences: {error}; change --vocab_size or give more text"
+        ) from error
+    model = sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
+    pieces = [model.id_to_piece(i) for i in range(NUM_SPECIAL_PIECES, model.get_piece_size())]
+    tokens = [BLANK, UNK, *pieces, SOS_EOS]
+    (output_dir / "tokens.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    return tokens
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Command line of stage 5."""
+    parser = argparse.ArgumentParser(
+        description="Train SentencePiece units for CTC.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--text", nargs="+", required=True, help="training text files")
+    parser.add_argument(
+        "--kaldi_text",
+        choices=("true", "false"),
+        default="true",
+        help="lines start with an utterance id",
+    )
+    parser.add_argument("--vocab_size", type=int, required=True, help="number of units V")
+    parser.add_argument("--model_type", choices=("unigram", "bpe"), default="unigram")
+    parser.add_argument("--output_dir", required=True, help="for bpe.model and tokens.txt")
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Run stage 5.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    parser = get_parser()
+    args = parser.parse_args(cmd)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
+    try:
+        sentences = [
+            sentence
+            for path in args.text
+            for sentence in read_sentences(path, kaldi_text=args.kaldi_text == "true")
+        ]
+        tokens = train_units(
+            sentences,
+            vocab_size=args.vocab_size,
+            model_type=args.model_type,
+            output_dir=args.output_dir,
+        )
+    except ValueError as error:
+        parser.exit(1, f"train_units: error: {error}\n")
+    logging.info(
+        "%d units from %d sentences in %s", len(tokens), len(sentences), args.output_dir
+    )
+
+
+if __name__ == "__main__":
+    main()

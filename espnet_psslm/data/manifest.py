@@ -1,0 +1,177 @@
+"""The manifest: JSON Lines, one sample a line.
+
+Fields: ``key`` (unique, no "/", no white space), ``task``, ``target`` (what the model must
+produce), and one of ``path`` (audio), ``steps`` (dumped Steps) or ``GT`` (a transcript that the
+posterior is simulated from). Others are carried along.
+
+A manifest may have millions of rows: one pass, plain dicts, nothing built per row but the row.
+"""
+
+import difflib
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+REQUIRED = ("key", "task", "target")
+SOURCES = ("path", "steps", "GT")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One row that cannot be used."""
+
+    file: str
+    line: int  # counted from 1
+    key: str  # "" where the row has none
+    reason: str  # what arrived
+    fix: str  # what to do
+
+    def __str__(self) -> str:
+        """One line, ``FILE:LINE: what arrived; what to do``."""
+        return f"{self.file}:{self.line}: {self.reason}; {self.fix}"
+
+
+def read_manifest(path: str | Path, *, tasks: Collection[str] | None = None) -> dict[str, Row]:
+    """Read a manifest, strictly.
+
+    Args:
+        path: JSON Lines file.
+        tasks: known tasks; None admits any.
+
+    Returns:
+        Rows by key, in the file's order.
+
+    Raises:
+        ValueError: at the first row that cannot be used, or if the file is missing or empty.
+    """
+    rows: dict[str, Row] = {}
+    for row, problem in _scan(path, rows, tasks):
+        if problem is not None:
+            raise ValueError(str(problem))
+        rows[row["key"]] = row
+    if not rows:
+        raise ValueError(f"{path}: holds no row; run the stage that makes it again")
+    return rows
+
+
+def check_manifest(
+    path: str | Path, *, tasks: Collection[str] | None = None
+) -> tuple[dict[str, Row], list[Problem]]:
+    """Read a manifest and collect its problems.
+
+    Args:
+        path: JSON Lines file.
+        tasks: known tasks; None admits any.
+
+    Returns:
+        The rows that can be used, by key, and one Problem for each of the others. Of rows with
+        one key the first is kept.
+
+    Raises:
+        ValueError: if the file is missing.
+    """
+    rows: dict[str, Row] = {}
+    problems: list[Problem] = []
+    for row, problem in _scan(path, rows, tasks):
+        if problem is None:
+            rows[row["key"]] = row
+        else:
+            problems.append(problem)
+    return rows, problems
+
+
+def write_jsonl(path: str | Path, rows: Collection[Row]) -> None:
+    """Write rows as JSON Lines, in UTF-8 and not escaped.
+
+    Args:
+        path: file to write.
+        rows: the rows.
+    """
+    with open(path, "w", encoding="utf-8") as stream:
+        for row in rows:
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _scan(
+    path: str | Path, seen: Collection[str], tasks: Collection[str] | None
+) -> Iterator[tuple[Row, Problem | None]]:
+    """Yield each row with its problem; ``seen`` holds the keys that the caller has taken."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"manifest {path} does not exist; run the stage that makes it")
+    with open(path, "rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            row, fault = _parse(line)
+            fault = fault or _check_row(row, seen, tasks)
+            if fault is None:
+                yield row, None
+            else:
+                key = row.get("key", "")
+                key = key if isinstance(key, str) else ""
+                yield row, Problem(str(path), number, key, *fault)
+
+
+def _parse(line: bytes) -> tuple[Row, tuple[str, str] | None]:
+    """One line to a row, or to an empty row and (reason, fix)."""
+    try:
+        row = json.loads(line)
+    except UnicodeDecodeError as error:
+        return {}, (f"not UTF-8 (byte {error.start})", "save the file as UTF-8")
+    except json.JSONDecodeError as error:
+        text = line.decode("utf-8", errors="replace").strip()
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        return {}, (
+            f"no JSON ({error.msg} at column {error.colno}): {shown}",
+            'write one object a line, as {"key": ..., "task": ..., "target": ...}',
+        )
+    if not isinstance(row, dict):
+        return {}, (
+            f"a JSON {type(row).__name__} in place of an object",
+            'write one object a line, as {"key": ..., "task": ..., "target": ...}',
+        )
+    return row, None
+
+
+def _check_row(
+    row: Row, seen: Collection[str], tasks: Collection[str] | None
+) -> tuple[str, str] | None:
+    """(reason, fix) of a row that cannot be used, else None."""
+    for field in REQUIRED:
+        if field not in row:
+            name = f" (key {row['key']!r})" if "key" in row else ""
+            return f"field {field!r} is missing{name}", f"add {field!r}"
+    key = row["key"]
+    for field in (*REQUIRED, *SOURCES):
+        if field in row and not isinstance(row[field], str):
+            kind = type(row[field]).__name__
+            return f"{field!r} of key {key!r} is of type {kind}", f"make {field!r} a string"
+        if field in row and not row[field].strip():
+            return f"{field!r} of key {key!r} is empty", f"fill {field!r} or remove the row"
+    if not any(field in row for field in SOURCES):
+        return (
+            f"key {key!r} has none of 'path', 'steps', 'GT'",
+            "add 'path' (audio) or 'GT' (transcript, for training from text)",
+        )
+    if "/" in key or len(key.split()) != 1 or key != key.strip():
+        return f"key {key!r} has '/' or white space", "use letters, digits, '-', '_' and '.'"
+    if key in seen:
+        return f"key {key!r} was there before", "give every row a key of its own"
+    if tasks is not None and row["task"] not in tasks:
+        return _unknown_task(row["task"], key, tasks)
+    return None
+
+
+def _unknown_task(task: str, key: str, tasks: Collection[str]) -> tuple[str, str]:
+    """(reason, fix) for a task that no prompt is written for."""
+    by_lower = {name.lower(): name for name in tasks}
+    near = difflib.get_close_matches(task.lower(), list(by_lower), n=1)
+    if near:
+        fix = f"did you mean {by_lower[near[0]]!r}? (known: {', '.join(sorted(tasks))})"
+    else:
+        fix = f"use one of {', '.join(sorted(tasks))}, or add a prompt for it to the prompt file"
+    return f"task {task!r} of key {key!r} is unknown", fix

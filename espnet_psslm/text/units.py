@@ -1,0 +1,145 @@
+"""CTC units: the vocabulary of the acoustic model.
+
+``tokens.txt`` holds one unit a line: ``<blank>`` first, ``<unk>``, the pieces, ``<sos/eos>`` last.
+ESPnet's ASR task needs exactly that; the CTC layer is as wide as the file has lines.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import sentencepiece
+
+BLANK = "<blank>"
+UNK = "<unk>"
+SOS_EOS = "<sos/eos>"
+WORD_START = "\u2581"  # SentencePiece's mark of a word's first piece
+
+
+def read_token_list(path: str | Path) -> list[str]:
+    """Read ``tokens.txt``.
+
+    Args:
+        path: file with one unit a line.
+
+    Returns:
+        The units, in order of their ids.
+
+    Raises:
+        ValueError: if the file is missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"token list {path} does not exist: run stage 5 to make it")
+    # Not splitlines(): a unit may be one of the rarer line separators of Unicode.
+    return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+
+
+class SentencePieceUnits:
+    """Text to CTC unit ids and back.
+
+    Args:
+        token_list: the units, or the file that lists them (see the module's text).
+        bpemodel: SentencePiece model whose pieces the units are.
+
+    Raises:
+        ValueError: if a file is missing, the special units are not where they must be, a unit
+            is listed twice, or the model has a piece that is no unit.
+    """
+
+    blank_id = 0
+
+    def __init__(
+        self, token_list: str | Path | list[str] | tuple[str, ...], *, bpemodel: str | Path
+    ) -> None:
+        self.tokens = (
+            list(token_list)
+            if isinstance(token_list, list | tuple)
+            else read_token_list(token_list)
+        )
+        _check_tokens(self.tokens)
+        if not Path(bpemodel).is_file():
+            raise ValueError(f"SentencePiece model {bpemodel} does not exist: run stage 5")
+        self.num_units = len(self.tokens)
+        self.unk_id = self.tokens.index(UNK)
+        self._specials = {self.blank_id, self.unk_id, self.num_units - 1}
+        self._model = sentencepiece.SentencePieceProcessor(model_file=str(bpemodel))
+        self._unit_of_piece = self._map_pieces(bpemodel)
+        self._piece_of_unit = {
+            unit: piece for piece, unit in enumerate(self._unit_of_piece) if unit != self.unk_id
+        }
+
+    def _map_pieces(self, bpemodel: str | Path) -> list[int]:
+        """Unit id of each piece id of the model."""
+        index = {token: unit_id for unit_id, token in enumerate(self.tokens)}
+        mapping = []
+        for piece_id in range(self._model.get_piece_size()):
+            if self._model.is_control(piece_id) or self._model.is_unknown(piece_id):
+                mapping.append(self.unk_id)
+                continue
+            piece = self._model.id_to_piece(piece_id)
+            if piece not in index:
+                raise ValueError(
+                    f"piece {piece!r} of {bpemodel} is not in the token list: "
+                    "both must come from one run of stage 5"
+                )
+            mapping.append(index[piece])
+        return mapping
+
+    def encode(self, text: str) -> list[int]:
+        """Split a normalised text into units.
+
+        Args:
+            text: normalised text; white space at the ends does not matter.
+
+        Returns:
+            Unit ids. Characters outside the vocabulary become ``unk_id``.
+
+        Raises:
+            ValueError: if ``text`` is not a string.
+        """
+        if not isinstance(text, str):
+            raise ValueError(f"text must be a string, got {type(text).__name__}: {text!r}")
+        return [self._unit_of_piece[piece_id] for piece_id in self._model.encode(text)]
+
+    def decode(self, unit_ids: Iterable[int]) -> str:
+        """Join units to a text; blank, unknown and sos/eos are left out.
+
+        Args:
+            unit_ids: ids in [0, ``num_units``), after the CTC collapse.
+
+        Returns:
+            The text.
+
+        Raises:
+            ValueError: if an id lies outside the vocabulary.
+        """
+        pieces = []
+        for unit_id in map(int, unit_ids):
+            if not 0 <= unit_id < self.num_units:
+                raise ValueError(f"unit id {unit_id} is outside [0, {self.num_units})")
+            if unit_id not in self._specials:
+                pieces.append(self._piece_of_unit[unit_id])
+        return self._model.decode(pieces)
+
+    def unit_texts(self) -> list[str]:
+        """Text of each unit as it stands in a sentence.
+
+        Returns:
+            One string a unit: "\u2581turn" gives " turn"; special units give "".
+        """
+        return [
+            "" if unit_id in self._specials else token.replace(WORD_START, " ")
+            for unit_id, token in enumerate(self.tokens)
+        ]
+
+
+def _check_tokens(tokens: list[str]) -> None:
+    """Raise ValueError unless the specials are in place and every unit is listed once."""
+    if len(tokens) < 4 or tokens[0] != BLANK or tokens[-1] != SOS_EOS or UNK not in tokens:
+        raise ValueError(
+            f"token list must start with {BLANK}, hold {UNK} and at least one piece, and end in "
+            f"{SOS_EOS}; got {len(tokens)} units, first {tokens[:2]}, last {tokens[-1:]}"
+        )
+    if len(set(tokens)) != len(tokens):
+        twice = sorted({token for token in tokens if tokens.count(token) > 1})
+        raise ValueError(f"token list holds {twice[:3]} more than once: every unit needs one line")
