@@ -79,6 +79,18 @@ def _equals(value: Any, wanted: str) -> bool:
     return value == wanted or json.dumps(value) == wanted
 
 
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: file.
+
+    Returns:
+        Its content.
+    """
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write JSON for people to read, whole or not at all.
 

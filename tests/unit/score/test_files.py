@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from espnet_psslm.score.files import read_references, read_text, write_json
+from espnet_psslm.score.files import read_json, read_references, read_text, write_json
 
 ROWS = [
     {"key": "u1-ASR", "utt": "u1", "task": "ASR", "target": "play jazz", "seen_template": True},
@@ -56,5 +56,5 @@ def test_text_file_has_no_tasks(tmp_path):
 
 def test_write_makes_the_folder(tmp_path):
     write_json(tmp_path / "new" / "score.json", {"rate": 0.5})
-    assert json.loads((tmp_path / "new" / "score.json").read_text()) == {"rate": 0.5}
+    assert read_json(tmp_path / "new" / "score.json") == {"rate": 0.5}
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["score.json"]

@@ -1,0 +1,342 @@
+#!/usr/bin/env bash
+# All stages of a phone-synchronous speech language model, for any corpus. Called by a recipe's run.sh
+# from the recipe's folder, which brings path.sh, cmd.sh, conf/ and local/data.sh.
+set -euo pipefail
+
+main_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+
+# General
+stage=1            # first stage to run
+stop_stage=15      # last stage to run
+nj=2               # processes for data preparation
+ngpu=0             # GPUs for training
+device=auto        # for decoding: auto | cpu | cuda[:n] | npu[:n]
+seed=0             # of training, of the choice of fine-tuning utterances, of the intervals
+resume=false       # true: go on where an interrupted training stopped; false: train anew
+python=            # interpreter to use; empty: local/setup_env.sh makes an environment
+datadir=data       # what local/data.sh makes
+dumpdir=dump       # formatted audio and steps
+expdir=exp         # models, hypotheses, results
+
+# Data
+train_set=train
+valid_set=dev
+test_sets="test"   # several, separated by blanks
+text_set=train_text  # sentences for text-only training
+local_data_opts=   # further options of local/data.sh
+fs=16000           # sampling rate, Hz
+min_duration_s=0.1
+max_duration_s=30
+max_dropped=0.01   # share of unusable utterances that stops stage 4
+
+# Units and acoustic model
+vocab_size=181     # CTC units, blank and special units included
+ctc_config=conf/train_ctc.yaml
+ctc_args=          # further options of asr_train
+ctc_exp=           # empty: $expdir/ctc; with --skip_ctc true, where the finished model is
+skip_ctc=false     # true: stages 5 and 6 are left out
+unit_dir=          # empty: $datadir/token_list/bpe_$vocab_size
+inference_ctc_model=valid.loss.ave.pth
+reduction=merge_then_drop  # merge_then_drop | drop_then_merge
+blank_threshold=0.9        # steps at or above this blank probability are dropped
+max_units=16               # units kept per dumped step
+
+# Bridge
+psslm_config=conf/train_psslm.yaml
+psslm_args=        # further options of psslm_train, both systems
+sft=true           # true: fine-tune on audio after text-only training
+sft_config=conf/tune_psslm.yaml
+sft_args=          # further options of psslm_train when fine-tuning
+num_sft=200        # audio utterances to fine-tune on
+prompt_file=       # empty: conf/multiprompt.jsonl of the checkout
+measured=true      # true: the simulator of $psslm_config draws from the statistics of stage 9
+inference_psslm_model=valid.acc.ave.pth
+batch_size=16      # utterances decoded at once
+beam_size=4
+inference_args=    # further options of psslm_inference
+oracle_task=ASR    # task decoded from the noise-free simulation of the true transcript
+
+# Results
+title="Speech language model"
+pack_notes=        # Markdown with licences and data, for the card of the archive
+command_line="$0 $*"  # kept in RESULTS.md
+hf_repo=           # hub repository for stage 15, e.g. name/model; empty: no upload
+
+help_message="Usage: ${0##*/} [options]
+
+Stages: 1 data, 2 speed perturbation, 3 format audio, 4 filter, 5 units, 6 train CTC, 7 decode CTC,
+8 dump steps, 9 simulation statistics, 10 bridge statistics, 11 train bridge, 12 decode, 13 score,
+14 pack, 15 upload. Options and their defaults (relative paths count from the recipe's folder):
+
+$(sed -n '/^# General/,/^help_message=/{/^help_message=/d;s/^\([a-z]\)/  --\1/;p}' "${BASH_SOURCE[0]}")"
+
+. "$main_root/local/parse_options.sh"
+. "$main_root/local/log.sh"
+[ $# -eq 0 ] || die "unexpected argument: $1 (--help lists the options)"
+
+ctc_exp=${ctc_exp:-$expdir/ctc}
+unit_dir=${unit_dir:-$datadir/token_list/bpe_$vocab_size}
+prompt_file=${prompt_file:-../../../conf/multiprompt.jsonl}
+raw=$dumpdir/raw
+steps=$dumpdir/steps
+text_exp=$expdir/psslm_text
+sft_exp=$expdir/psslm_sft
+ctc_model=$ctc_exp/$inference_ctc_model
+simulation_file=$expdir/simulation.yaml
+read -r -a test_set_list <<<"$test_sets"
+all_sets=("$train_set" "$valid_set" "${test_set_list[@]}")
+packed_exp=$([ "$sft" = true ] && echo "$sft_exp" || echo "$text_exp")
+
+# shellcheck source=egs2/mini/psslm1/path.sh
+. ./path.sh
+# shellcheck source=egs2/mini/psslm1/cmd.sh
+. ./cmd.sh
+
+stage_log=$main_root/local/stage_log.py
+mkdir -p "$expdir"
+# The commands since stage 1, for RESULTS.md.
+if [ "$stage" -le 1 ]; then : >"$expdir/commands.txt"; fi
+echo "$command_line" >>"$expdir/commands.txt"
+
+# begin NUMBER NAME DESCRIPTION: false, if the stage is not asked for.
+begin() {
+    [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ] || return 1
+    stage_name=stage$1_$2
+    log "Stage $1: $3"
+    started=$(date +%s.%N)
+}
+
+finish() {
+    local seconds
+    seconds=$("$python" -c 'import sys; print(float(sys.argv[1]) - float(sys.argv[2]))' \
+        "$(date +%s.%N)" "$started")
+    "$python" "$stage_log" note --log "$expdir/seconds.json" --stage "$stage_name" --value "$seconds"
+    log "$stage_name took ${seconds%.*} s"
+}
+
+# run COMMAND: keeps the peak memory.
+run() {
+    "$python" "$stage_log" run --log "$expdir/peak_rss_mb.json" --stage "$stage_name" -- "$@"
+}
+
+if begin 1 data "data preparation: local/data.sh -> $datadir/{${all_sets[*]},$text_set}"; then
+    # shellcheck disable=SC2086
+    run local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
+    finish
+fi
+
+if begin 2 speed_perturbation "speed perturbation"; then
+    log "none: recipes here perturb in local/data.sh where they need it"
+    finish
+fi
+
+if begin 3 format "format audio: $datadir/{${all_sets[*]}} -> $raw, $fs Hz"; then
+    for name in "${all_sets[@]}"; do
+        need "$datadir/$name/wav.scp" 1
+        run "$python" -m espnet_psslm.bin.format_wav --data_dir "$datadir/$name" \
+            --output_dir "$raw/$name" --fs "$fs" --nj "$nj"
+    done
+    finish
+fi
+
+if begin 4 filter "drop utterances that are too long, too short or invalid: $raw/{${all_sets[*]}}"; then
+    for name in "${all_sets[@]}"; do
+        need "$raw/$name/wav.scp" 3
+        run "$python" -m espnet_psslm.bin.filter_data --data_dir "$raw/$name" \
+            --min_duration_s "$min_duration_s" --max_duration_s "$max_duration_s" \
+            --max_dropped "$max_dropped"
+    done
+    finish
+fi
+
+if [ "$skip_ctc" = true ]; then
+    log "stages 5 and 6 are left out: --skip_ctc true, the acoustic model is $ctc_exp"
+fi
+
+if [ "$skip_ctc" = false ] && begin 5 units "CTC units: $raw/$train_set/text -> $unit_dir"; then
+    need "$raw/$train_set/text" 4
+    run "$python" -m espnet_psslm.bin.train_units --text "$raw/$train_set/text" --kaldi_text true \
+        --vocab_size "$vocab_size" --output_dir "$unit_dir"
+    finish
+fi
+
+if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train_set,$valid_set} -> $ctc_exp"; then
+    need "$unit_dir/tokens.txt" 5
+    need "$ctc_config" "0 (write it)"
+    for name in "$train_set" "$valid_set"; do need "$raw/$name/speech_shape" 4; done
+    # shellcheck disable=SC2086
+    run ${train_cmd:-} "$python" -m espnet_psslm.bin.asr_train --config "$ctc_config" \
+        --output_dir "$ctc_exp" --ngpu "$ngpu" --seed "$seed" --resume "$resume" \
+        --token_type bpe --token_list "$unit_dir/tokens.txt" --bpemodel "$unit_dir/bpe.model" \
+        --train_data_path_and_name_and_type "$raw/$train_set/wav.scp,speech,psslm_audio" \
+        --train_data_path_and_name_and_type "$raw/$train_set/text,text,text" \
+        --train_shape_file "$raw/$train_set/speech_shape" \
+        --valid_data_path_and_name_and_type "$raw/$valid_set/wav.scp,speech,psslm_audio" \
+        --valid_data_path_and_name_and_type "$raw/$valid_set/text,text,text" \
+        --valid_shape_file "$raw/$valid_set/speech_shape" $ctc_args
+    finish
+fi
+
+if begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp/decode"; then
+    need "$ctc_model" 6
+    for name in "$valid_set" "${test_set_list[@]}"; do
+        need "$raw/$name/wav.scp" 4
+        # shellcheck disable=SC2086
+        run ${decode_cmd:-} "$python" -m espnet_psslm.bin.asr_inference \
+            --asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model" \
+            --data_dir "$raw/$name" --output_dir "$ctc_exp/decode/$name" \
+            --batch_size "$batch_size" --device "$device"
+        run "$python" -m espnet_psslm.bin.score --ref "$raw/$name/text" \
+            --hyp "$ctc_exp/decode/$name/1best_recog/text" --metric wer --seed "$seed" \
+            --output "$ctc_exp/decode/$name/score_wer.json"
+    done
+    finish
+fi
+
+if begin 8 dump_steps "dump steps: $raw/{$valid_set, $num_sft of $train_set} -> $steps"; then
+    need "$ctc_model" 6
+    sets=("$valid_set")
+    if [ "$sft" = true ]; then
+        need "$raw/$train_set/psslm.jsonl" 4
+        run "$python" "$main_root/local/subset_data.py" --data_dir "$raw/$train_set" \
+            --output_dir "$raw/train_sft" --num_utts "$num_sft" --seed "$seed"
+        sets+=(train_sft)
+    fi
+    for name in "${sets[@]}"; do
+        need "$raw/$name/psslm.jsonl" 4
+        # shellcheck disable=SC2086
+        run ${decode_cmd:-} "$python" -m espnet_psslm.bin.dump_steps \
+            --asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model" \
+            --data_dir "$raw/$name" --output_dir "$steps/$name" --reduction "$reduction" \
+            --blank_threshold "$blank_threshold" --max_units "$max_units" \
+            --batch_size "$batch_size" --device "$device"
+    done
+    finish
+fi
+
+if [ "$measured" = true ] && begin 9 simulation_stats "what the acoustic model does: $steps/$valid_set -> $simulation_file"; then
+    need "$steps/$valid_set/psslm.jsonl" 8
+    run "$python" -m espnet_psslm.bin.simulation_stats \
+        --steps_manifest "$steps/$valid_set/psslm.jsonl" --token_list "$unit_dir/tokens.txt" \
+        --bpemodel "$unit_dir/bpe.model" --output "$simulation_file"
+    finish
+fi
+
+# Options of psslm_train that all its calls share.
+bridge_opts=(
+    --ngpu "$ngpu" --seed "$seed" --resume "$resume"
+    --token_list "$unit_dir/tokens.txt" --bpemodel "$unit_dir/bpe.model"
+    --prompt_file "$prompt_file"
+    --acoustic_conf "train_config=$ctc_exp/config.yaml" --acoustic_conf "model_file=$ctc_model"
+    --valid_data_path_and_name_and_type "$steps/$valid_set/psslm.jsonl,sample,psslm_jsonl"
+)
+if [ "$measured" = true ]; then
+    bridge_opts+=(--simulator_conf "measured=$simulation_file")
+fi
+text_data=$datadir/$text_set/psslm.jsonl
+sft_data=$steps/train_sft/psslm.jsonl
+text_stats=$expdir/psslm_stats/text
+sft_stats=$expdir/psslm_stats/sft
+
+# train_bridge CONFIG OUTPUT DATA OPTIONS; also measures lengths, with --collect_stats true
+train_bridge() {
+    need "$1" "0 (write it)"
+    need "$prompt_file" "0 (write it)"
+    # shellcheck disable=SC2086
+    run ${train_cmd:-} "$python" -m espnet_psslm.bin.psslm_train --config "$1" --output_dir "$2" \
+        "${bridge_opts[@]}" --train_data_path_and_name_and_type "$3,sample,psslm_jsonl" \
+        "${@:4}" $psslm_args
+}
+
+if begin 10 bridge_stats "lengths for batches: $text_data, $steps -> $expdir/psslm_stats"; then
+    need "$text_data" 1
+    need "$steps/$valid_set/psslm.jsonl" 8
+    [ "$measured" = false ] || need "$simulation_file" 9
+    train_bridge "$psslm_config" "$text_stats" "$text_data" --collect_stats true
+    if [ "$sft" = true ]; then
+        need "$sft_data" 8
+        # shellcheck disable=SC2086
+        train_bridge "$sft_config" "$sft_stats" "$sft_data" --collect_stats true $sft_args
+    fi
+    finish
+fi
+
+if begin 11 train_bridge "train the bridge: $text_data -> $text_exp; with audio steps: $sft"; then
+    need "$text_stats/train/length_shape" 10
+    need "$ctc_model" 6
+    train_bridge "$psslm_config" "$text_exp" "$text_data" \
+        --train_shape_file "$text_stats/train/length_shape" \
+        --valid_shape_file "$text_stats/valid/length_shape"
+    if [ "$sft" = true ]; then
+        need "$sft_stats/train/length_shape" 10
+        # shellcheck disable=SC2086
+        train_bridge "$sft_config" "$sft_exp" "$sft_data" \
+            --init_param "$text_exp/$inference_psslm_model" \
+            --train_shape_file "$sft_stats/train/length_shape" \
+            --valid_shape_file "$sft_stats/valid/length_shape" $sft_args
+    fi
+    finish
+fi
+
+# decode_bridge EXP SET OUTPUT OPTIONS
+decode_bridge() {
+    need "$1/$inference_psslm_model" 11
+    need "$raw/$2/psslm.jsonl" 4
+    # shellcheck disable=SC2086
+    run ${decode_cmd:-} "$python" -m espnet_psslm.bin.psslm_inference \
+        --psslm_train_config "$1/config.yaml" --psslm_model_file "$1/$inference_psslm_model" \
+        --manifest "$raw/$2/psslm.jsonl" --output_dir "$3" --batch_size "$batch_size" \
+        --beam_size "$beam_size" --device "$device" "${@:4}" $inference_args
+}
+
+if begin 12 decode "decode from audio: $raw/{$test_sets} -> $expdir/psslm_*/decode"; then
+    for name in "${test_set_list[@]}"; do
+        decode_bridge "$text_exp" "$name" "$text_exp/decode/$name"
+        decode_bridge "$text_exp" "$name" "$text_exp/decode/${name}_oracle" \
+            --oracle true --tasks "$oracle_task"
+        if [ "$sft" = true ]; then
+            decode_bridge "$sft_exp" "$name" "$sft_exp/decode/$name"
+        fi
+    done
+    finish
+fi
+
+if begin 13 score "score: $expdir/*/decode -> $expdir/results.json, $expdir/RESULTS.md"; then
+    for name in "${test_set_list[@]}"; do
+        need "$ctc_exp/decode/$name/1best_recog/text" 7
+        need "$text_exp/decode/$name/stats.json" 12
+    done
+    run "$python" local/collect_results.py --expdir "$expdir" --raw_dir "$raw" \
+        --ctc_exp "$ctc_exp" --test_sets "${test_set_list[@]}" --sft "$sft" --seed "$seed"
+    finish
+fi
+
+if begin 14 pack "pack: $packed_exp -> $expdir/psslm.zip"; then
+    need "$packed_exp/$inference_psslm_model" 11
+    need "$expdir/results.json" 13
+    notes=()
+    if [ -n "$pack_notes" ]; then notes=(--notes "$pack_notes"); fi
+    run "$python" -m espnet_psslm.bin.pack --psslm_train_config "$packed_exp/config.yaml" \
+        --psslm_model_file "$packed_exp/$inference_psslm_model" --outpath "$expdir/psslm.zip" \
+        --title "$title" --option "$expdir/RESULTS.md" --option "$expdir/results.json" \
+        ${notes[@]+"${notes[@]}"}
+    finish
+fi
+
+if begin 15 upload "upload: $expdir/psslm.zip"; then
+    if [ -n "$hf_repo" ]; then
+        need "$expdir/psslm.zip" 14
+        run "$python" "$main_root/local/upload_pack.py" --archive "$expdir/psslm.zip" \
+            --repo "$hf_repo"
+    else
+        log "nothing uploaded: --hf_repo names no repository"
+    fi
+    finish
+fi
+
+# The seconds of the last stages are known only now.
+if [ "$stage" -le 13 ] && [ "$stop_stage" -ge 13 ]; then
+    "$python" local/collect_results.py --expdir "$expdir" --raw_dir "$raw" --ctc_exp "$ctc_exp" \
+        --test_sets "${test_set_list[@]}" --sft "$sft" --seed "$seed" --print_table true
+fi
+log "done"

@@ -1,0 +1,252 @@
+"""Score every hypothesis of the recipe; write results.json and RESULTS.md (stage 13).
+
+    python local/collect_results.py --expdir exp --raw_dir dump/raw --ctc_exp exp/ctc \\
+        --test_sets test test_real --sft true --seed 0
+
+Reads ``decode/<set>`` of the CTC model and of the bridges, and references from
+``<raw_dir>/<set>/psslm.jsonl``. Rates are fractions. Names of figures: ``ctc_wer``; ``asr_wer``,
+``scenario_acc``, ``action_acc`` of the text-only bridge, with ``_sft`` of the fine-tuned one;
+``asr_wer_oracle`` fed with the noise-free simulation of the true transcript. ``errors`` holds the
+counts behind each error rate, ``unseen`` the same figures on templates never seen in training.
+"""
+
+import argparse
+import logging
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import results_table
+
+from espnet_psslm.score.classification import accuracy
+from espnet_psslm.score.error_rate import error_rate
+from espnet_psslm.score.files import read_json, read_references, read_text, write_json
+
+ASR = "ASR"
+# Task of the prompt file -> name in results.json.
+LABEL_TASKS = {"SLU_scenario": "scenario", "SLU_action": "action"}
+# Present in every set, null where there was nothing to score.
+FIGURES = (
+    *("ctc_wer", "asr_wer", "asr_wer_oracle", "asr_wer_sft"),
+    *(
+        f"{label}_{kind}"
+        for label in LABEL_TASKS.values()
+        for kind in ("acc", "majority", "acc_sft")
+    ),
+)
+UNSEEN = {"seen_template": "false"}
+MAIN_SET = "test"
+REAL_SET = "test_real"
+
+
+@dataclass(frozen=True)
+class System:
+    """One set of hypotheses."""
+
+    folder: Path  # holds decode/<set>[_oracle]
+    suffix: str  # of its figures in results.json
+
+
+def score_text(
+    figures: dict[str, Any], name: str, refs: Mapping[str, str], hyp_file: Path, *, seed: int
+) -> None:
+    """Add word and character error rate of one hypothesis file.
+
+    Args:
+        figures: of the set, gets ``name`` with ``wer`` and ``cer``, intervals and counts.
+        name: with ``{}`` in place of the metric.
+        refs: key -> reference.
+        hyp_file: ``key hypothesis`` a line; other keys are left out.
+        seed: of the bootstrap.
+    """
+    hyps = {key: text for key, text in read_text(hyp_file).items() if key in refs}
+    for unit, metric in (("word", "wer"), ("char", "cer")):
+        score = error_rate(refs, hyps, unit=unit, seed=seed)
+        key = name.format(metric)
+        figures[key] = score.rate
+        figures["ci95"][key] = list(score.ci95)
+        figures["errors"][key] = {
+            "sub": score.num_sub,
+            "del": score.num_del,
+            "ins": score.num_ins,
+            "ref": score.num_ref,
+            "missing_utts": score.num_missing,
+        }
+
+
+def score_labels(
+    figures: dict[str, Any],
+    name: str,
+    suffix: str,
+    refs: Mapping[str, str],
+    hyp_file: Path,
+    *,
+    seed: int,
+) -> None:
+    """Add accuracy and majority class of one hypothesis file; null for a set of one class.
+
+    Args:
+        figures: of the set.
+        name: scenario or action.
+        suffix: of the system.
+        refs: key -> label, possibly none.
+        hyp_file: ``key hypothesis`` a line; other keys are left out.
+        seed: of the bootstrap.
+    """
+    key = f"{name}_acc{suffix}"
+    if len(set(refs.values())) < 2:
+        figures[key] = figures[f"{name}_majority"] = None
+        return
+    hyps = {utt: text for utt, text in read_text(hyp_file).items() if utt in refs}
+    score = accuracy(refs, hyps, seed=seed)
+    figures[key] = score.rate
+    figures[f"{name}_majority"] = score.majority_rate
+    figures["ci95"][key] = list(score.ci95)
+
+
+def score_set(
+    manifest: Path,
+    name: str,
+    *,
+    ctc_exp: Path,
+    systems: Sequence[System],
+    where: Mapping[str, str],
+    seed: int,
+) -> dict[str, Any]:
+    """Score all systems on one set, or on the part of it that ``where`` picks.
+
+    Args:
+        manifest: references.
+        name: of the set.
+        ctc_exp: acoustic model, holds decode/<set>.
+        systems: bridges; the first is fed with the oracle too.
+        where: manifest fields and values, see ``read_references``.
+        seed: of the bootstrap.
+
+    Returns:
+        Figures by name.
+    """
+    refs = read_references(manifest, task=ASR, where=where)
+    by_utt = read_references(manifest, task=ASR, key_field="utt", where=where)
+    figures: dict[str, Any] = dict.fromkeys(FIGURES)
+    figures |= {"n_utts": len(refs), "n_words": 0, "ci95": {}, "errors": {}}
+    decoded = ctc_exp / "decode" / name / "1best_recog" / "text"
+    score_text(figures, "ctc_{}", by_utt, decoded, seed=seed)
+    figures["n_words"] = figures["errors"]["ctc_wer"]["ref"]
+    for system in systems:
+        decode = system.folder / "decode"
+        decoded = decode / name / ASR / "1best_recog" / "text"
+        score_text(figures, "asr_{}" + system.suffix, refs, decoded, seed=seed)
+        for task, label in LABEL_TASKS.items():
+            labels = read_references(manifest, task=task, where=where)
+            decoded = decode / name / task / "1best_recog" / "text"
+            score_labels(figures, label, system.suffix, labels, decoded, seed=seed)
+    oracle = systems[0].folder / "decode" / f"{name}_oracle" / ASR / "1best_recog" / "text"
+    score_text(figures, "asr_{}_oracle", refs, oracle, seed=seed)
+    return figures
+
+
+def has_unseen(manifest: Path) -> bool:
+    """Tell whether the rows of a manifest say which templates were seen."""
+    with open(manifest, encoding="utf-8") as lines:
+        return f'"{next(iter(UNSEEN))}"' in next(lines, "")
+
+
+def git_commit() -> str:
+    """Return the commit of the checkout, ``-dirty`` where tracked files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        out = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return out.stdout.strip()
+
+
+def cpu_name() -> str:
+    """Return model and number of usable processors."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text(encoding="utf-8").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        name = names[0] if names else name
+    return f"{name}, {len(os.sched_getaffinity(0))} processors"
+
+
+def collect(args: argparse.Namespace) -> dict[str, Any]:
+    """Score every set and gather what describes the run.
+
+    Args:
+        args: of the command line.
+
+    Returns:
+        Content of results.json.
+    """
+    systems = [System(args.expdir / "psslm_text", "")]
+    if args.sft:
+        systems.append(System(args.expdir / "psslm_sft", "_sft"))
+    results: dict[str, Any] = {MAIN_SET: None, REAL_SET: None}
+    for name in args.test_sets:
+        manifest = args.raw_dir / name / "psslm.jsonl"
+        options = {"ctc_exp": args.ctc_exp, "systems": systems, "seed": args.seed}
+        results[name] = score_set(manifest, name, where={}, **options)
+        if has_unseen(manifest):
+            results[name]["unseen"] = score_set(manifest, name, where=UNSEEN, **options)
+    stats = read_json(systems[0].folder / "decode" / args.test_sets[0] / ASR / "stats.json")
+    peaks = read_json(args.expdir / "peak_rss_mb.json")
+    results |= {
+        "seconds": read_json(args.expdir / "seconds.json"),
+        "rtf": stats["wall_s"] / stats["audio_s"],
+        "peak_rss_mb": max(peaks.values()),
+        "seed": args.seed,
+        "commit": git_commit(),
+        "cpu": cpu_name(),
+    }
+    return results
+
+
+def true_or_false(text: str) -> bool:
+    """Read a truth value as ESPnet's command lines do."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"true or false, not {text!r}")
+    return text == "true"
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--expdir", type=Path, required=True)
+    parser.add_argument("--raw_dir", type=Path, required=True)
+    parser.add_argument("--ctc_exp", type=Path, required=True)
+    parser.add_argument("--test_sets", nargs="+", required=True)
+    parser.add_argument("--sft", type=true_or_false, default=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--print_table", type=true_or_false, default=False)
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Score, write, and print if asked to."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
+    args = get_parser().parse_args(cmd)
+    try:
+        results = collect(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f"collect_results: {error}")
+    commands = (args.expdir / "commands.txt").read_text(encoding="utf-8").splitlines()
+    table = results_table.render(results, commands=commands)
+    write_json(args.expdir / "results.json", results)
+    (args.expdir / "RESULTS.md").write_text(table, encoding="utf-8")
+    if args.print_table:
+        print(table)
+
+
+if __name__ == "__main__":
+    main()

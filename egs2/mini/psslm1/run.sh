@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# The mini recipe: a speech language model trained from text, answering from synthesised audio, on two
+# CPU cores in minutes. Sets up its environment by itself; ends with a table, also in exp/RESULTS.md.
+#
+#   ./egs2/mini/psslm1/run.sh [--stage 1] [--stop_stage 15] [--seed 0] [--sft true] [options]
+#
+# --help lists all options: those below, and those of ../../TEMPLATE/psslm1/psslm.sh.
+set -euo pipefail
+command_line="egs2/mini/psslm1/run.sh $*"
+started_in=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+data_help="Options of this recipe (without them: the defaults of local/data.sh):
+  --num_train N      spoken training utterances
+  --num_dev N        spoken development utterances
+  --num_test N       spoken test utterances
+  --num_text N       sentences for text-only training
+  --real_train FILE  JSON Lines: real recordings, added to CTC training; their text to the bridge
+  --real_data FILE   JSON Lines: real recordings, test set test_real"
+
+data_opts=
+options=()
+test_sets="test"
+while [ $# -gt 0 ]; do
+    case $1 in
+        --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+    esac
+    case $1 in
+        --help | -h)
+            printf 'Usage: egs2/mini/psslm1/run.sh [options]\n\n%s\n\n' "$data_help"
+            exec ../../TEMPLATE/psslm1/psslm.sh --help
+            ;;
+        --num_train | --num_dev | --num_test | --num_text)
+            data_opts+=" $1 ${2:?$1 needs a value}"
+            shift 2
+            ;;
+        --real_train | --real_data)
+            # Named from where the user stands.
+            file=$(cd "$started_in" && realpath -m "${2:?$1 needs a value}")
+            [ -s "$file" ] || {
+                echo "run.sh: $1 $2: no such file, or empty" >&2
+                exit 1
+            }
+            data_opts+=" $1 $file"
+            if [ "$1" = --real_data ]; then test_sets="test test_real"; fi
+            shift 2
+            ;;
+        *)
+            options+=("$1")
+            shift
+            ;;
+    esac
+done
+
+exec ../../TEMPLATE/psslm1/psslm.sh \
+    --command_line "$command_line" \
+    --test_sets "$test_sets" \
+    --local_data_opts "$data_opts" \
+    --title "Mini home assistant: transcripts, scenarios and actions from speech" \
+    --pack_notes conf/pack_notes.md \
+    ${options[@]+"${options[@]}"}

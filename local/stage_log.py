@@ -1,0 +1,79 @@
+"""Keep the seconds and the peak memory of the stages of a recipe.
+
+    stage_log.py run --log exp/peak_rss_mb.json --stage stage6_train_ctc -- command ...
+    stage_log.py note --log exp/seconds.json --stage stage6_train_ctc --value 123.4
+
+``run`` runs the command and keeps the largest resident memory (MB) of any one of its processes;
+several commands of one stage: the largest. ``note`` sets the value of a stage. Standard library
+only.
+"""
+
+import argparse
+import fcntl
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def update(path: Path, stage: str, value: float, *, keep_larger: bool) -> None:
+    """Write one value, keeping those of the other stages.
+
+    Args:
+        path: JSON file, stage -> value; its folder is made.
+        stage: name.
+        value: seconds or MB.
+        keep_larger: keep what is there if it is larger.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.seek(0)
+        values = json.loads(stream.read() or "{}")
+        if keep_larger:
+            value = max(value, values.get(stage, value))
+        values[stage] = value
+        stream.seek(0)
+        stream.truncate()
+        json.dump(values, stream, indent=2)
+
+
+def run(command: Sequence[str]) -> tuple[int, float]:
+    """Run a command.
+
+    Args:
+        command: program and arguments.
+
+    Returns:
+        Exit status, and the peak resident memory in MB of its largest process.
+    """
+    code = subprocess.run(command, check=False).returncode
+    # macOS counts bytes, Linux kilobytes.
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Run or note."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=("run", "note"))
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--stage", required=True)
+    parser.add_argument("--value", type=float)
+    parser.add_argument("command", nargs="*", help="after --")
+    args = parser.parse_args(cmd)
+    if args.action == "note":
+        update(args.log, args.stage, round(args.value, 1), keep_larger=False)
+        return
+    code, peak_mb = run(args.command)
+    update(args.log, args.stage, round(peak_mb, 1), keep_larger=True)
+    # A child that a signal killed has a negative status; shells say 128 + signal.
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+if __name__ == "__main__":
+    main()
