@@ -64,12 +64,14 @@ def main(cmd: Sequence[str] | None = None) -> None:
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--stage", required=True)
     parser.add_argument("--value", type=float)
-    parser.add_argument("command", nargs="*", help="after --")
-    args = parser.parse_args(cmd)
+    words = list(sys.argv[1:] if cmd is None else cmd)
+    # All after the first -- belongs to the command, options too.
+    cut = words.index("--") if "--" in words else len(words)
+    args, command = parser.parse_args(words[:cut]), words[cut + 1 :]
     if args.action == "note":
         update(args.log, args.stage, round(args.value, 1), keep_larger=False)
         return
-    code, peak_mb = run(args.command)
+    code, peak_mb = run(command)
     update(args.log, args.stage, round(peak_mb, 1), keep_larger=True)
     # A child that a signal killed has a negative status; shells say 128 + signal.
     sys.exit(code if code >= 0 else 128 - code)

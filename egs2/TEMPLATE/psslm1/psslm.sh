@@ -11,7 +11,7 @@ stop_stage=15      # last stage to run
 nj=2               # processes for data preparation
 ngpu=0             # GPUs for training
 device=auto        # for decoding: auto | cpu | cuda[:n] | npu[:n]
-seed=0             # of training, of the choice of fine-tuning utterances, of the intervals
+seed=0             # of training and of the bootstrap intervals
 resume=false       # true: go on where an interrupted training stopped; false: train anew
 python=            # interpreter to use; empty: local/setup_env.sh makes an environment
 datadir=data       # what local/data.sh makes
@@ -47,7 +47,7 @@ psslm_args=        # further options of psslm_train, both systems
 sft=true           # true: fine-tune on audio after text-only training
 sft_config=conf/tune_psslm.yaml
 sft_args=          # further options of psslm_train when fine-tuning
-num_sft=200        # audio utterances to fine-tune on
+sft_set=train_sft  # audio utterances to fine-tune on
 prompt_file=       # empty: conf/multiprompt.jsonl of the checkout
 measured=true      # true: the simulator of $psslm_config draws from the statistics of stage 9
 inference_psslm_model=valid.acc.ave.pth
@@ -85,6 +85,7 @@ ctc_model=$ctc_exp/$inference_ctc_model
 simulation_file=$expdir/simulation.yaml
 read -r -a test_set_list <<<"$test_sets"
 all_sets=("$train_set" "$valid_set" "${test_set_list[@]}")
+if [ "$sft" = true ]; then all_sets+=("$sft_set"); fi
 packed_exp=$([ "$sft" = true ] && echo "$sft_exp" || echo "$text_exp")
 
 # shellcheck source=egs2/mini/psslm1/path.sh
@@ -121,7 +122,7 @@ run() {
 
 if begin 1 data "data preparation: local/data.sh -> $datadir/{${all_sets[*]},$text_set}"; then
     # shellcheck disable=SC2086
-    run local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
+    run local/data.sh --output_dir "$datadir" --nj "$nj" $local_data_opts
     finish
 fi
 
@@ -153,9 +154,11 @@ if [ "$skip_ctc" = true ]; then
     log "stages 5 and 6 are left out: --skip_ctc true, the acoustic model is $ctc_exp"
 fi
 
-if [ "$skip_ctc" = false ] && begin 5 units "CTC units: $raw/$train_set/text -> $unit_dir"; then
+if [ "$skip_ctc" = false ] && begin 5 units "CTC units: $raw/$train_set, $datadir/$text_set -> $unit_dir"; then
     need "$raw/$train_set/text" 4
-    run "$python" -m espnet_psslm.bin.train_units --text "$raw/$train_set/text" --kaldi_text true \
+    need "$datadir/$text_set/text" 1
+    run "$python" -m espnet_psslm.bin.train_units --kaldi_text true \
+        --text "$raw/$train_set/text" "$datadir/$text_set/text" \
         --vocab_size "$vocab_size" --output_dir "$unit_dir"
     finish
 fi
@@ -193,15 +196,10 @@ if begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp
     finish
 fi
 
-if begin 8 dump_steps "dump steps: $raw/{$valid_set, $num_sft of $train_set} -> $steps"; then
+if begin 8 dump_steps "dump steps: $raw/{$valid_set, $sft_set if --sft true} -> $steps"; then
     need "$ctc_model" 6
     sets=("$valid_set")
-    if [ "$sft" = true ]; then
-        need "$raw/$train_set/psslm.jsonl" 4
-        run "$python" "$main_root/local/subset_data.py" --data_dir "$raw/$train_set" \
-            --output_dir "$raw/train_sft" --num_utts "$num_sft" --seed "$seed"
-        sets+=(train_sft)
-    fi
+    if [ "$sft" = true ]; then sets+=("$sft_set"); fi
     for name in "${sets[@]}"; do
         need "$raw/$name/psslm.jsonl" 4
         # shellcheck disable=SC2086
@@ -234,7 +232,7 @@ if [ "$measured" = true ]; then
     bridge_opts+=(--simulator_conf "measured=$simulation_file")
 fi
 text_data=$datadir/$text_set/psslm.jsonl
-sft_data=$steps/train_sft/psslm.jsonl
+sft_data=$steps/$sft_set/psslm.jsonl
 text_stats=$expdir/psslm_stats/text
 sft_stats=$expdir/psslm_stats/sft
 

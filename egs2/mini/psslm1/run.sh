@@ -14,6 +14,7 @@ data_help="Options of this recipe (without them: the defaults of local/data.sh):
   --num_train N      spoken training utterances
   --num_dev N        spoken development utterances
   --num_test N       spoken test utterances
+  --num_sft N        spoken utterances for fine-tuning
   --num_text N       sentences for text-only training
   --real_train FILE  JSON Lines: real recordings, added to CTC training; their text to the bridge
   --real_data FILE   JSON Lines: real recordings, test set test_real"
@@ -30,7 +31,7 @@ while [ $# -gt 0 ]; do
             printf 'Usage: egs2/mini/psslm1/run.sh [options]\n\n%s\n\n' "$data_help"
             exec ../../TEMPLATE/psslm1/psslm.sh --help
             ;;
-        --num_train | --num_dev | --num_test | --num_text)
+        --num_train | --num_sft | --num_dev | --num_test | --num_text)
             data_opts+=" $1 ${2:?$1 needs a value}"
             shift 2
             ;;

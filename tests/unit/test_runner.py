@@ -1,0 +1,78 @@
+"""tests/run.sh and conftest.py: the counts, and skips for want of ../shared."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+TESTS = """
+import pytest
+
+def test_good():
+    pass
+
+def test_bad():
+    assert False
+
+@pytest.fixture
+def broken():
+    raise RuntimeError
+
+def test_error(broken):
+    pass
+
+def test_needs_shared(shared_data):
+    pass
+
+@pytest.mark.skip(reason="other")
+def test_skipped():
+    pass
+
+@pytest.mark.long
+def test_long():
+    pass
+"""
+
+
+@pytest.fixture
+def checkout(root, tmp_path):
+    """A small checkout with the real runner, beside which ../shared may stand."""
+    folder = tmp_path / "checkout"
+    (folder / "tests").mkdir(parents=True)
+    for name in ("tests/run.sh", "tests/conftest.py", "pyproject.toml"):
+        shutil.copy(root / name, folder / name)
+    (folder / "tests" / "test_it.py").write_text(TESTS)
+    return folder
+
+
+def last_line(checkout, *args):
+    command = [str(checkout / "tests/run.sh"), "--python", sys.executable, *args]
+    out = subprocess.run(command, capture_output=True, text=True, check=False)
+    return out.stdout.splitlines()[-1], out.returncode
+
+
+def test_counts(checkout):
+    # Without ../shared the test that needs it is skipped.
+    assert last_line(checkout) == ("1 passed, 2 failed, 2 skipped", 1)
+    assert last_line(checkout, "--all") == ("2 passed, 2 failed, 2 skipped", 1)
+    assert last_line(checkout, "-k", "good") == ("1 passed, 0 failed, 0 skipped", 0)
+
+
+def test_skip_fails_where_shared_exists(checkout):
+    (checkout.parent / "shared").mkdir()
+    assert last_line(checkout) == ("1 passed, 3 failed, 1 skipped", 1)
+    (checkout.parent / "shared" / "data").mkdir()
+    assert last_line(checkout) == ("2 passed, 2 failed, 1 skipped", 1)
+
+
+def test_file_that_cannot_be_imported_is_a_failure(checkout):
+    (checkout / "tests" / "test_it.py").write_text("import nothing_of_that_name\n")
+    line, code = last_line(checkout)
+    assert line == "0 passed, 1 failed, 0 skipped"
+    assert code != 0
+
+
+def test_dying_pytest_is_a_failure(checkout):
+    (checkout / "tests" / "test_it.py").write_text("import os\nos._exit(0)\n")
+    assert last_line(checkout) == ("0 passed, 1 failed, 0 skipped", 1)
