@@ -1,0 +1,96 @@
+"""The mini recipe at a reduced size, through all stages, and its pack in a new process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.recipe, pytest.mark.long]
+
+SIZES = {"num_train": 60, "num_sft": 16, "num_dev": 12, "num_test": 24, "num_text": 300}
+FIGURES = (
+    *("ctc_wer", "asr_wer", "asr_wer_oracle", "asr_wer_sft"),
+    *("scenario_acc", "scenario_majority", "scenario_acc_sft"),
+    *("action_acc", "action_majority", "action_acc_sft"),
+)
+STAGES = (
+    *("data", "speed_perturbation", "format", "filter", "units", "train_ctc", "decode_ctc"),
+    *("dump_steps", "simulation_stats", "bridge_stats", "train_bridge", "decode", "score"),
+    *("pack", "upload"),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(root, tmp_path_factory):
+    """Folder of a finished reduced run."""
+    folder = tmp_path_factory.mktemp("mini")
+    options = [f"--{name}={value}" for name, value in SIZES.items()]
+    options += [f"--{name}={folder / name[:-3]}" for name in ("datadir", "dumpdir", "expdir")]
+    options += ["--vocab_size=60", "--device=cpu", f"--python={sys.executable}"]
+    options += ["--ctc_args=--max_epoch 1"]
+    options += ["--psslm_args=--max_epoch 1 --num_iters_per_epoch 4"]
+    command = [str(root / "egs2/mini/psslm1/run.sh"), *options]
+    with open(folder / "log", "w", encoding="utf-8") as log:
+        out = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
+    text = (folder / "log").read_text(encoding="utf-8")
+    assert out.returncode == 0, text[-5000:]
+    return folder
+
+
+def read_json(path: Path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_results(finished):
+    results = read_json(finished / "exp/results.json")
+    test = results["test"]
+    for name in FIGURES:
+        assert 0 <= test[name] <= (5 if "wer" in name else 1), name
+        if "majority" not in name:
+            low, high = test["ci95"][name]
+            assert low <= test[name] <= high
+    assert 0 < test["n_utts"] <= SIZES["num_test"]
+    assert test["n_words"] > test["n_utts"]
+    assert results["test_real"] is None
+    assert results["rtf"] > 0
+    assert results["peak_rss_mb"] > 100
+    assert results["seed"] == 0
+    assert {"commit", "cpu"} <= results.keys()
+
+
+def test_every_stage_was_timed(finished):
+    seconds = read_json(finished / "exp/results.json")["seconds"]
+    expected = [f"stage{number}_{name}" for number, name in enumerate(STAGES, start=1)]
+    assert list(seconds) == expected
+
+
+def test_the_table_ends_the_run(finished):
+    table = (finished / "exp/RESULTS.md").read_text(encoding="utf-8")
+    assert "| Whisper-CTC, greedy |" in table
+    assert "| after audio fine-tuning |" in table
+    assert table.strip().splitlines()[-1] in (finished / "log").read_text(encoding="utf-8")
+
+
+def test_pack_gives_the_same_hypotheses_in_a_new_process(finished, root, tmp_path):
+    from espnet_model_zoo.downloader import ModelDownloader
+
+    archive = str(finished / "exp/psslm.zip")
+    files = ModelDownloader(cachedir=tmp_path / "cache").download_and_unpack(archive)
+    command = [
+        *(sys.executable, "-m", "espnet_psslm.bin.psslm_inference"),
+        *("--psslm_train_config", files["psslm_train_config"]),
+        *("--psslm_model_file", files["psslm_model_file"]),
+        *("--manifest", str(finished / "dump/raw/test/psslm.jsonl")),
+        *("--output_dir", str(tmp_path / "decode"), "--batch_size", "16", "--beam_size", "4"),
+        *("--device", "cpu"),
+    ]
+    env = os.environ | {"PYTHONPATH": str(root)}
+    # From another folder: nothing may depend on the recipe's.
+    subprocess.run(command, env=env, cwd=tmp_path, check=True)
+    for task in ("ASR", "SLU_scenario", "SLU_action"):
+        name = f"{task}/1best_recog/text"
+        packed = (tmp_path / "decode" / name).read_text(encoding="utf-8")
+        assert packed == (finished / "exp/psslm_sft/decode/test" / name).read_text(encoding="utf-8")
