@@ -96,9 +96,12 @@ main() {
         python=$(find_python)
         mkdir -p "$cache"
         exec 9>"$env.lock"
-        say "waiting for the lock $env.lock"
-        # The lock belongs to descriptor 9, so it outlives this short process and ends with the script.
-        "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'
+        # The lock belongs to descriptor 9, so it outlives these short processes and ends with the
+        # script.
+        "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null || {
+            say "another process is making $env: waiting for it"
+            "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'
+        }
         # Another process may have made it meanwhile.
         env_is_ready "$env" || build_env "$python" "$env"
     fi
