@@ -122,7 +122,7 @@ run() {
 
 if begin 1 data "data preparation: local/data.sh -> $datadir/{${all_sets[*]},$text_set}"; then
     # shellcheck disable=SC2086
-    run local/data.sh --output_dir "$datadir" --nj "$nj" $local_data_opts
+    run local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
     finish
 fi
 
