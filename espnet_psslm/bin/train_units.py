@@ -130,9 +130,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         )
     except ValueError as error:
         parser.exit(1, f"train_units: error: {error}\n")
-    logging.info(
-        "%d units from %d sentences in %s", len(tokens), len(sentences), args.output_dir
-    )
+    logging.info("%d units from %d sentences in %s", len(tokens), len(sentences), args.output_dir)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,231 @@
+"""Stage 1 of the mini recipe: sentences, speech, data folders.
+
+Usage::
+
+    python local/prepare_data.py --nj 2 --seed 1
+
+Writes, below ``--datadir``: ``train`` (CTC), ``train_sft`` (fine-tuning of the bridge, voices
+of training), ``dev``, ``test`` with audio, ``train_text`` and ``dev_text`` without, ``test_real``
+with ``--real_data``, and ``statistics.json``. The same options give the same bytes.
+"""
+
+import argparse
+import json
+import logging
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from corpus import Splits, check_splits, held_values, make_splits
+from grammar import Grammar, Sentence
+from synthesize import Utterance, plan_utterances, read_voices, speak_all
+
+from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
+from espnet_psslm.data.release import read_recordings
+
+SPOKEN = {"train": "train", "train_sft": "train", "dev": "dev", "test": "test"}  # set: voices
+
+
+def _sentence_fields(sentence: Sentence) -> dict[str, Any]:
+    """What the manifest says of a sentence beside the targets."""
+    return {
+        "template": sentence.template,
+        "seen_template": sentence.seen_template,
+        "entities": [{"type": kind, "filler": filler} for kind, filler in sentence.entities],
+    }
+
+
+def text_utterances(sentences: Sequence[Sentence], *, prefix: str) -> list[LabelledUtterance]:
+    """Sentences without audio.
+
+    Args:
+        sentences: the sentences.
+        prefix: of the utterance ids.
+
+    Returns:
+        One utterance a sentence.
+    """
+    return [
+        LabelledUtterance(
+            utt=f"{prefix}-{index:06d}",
+            text=sentence.text,
+            scenario=sentence.scenario,
+            action=sentence.action,
+            extra=_sentence_fields(sentence),
+        )
+        for index, sentence in enumerate(sentences)
+    ]
+
+
+def spoken_utterances(
+    sentences: Sequence[Sentence], spoken: Sequence[Utterance]
+) -> list[LabelledUtterance]:
+    """Sentences with their audio.
+
+    Args:
+        sentences: the sentences.
+        spoken: how each of them was spoken.
+
+    Returns:
+        One utterance a sentence.
+    """
+    return [
+        LabelledUtterance(
+            utt=utterance.utt,
+            text=sentence.text,
+            path=utterance.path,
+            spk=utterance.voice.name,
+            scenario=sentence.scenario,
+            action=sentence.action,
+            extra={
+                **_sentence_fields(sentence),
+                "voice": utterance.voice.name,
+                "noise": utterance.noise,
+                "snr_db": utterance.snr_db,
+            },
+        )
+        for sentence, utterance in zip(sentences, spoken, strict=True)
+    ]
+
+
+def prepare(args: argparse.Namespace) -> dict[str, Any]:
+    """Make all data folders.
+
+    Args:
+        args: the options.
+
+    Returns:
+        Statistics of the data.
+
+    Raises:
+        ValueError: for bad options, bad real data, or a grammar that breaks a promise.
+    """
+    datadir = Path(args.datadir)
+    # Real data first: a bad row must show before minutes of synthesis.
+    real_train = read_recordings(args.real_train) if args.real_train else []
+    real_test = read_recordings(args.real_data) if args.real_data else []
+    grammar = Grammar()
+    splits = make_splits(
+        grammar,
+        seed=args.seed,
+        num_text=args.num_text,
+        num_train=args.num_train,
+        num_sft=args.num_sft,
+        num_dev=args.num_dev,
+        num_test=args.num_test,
+    )
+    check_splits(splits, grammar)
+    statistics = describe(splits, grammar)
+    sets = {
+        "train": splits.train,
+        "train_sft": splits.sft,
+        "dev": splits.dev,
+        "test": splits.test,
+    }
+    for name, sentences in sets.items():
+        spoken = _plan(name, sentences, args)
+        seconds = speak_all(spoken, seed=args.seed, nj=args.nj, label=name)
+        statistics["hours"][name] = round(seconds / 3600, 4)
+        utterances = spoken_utterances(sentences, spoken)
+        if name == "train":
+            utterances += real_train
+        write_data_dir(datadir / name, utterances)
+    real_text = [
+        LabelledUtterance(f"text-real-{u.utt}", u.text, scenario=u.scenario, action=u.action)
+        for u in real_train
+    ]
+    write_data_dir(datadir / "train_text", text_utterances(splits.text, prefix="text") + real_text)
+    write_data_dir(datadir / "dev_text", text_utterances(splits.dev, prefix="devtext"))
+    if real_test:
+        write_data_dir(datadir / "test_real", real_test)
+    statistics["real"] = {"train": len(real_train), "test": len(real_test)}
+    (datadir / "statistics.json").write_text(json.dumps(statistics, indent=1) + "\n")
+    return statistics
+
+
+def _plan(name: str, sentences: list[Sentence], args: argparse.Namespace) -> list[Utterance]:
+    voices = [voice for voice in read_voices(args.voices) if voice.split == SPOKEN[name]]
+    if not voices:
+        raise ValueError(f"{args.voices} has no voice of split {SPOKEN[name]!r}")
+    # Intents come in turns in the training sentences: shuffled, no voice meets the same ones.
+    order = random.Random(f"order-{name}-{args.seed}").sample(range(len(sentences)), len(sentences))
+    shuffled = plan_utterances(
+        [sentences[index].text for index in order],
+        split=name.replace("_", ""),
+        voices=voices,
+        folder=f"{args.datadir}/speech/{name}",
+        seed=args.seed,
+    )
+    planned = dict(zip(order, shuffled, strict=True))
+    return [planned[index] for index in range(len(sentences))]
+
+
+def describe(splits: Splits, grammar: Grammar) -> dict[str, Any]:
+    """Count what the splits hold.
+
+    Args:
+        splits: the sentences.
+        grammar: where they come from.
+
+    Returns:
+        Numbers by name; "hours" is to be filled.
+    """
+    test = splits.test
+    fillers = [entity for sentence in test for entity in sentence.entities]
+    held = [(kind, filler) for kind, filler in fillers if filler in grammar.slots[kind].held]
+    return {
+        "sentences": {
+            name: len(getattr(splits, name)) for name in ("text", "train", "sft", "dev", "test")
+        },
+        "scenarios": len({s.scenario for s in splits.text}),
+        "actions": len({s.action for s in splits.text}),
+        "intents": len({(s.scenario, s.action) for s in splits.text}),
+        "test_words": sum(len(s.text.split()) for s in test),
+        "test_unseen_template_share": sum(not s.seen_template for s in test) / len(test),
+        "test_held_out_filler_share": len(held) / max(len(fillers), 1),
+        "test_held_out_values": {k: len(v) for k, v in held_values(test, grammar).items()},
+        "hours": {},
+    }
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Command line of the stage."""
+    parser = argparse.ArgumentParser(
+        description="Data of the mini recipe.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--datadir", default="data", help="for the data folders")
+    parser.add_argument("--nj", type=int, default=2, help="processes")
+    parser.add_argument("--seed", type=int, default=1, help="of sentences, voices and noise")
+    parser.add_argument("--num_text", type=int, default=6000, help="sentences for the bridge")
+    parser.add_argument("--num_train", type=int, default=1600, help="spoken sentences for CTC")
+    parser.add_argument("--num_sft", type=int, default=200, help="spoken for fine-tuning")
+    parser.add_argument("--num_dev", type=int, default=150, help="spoken development sentences")
+    parser.add_argument("--num_test", type=int, default=340, help="spoken test sentences")
+    parser.add_argument(
+        "--voices", default=str(Path(__file__).parent / "voices.txt"), help="table of voices"
+    )
+    parser.add_argument("--real_train", default="", help="recordings for CTC training, JSON Lines")
+    parser.add_argument("--real_data", default="", help="recordings for test_real, JSON Lines")
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Run the stage.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    parser = get_parser()
+    args = parser.parse_args(cmd)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
+    try:
+        statistics = prepare(args)
+    except ValueError as error:
+        parser.exit(1, f"prepare_data: error: {error}\n")
+    logging.info("%s", json.dumps(statistics))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Kaldi-style tables: one utterance a line, its id first."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def read_table(path: str | Path) -> dict[str, str]:
+    """Read ``wav.scp``, ``text``, ``utt2spk`` and the like.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Value by utterance id, "" where a line has the id only.
+
+    Raises:
+        ValueError: if the file is missing or an utterance is there twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; run the stage that makes it")
+    table: dict[str, str] = {}
+    with open(path, encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            utt_id, *value = line.strip().split(maxsplit=1)
+            if utt_id in table:
+                raise ValueError(
+                    f"{path}:{number}: utterance {utt_id} was there before; "
+                    "give every utterance an id of its own"
+                )
+            table[utt_id] = value[0] if value else ""
+    return table
+
+
+def write_table(path: str | Path, table: Mapping[str, object]) -> None:
+    """Write a table, sorted by utterance id as Kaldi's and ESPnet's tools expect.
+
+    Args:
+        path: the file.
+        table: value by utterance id.
+    """
+    lines = (f"{utt_id} {table[utt_id]}".rstrip() + "\n" for utt_id in sorted(table))
+    Path(path).write_text("".join(lines), encoding="utf-8")
+
+
+def write_speakers(folder: str | Path, utt2spk: Mapping[str, str]) -> None:
+    """Write ``utt2spk`` and ``spk2utt``.
+
+    Args:
+        folder: an existing data folder.
+        utt2spk: speaker by utterance id.
+    """
+    spk2utt: dict[str, list[str]] = {}
+    for utt_id in sorted(utt2spk):
+        spk2utt.setdefault(utt2spk[utt_id], []).append(utt_id)
+    write_table(Path(folder) / "utt2spk", utt2spk)
+    write_table(Path(folder) / "spk2utt", {spk: " ".join(ids) for spk, ids in spk2utt.items()})

@@ -1,0 +1,158 @@
+"""Recordings from JSON Lines: SLURP's release format or our manifest.
+
+SLURP: ``{"sentence": ..., "recordings": [{"file": ...}], "scenario": ..., "action": ...}``, a row
+for each sentence. Manifest: see ``espnet_psslm.data.manifest``, a row for each task.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from espnet_psslm.data.labelled import ACTION, ASR, SCENARIO, LabelledUtterance
+from espnet_psslm.data.manifest import Row, read_manifest
+from espnet_psslm.text.normalize import normalize_text
+
+AUDIO_FOLDERS = ("", "flac", "audio", "wav")  # beside the JSON file, tried in this order
+SLURP_HINT = 'write {"sentence": ..., "recordings": [{"file": ...}], ...} in every row'
+
+
+def read_recordings(path: str | Path, *, language: str = "en") -> list[LabelledUtterance]:
+    """Read recordings with their labels.
+
+    Args:
+        path: JSON Lines file. Audio is looked for relative to it, in its subfolders
+            ``flac``, ``audio``, ``wav`` and the one named like the file without ".jsonl".
+        language: of the sentences, for their normalisation.
+
+    Returns:
+        One utterance a recording. Audio that does not exist is not an error here: the
+        formatting stage counts and lists it.
+
+    Raises:
+        ValueError: at the first row that cannot be used: file, line number, fix.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; give a JSON Lines file with recordings")
+    if _is_manifest(path):
+        return _from_manifest(path, language)
+    utterances: dict[str, LabelledUtterance] = {}
+    for number, row in _slurp_rows(path):
+        for utterance in _from_slurp_row(row, path, number, language):
+            if utterance.utt in utterances:
+                raise ValueError(
+                    f"{path}:{number}: recording {utterance.utt!r} was there before; "
+                    "give every recording a file name of its own"
+                )
+            utterances[utterance.utt] = utterance
+    if not utterances:
+        raise ValueError(f"{path}: holds no recordings; {SLURP_HINT}")
+    return list(utterances.values())
+
+
+def _is_manifest(path: Path) -> bool:
+    """The first row decides; one that is no JSON is reported by the reader."""
+    with open(path, "rb") as stream:
+        first = next((line for line in stream if line.strip()), b"")
+    try:
+        row = json.loads(first)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and "key" in row and "recordings" not in row
+
+
+def _slurp_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield (line number, row) of SLURP's format, checked."""
+    with open(path, "rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            where = f"{path}:{number}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{where}: no JSON ({error}); {SLURP_HINT}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{where}: a {type(row).__name__}, no object; {SLURP_HINT}")
+            for field, kind in (("sentence", str), ("recordings", list)):
+                if not isinstance(row.get(field), kind):
+                    state = "is missing" if field not in row else f"is {row[field]!r}"
+                    raise ValueError(f"{where}: field {field!r} {state}; {SLURP_HINT}")
+            yield number, row
+
+
+def _from_slurp_row(
+    row: Row, path: Path, number: int, language: str
+) -> Iterator[LabelledUtterance]:
+    """One utterance for each recording of a sentence."""
+    text = normalize_text(row["sentence"], language)
+    if not text:
+        raise ValueError(f"{path}:{number}: empty sentence {row['sentence']!r}; fill or remove it")
+    entities = _entities(row)
+    for recording in row["recordings"]:
+        name = recording.get("file") if isinstance(recording, dict) else None
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"{path}:{number}: recording {recording!r} has no file; {SLURP_HINT}")
+        utt = Path(name).stem
+        if len(utt.split()) != 1:
+            raise ValueError(f"{path}:{number}: file {name!r} has white space; rename the file")
+        yield LabelledUtterance(
+            utt=utt,
+            text=text,
+            path=str(find_audio(name, path)),
+            scenario=row.get("scenario"),
+            action=row.get("action"),
+            extra={} if entities is None else {"entities": entities},
+        )
+
+
+def _entities(row: Row) -> list[dict[str, str]] | None:
+    """SLURP's token spans as type and filler; None where the row has no annotation."""
+    if "entities" not in row or "tokens" not in row:
+        return None
+    surfaces = [token["surface"].lower() for token in row["tokens"]]
+    return [
+        {
+            "type": entity["type"],
+            "filler": " ".join(surfaces[index] for index in entity["span"]),
+        }
+        for entity in row["entities"]
+    ]
+
+
+def find_audio(name: str, json_file: str | Path) -> Path:
+    """Find a recording.
+
+    Args:
+        name: as the JSON file has it.
+        json_file: beside which the audio lies.
+
+    Returns:
+        The first path that exists, else where it was looked for first.
+    """
+    json_file = Path(json_file)
+    candidates = [json_file.parent / sub / name for sub in (*AUDIO_FOLDERS, json_file.stem)]
+    return next((path for path in candidates if path.is_file()), candidates[0])
+
+
+def _from_manifest(path: Path, language: str) -> list[LabelledUtterance]:
+    """Group the rows of a manifest by utterance."""
+    groups: dict[str, dict[str, Any]] = {}
+    for key, row in read_manifest(path).items():
+        if "path" not in row:
+            raise ValueError(f"{path}: key {key!r} has no 'path'; recordings are needed here")
+        utt = row.get("utt") or key.removesuffix(f"-{row['task']}")
+        fields = groups.setdefault(utt, {"path": str(find_audio(row["path"], path))})
+        if row["task"] == ASR:
+            fields["text"] = normalize_text(row["target"], language)
+        elif "GT" in row:
+            fields.setdefault("text", normalize_text(row["GT"], language))
+        if row["task"] in (SCENARIO, ACTION):
+            fields["scenario" if row["task"] == SCENARIO else "action"] = row["target"]
+    for utt, fields in groups.items():
+        if not fields.get("text"):
+            raise ValueError(
+                f"{path}: utterance {utt!r} has no transcript; add an ASR row or the field 'GT'"
+            )
+    return [LabelledUtterance(utt=utt, **fields) for utt, fields in groups.items()]
