@@ -1,0 +1,57 @@
+"""Leave out utterances that are too long, too short or invalid (stage 4).
+
+Usage::
+
+    python -m espnet_psslm.bin.filter_data --data_dir dump/raw/train --max_duration_s 30
+
+Works in place on a folder made by stage 3 and writes ``speech_shape`` for ESPnet's batches. What is
+left out is listed in ``dropped.txt``; more than ``--max_dropped`` of stages 3 and 4 together stops
+the stage and leaves the folder's data as it was.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+
+from espnet_psslm.data.format import filter_data
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Command line of stage 4."""
+    parser = argparse.ArgumentParser(
+        description="Leave out what cannot be used.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--data_dir", required=True, help="folder made by stage 3")
+    parser.add_argument("--fs", type=int, default=16000, help="its sampling rate, Hz")
+    parser.add_argument("--min_duration_s", type=float, default=0.1, help="shortest recording")
+    parser.add_argument("--max_duration_s", type=float, default=30.0, help="longest recording")
+    parser.add_argument(
+        "--max_dropped", type=float, default=0.01, help="share that may be left out"
+    )
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Run stage 4.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    parser = get_parser()
+    args = parser.parse_args(cmd)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
+    try:
+        filter_data(
+            args.data_dir,
+            fs=args.fs,
+            min_duration_s=args.min_duration_s,
+            max_duration_s=args.max_duration_s,
+            max_dropped=args.max_dropped,
+        )
+    except ValueError as error:
+        parser.exit(1, f"filter_data: error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Check and convert the audio of a data folder (stage 3).
+
+Usage::
+
+    python -m espnet_psslm.bin.format_wav --data_dir data/train --output_dir dump/raw/train --nj 2
+
+Reads ``wav.scp``, ``text``, ``utt2spk``, ``psslm.jsonl``; writes them to the output folder with
+``utt2num_samples`` and ``dropped.txt``. Recordings that are mono wav or flac of the rate wanted
+stay where they are.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+
+from espnet_psslm.data.format import format_data
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Command line of stage 3."""
+    parser = argparse.ArgumentParser(
+        description="Check and convert the audio of a data folder.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--data_dir", required=True, help="folder made by stage 1")
+    parser.add_argument("--output_dir", required=True, help="folder to write")
+    parser.add_argument("--fs", type=int, default=16000, help="sampling rate wanted, Hz")
+    parser.add_argument("--nj", type=int, default=2, help="processes")
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Run stage 3.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    parser = get_parser()
+    args = parser.parse_args(cmd)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
+    try:
+        format_data(args.data_dir, args.output_dir, fs=args.fs, nj=args.nj)
+    except ValueError as error:
+        parser.exit(1, f"format_wav: error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

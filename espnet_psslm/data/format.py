@@ -1,0 +1,239 @@
+"""Formatting (stage 3) and filtering (stage 4) of data folders.
+
+What cannot be used is left out, counted, and listed in ``dropped.txt``; nothing is shortened or
+repaired in silence.
+"""
+
+import logging
+import multiprocessing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from espnet_psslm.data.audio import read_audio
+from espnet_psslm.data.dropped import (
+    ROW,
+    UTTERANCE,
+    Dropped,
+    check_limit,
+    read_dropped,
+    write_dropped,
+)
+from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
+from espnet_psslm.data.labelled import MANIFEST
+from espnet_psslm.data.manifest import Row, check_manifest, write_jsonl
+
+FORMAT_STAGE, FILTER_STAGE = 3, 4
+KEPT_SUFFIXES = (".wav", ".flac")  # read as they are if rate and channels fit
+NUM_LOGGED = 5  # problems that are logged one by one
+
+
+@dataclass(frozen=True)
+class Formatted:
+    """What became of one recording."""
+
+    utt: str
+    path: str = ""
+    num_samples: int = 0
+    rate: int = 0  # Hz, as it arrived; 0: unknown (archive, pipe)
+    channels: int = 0  # as it arrived; 0: unknown
+    fault: str = ""  # why it cannot be used
+
+
+def format_data(data_dir: str | Path, output_dir: str | Path, *, fs: int, nj: int) -> None:
+    """Check every recording; convert those that are not ``fs`` Hz mono wav or flac.
+
+    Args:
+        data_dir: ``wav.scp``, ``text``, and, if there, ``utt2spk`` and ``psslm.jsonl``.
+        output_dir: the same files, with ``utt2num_samples`` and ``dropped.txt``; converted audio
+            goes to its folder ``audio``.
+        fs: sampling rate wanted, Hz.
+        nj: processes.
+
+    Raises:
+        ValueError: if a file is missing or broken, or no recording can be used.
+    """
+    data_dir, output_dir = Path(data_dir), Path(output_dir)
+    sources, texts = read_table(data_dir / "wav.scp"), read_table(data_dir / "text")
+    speakers = read_table(data_dir / "utt2spk") if (data_dir / "utt2spk").is_file() else {}
+    (output_dir / "audio").mkdir(parents=True, exist_ok=True)
+    both = {utt: sources[utt] for utt in sorted(sources) if utt in texts}
+    dropped = [_drop(utt, "no transcript in text") for utt in sorted(set(sources) - set(texts))]
+    dropped += [_drop(utt, "no audio in wav.scp") for utt in sorted(set(texts) - set(sources))]
+    results = _format_all(both, output_dir / "audio", fs=fs, nj=nj, label=data_dir.name)
+    dropped += [_drop(result.utt, result.fault) for result in results if result.fault]
+    good = {result.utt: result for result in results if not result.fault}
+    _say_conversions(list(good.values()), fs, data_dir)
+    rows = None
+    if (data_dir / MANIFEST).is_file():
+        rows, problems = check_manifest(data_dir / MANIFEST)
+        dropped += [
+            Dropped(f"{p.file}:{p.line}", f"{p.reason}; {p.fix}", FORMAT_STAGE, ROW)
+            for p in problems
+        ]
+    _say_dropped(dropped, output_dir)
+    write_dropped(output_dir, dropped)
+    if not good:
+        reason = f", the first: {dropped[0].reason}" if dropped else ""
+        raise ValueError(f"{data_dir}: none of {len(sources)} recordings can be used{reason}")
+    write_table(output_dir / "wav.scp", {utt: result.path for utt, result in good.items()})
+    write_table(output_dir / "text", {utt: texts[utt] for utt in good})
+    write_table(
+        output_dir / "utt2num_samples", {utt: result.num_samples for utt, result in good.items()}
+    )
+    write_speakers(output_dir, {utt: speakers.get(utt) or utt for utt in good})
+    if rows is not None:
+        _write_rows(output_dir, rows, {utt: result.path for utt, result in good.items()})
+
+
+def _drop(utt: str, reason: str) -> Dropped:
+    return Dropped(utt, reason, FORMAT_STAGE, UTTERANCE)
+
+
+def _format_all(
+    sources: Mapping[str, str], folder: Path, *, fs: int, nj: int, label: str
+) -> list[Formatted]:
+    """Format all recordings in ``nj`` processes, in the order given."""
+    work = partial(format_one, folder=folder, fs=fs)
+    # The readers' warnings come once per process; the parent says the same once, with counts.
+    context = multiprocessing.get_context("fork")
+    with context.Pool(nj, initializer=logging.disable, initargs=(logging.WARNING,)) as pool:
+        results = pool.imap(work, sources.items(), chunksize=16)
+        return list(tqdm(results, total=len(sources), desc=label, unit="utt", mininterval=1.0))
+
+
+def format_one(item: tuple[str, str], *, folder: Path, fs: int) -> Formatted:
+    """Check one recording and convert it where needed.
+
+    Args:
+        item: utterance id and source (path, ``ark:offset`` or pipe).
+        folder: for converted audio.
+        fs: sampling rate wanted, Hz.
+
+    Returns:
+        Path and length, or the fault.
+    """
+    utt, source = item
+    try:
+        # Read to the end: a header does not tell that a file was cut off.
+        samples = read_audio(source, fs=fs)
+    except ValueError as error:
+        return Formatted(utt, fault=str(error))
+    if len(samples) == 0:
+        return Formatted(utt, fault=f"{source}: no samples")
+    rate, channels = 0, 0
+    if Path(source).suffix.lower() in KEPT_SUFFIXES:
+        info = soundfile.info(source)
+        rate, channels = info.samplerate, info.channels
+        if (rate, channels) == (fs, 1):
+            return Formatted(utt, source, len(samples), rate, channels)
+    path = folder / f"{utt}.flac"
+    soundfile.write(path, np.clip(samples, -1.0, 1.0), fs, subtype="PCM_16")
+    return Formatted(utt, str(path), len(samples), rate, channels)
+
+
+def _say_conversions(good: list[Formatted], fs: int, data_dir: Path) -> None:
+    resampled = sum(result.rate not in (0, fs) for result in good)
+    mixed = sum(result.channels > 1 for result in good)
+    if resampled:
+        logging.warning(
+            "%s: %d of %d recordings resampled to %d Hz", data_dir, resampled, len(good), fs
+        )
+    if mixed:
+        logging.warning("%s: %d of %d recordings mixed down to mono", data_dir, mixed, len(good))
+
+
+def _say_dropped(dropped: list[Dropped], folder: Path) -> None:
+    for entry in dropped[:NUM_LOGGED]:
+        logging.warning("dropped %s: %s", entry.name, entry.reason)
+    if len(dropped) > NUM_LOGGED:
+        logging.warning("and %d more, see %s/dropped.txt", len(dropped) - NUM_LOGGED, folder)
+
+
+def _write_rows(folder: Path, rows: Mapping[str, Row], paths: Mapping[str, str]) -> None:
+    """Write the manifest rows of the utterances that are left, with their audio."""
+    kept = []
+    for key, row in rows.items():
+        utt = row.get("utt") or key.removesuffix(f"-{row['task']}")
+        if utt in paths:
+            kept.append({**row, "utt": utt, "path": paths[utt]})
+    logging.info("%s: %d of %d manifest rows kept", folder, len(kept), len(rows))
+    write_jsonl(folder / MANIFEST, kept)
+
+
+def filter_data(
+    data_dir: str | Path,
+    *,
+    fs: int,
+    min_duration_s: float,
+    max_duration_s: float,
+    max_dropped: float,
+) -> None:
+    """Leave out what is too long, too short or without text; write ``speech_shape``.
+
+    Works in place. What is gone comes back only by running stage 3 again.
+
+    Args:
+        data_dir: folder made by :func:`format_data`.
+        fs: its sampling rate, Hz.
+        min_duration_s: shortest recording.
+        max_duration_s: longest recording.
+        max_dropped: largest share of utterances, and of manifest rows, that stages 3 and 4 may
+            leave out together.
+
+    Raises:
+        ValueError: if more than that cannot be used; only ``dropped.txt`` is changed then.
+    """
+    data_dir = Path(data_dir)
+    tables = {name: read_table(data_dir / name) for name in ("wav.scp", "text", "utt2spk")}
+    lengths = {utt: int(n) for utt, n in read_table(data_dir / "utt2num_samples").items()}
+    before = [
+        entry
+        for entry in read_dropped(data_dir)
+        # An earlier try of this stage that stopped has listed utterances that are still there.
+        if entry.kind == ROW or entry.name not in lengths
+    ]
+    new = []
+    for utt, num_samples in lengths.items():
+        seconds = num_samples / fs
+        if seconds > max_duration_s:
+            reason = f"{seconds:.2f} s is longer than {max_duration_s:g} s (--max_duration_s)"
+        elif seconds < min_duration_s:
+            reason = f"{seconds:.3f} s is shorter than {min_duration_s:g} s (--min_duration_s)"
+        elif not tables["text"].get(utt):
+            reason = "empty transcript"
+        else:
+            continue
+        new.append(Dropped(utt, reason, FILTER_STAGE, UTTERANCE))
+    entries = before + new
+    rows = None
+    num_rows = 0
+    if (data_dir / MANIFEST).is_file():
+        rows, problems = check_manifest(data_dir / MANIFEST)
+        num_rows = len(rows)
+        known = {entry.name for entry in entries}
+        entries += [
+            Dropped(f"{p.file}:{p.line}", f"{p.reason}; {p.fix}", FILTER_STAGE, ROW)
+            for p in problems
+            if f"{p.file}:{p.line}" not in known
+        ]
+    _say_dropped(entries[len(before) :], data_dir)
+    write_dropped(data_dir, entries)
+    gone = {entry.name for entry in new}
+    kept = {utt: num_samples for utt, num_samples in lengths.items() if utt not in gone}
+    limit = partial(check_limit, entries, max_dropped=max_dropped, folder=data_dir)
+    limit(kind=UTTERANCE, num_kept=len(kept))
+    if rows is not None:
+        limit(kind=ROW, num_kept=num_rows)
+    for name in ("wav.scp", "text"):
+        write_table(data_dir / name, {utt: tables[name][utt] for utt in kept})
+    write_speakers(data_dir, {utt: tables["utt2spk"][utt] for utt in kept})
+    for name in ("utt2num_samples", "speech_shape"):
+        write_table(data_dir / name, kept)
+    if rows is not None:
+        _write_rows(data_dir, rows, {utt: tables["wav.scp"][utt] for utt in kept})
