@@ -1,0 +1,1 @@
+"""From a waveform to CTC posteriors: log-mel frontend, Whisper encoder, CTC search."""

@@ -1,0 +1,105 @@
+"""A trained CTC acoustic model as the rest of the package sees it: waveform in, posterior out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from espnet_psslm.acoustic.log_mel import HOP, SAMPLE_RATE
+from espnet_psslm.acoustic.whisper import FEATURE_SHIFT_S, HFSpeechEncoder
+from espnet_psslm.registry import register
+
+if TYPE_CHECKING:
+    from espnet2.asr.espnet_model import ESPnetASRModel
+
+
+class CTCAcoustic(nn.Module):
+    """Wrap an ESPnet ASR model; always in evaluation mode.
+
+    Args:
+        model: with encoder ``hf_whisper`` and a CTC layer.
+        bpemodel: SentencePiece model of the units, from the training configuration.
+
+    Raises:
+        ValueError: if the model has no CTC layer or another encoder.
+    """
+
+    def __init__(self, model: "ESPnetASRModel", *, bpemodel: str | None = None) -> None:
+        super().__init__()
+        if model.ctc is None or not isinstance(model.encoder, HFSpeechEncoder):
+            raise ValueError(
+                f"an acoustic model needs encoder: hf_whisper and a CTC layer, not "
+                f"{type(model.encoder).__name__} and {type(model.ctc).__name__}"
+            )
+        self.model = model
+        self.bpemodel = bpemodel
+        self.blank_id: int = model.blank_id
+        self.token_list: list[str] = list(model.token_list)
+        self.num_units = len(self.token_list)
+        self.frame_shift_s: float = model.encoder.frame_shift_s
+        self.max_duration_s: float = model.encoder.max_frames * FEATURE_SHIFT_S
+        self.eval()
+
+    def train(self, mode: bool = True) -> "CTCAcoustic":
+        """Stay in evaluation mode: this model is used, not trained."""
+        return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @torch.no_grad()
+    def log_posterior(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """CTC posteriors of a batch.
+
+        Args:
+            speech: (B, N), 16 kHz, in [-1, 1].
+            speech_lengths: (B,), samples.
+
+        Returns:
+            log posterior (B, T, V), float32, and lengths (B,) in frames of ``frame_shift_s``.
+            An utterance shorter than one feature frame (10 ms) has length 0.
+
+        Raises:
+            ValueError: if an utterance is longer than ``max_duration_s``.
+        """
+        longest = int(speech_lengths.max())
+        if longest > self.max_duration_s * SAMPLE_RATE:
+            raise ValueError(
+                f"an utterance of {longest / SAMPLE_RATE:.1f} s is longer than the acoustic "
+                f"model's {self.max_duration_s:.0f} s; stage 4 (--max_duration_s) drops such"
+            )
+        # ESPnet asserts that some frame is there: an empty utterance is given one, then none.
+        speech = F.pad(speech, (0, max(HOP - speech.shape[1], 0)))
+        encoded, lengths = self.model.encode(speech, speech_lengths.clamp_min(HOP))
+        log_posterior = self.model.ctc.log_softmax(encoded).float()
+        return log_posterior, lengths.masked_fill(speech_lengths < HOP, 0)
+
+
+def load_ctc_acoustic(
+    train_config: str | Path, model_file: str | Path, device: torch.device | str = "cpu"
+) -> CTCAcoustic:
+    """Load a model that ``bin/asr_train`` trained.
+
+    Args:
+        train_config: the ``config.yaml`` of its output folder.
+        model_file: a checkpoint, e.g. ``valid.loss.ave.pth``.
+        device: where to put it.
+
+    Raises:
+        ValueError: if a file is missing, or the checkpoint has other weights than the model.
+    """
+    for path, option in ((train_config, "asr_train_config"), (model_file, "asr_model_file")):
+        if not Path(path).is_file():
+            raise ValueError(f"--{option} {path}: no such file; stage 6 trains the model")
+    register()
+    # Imported here: ESPnet's ASR task takes over ten seconds.
+    from espnet_psslm.tasks.whisper_ctc import WhisperCTCTask
+
+    model, args = WhisperCTCTask.build_model_from_file(
+        str(train_config), str(model_file), str(device)
+    )
+    return CTCAcoustic(model, bpemodel=args.bpemodel)

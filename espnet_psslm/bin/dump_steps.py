@@ -1,0 +1,165 @@
+"""Dump Steps: the reduced posteriors of a frozen acoustic model, once for all epochs.
+
+Usage::
+
+    python -m espnet_psslm.bin.dump_steps --asr_train_config exp/ctc/config.yaml \\
+        --asr_model_file exp/ctc/valid.loss.ave.pth --data_dir dump/raw/dev \\
+        --output_dir dump/steps/dev --reduction merge_then_drop --max_units 16
+
+Writes ``steps.ark``, ``steps.scp``, ``psslm.jsonl`` (the data folder's rows with a field
+``steps``) and ``stats.json``.
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from espnet_psslm.bridge.steps import PosteriorSteps
+
+
+@dataclass
+class DumpStats:
+    """What reduction did to a data folder."""
+
+    num_utts: int = 0
+    frames: int = 0
+    steps: int = 0
+    empty_utts: int = 0  # utterances without any step
+    blank_mass: float = 0.0  # sum of blank probability over frames, in frames
+    dropped_blank_mass: float = 0.0  # the part of it in dropped frames
+
+    def add(
+        self, posterior: "Tensor", lengths: "Tensor", steps: "PosteriorSteps", *, blank_id: int
+    ) -> None:
+        """Count a batch: posterior (B, T, V), lengths (B,) and the Steps made of them."""
+        import torch
+
+        frames = torch.arange(posterior.shape[1], device=lengths.device)
+        valid = frames < lengths[:, None]
+        blank = posterior[..., blank_id].double()
+        # A frame is kept where it lies in a step's span and is not itself a dropped one.
+        opens = torch.zeros(len(lengths), posterior.shape[1] + 1, device=lengths.device)
+        for position, change in ((steps.frame_start, 1.0), (steps.frame_end, -1.0)):
+            opens.scatter_add_(1, position, change * steps.mask)
+        kept = opens.cumsum(1)[:, :-1] > 0
+        self.num_utts += len(lengths)
+        self.frames += int(lengths.sum())
+        self.steps += int(steps.lengths.sum())
+        self.empty_utts += int((steps.lengths == 0).sum())
+        self.blank_mass += float(blank[valid].sum())
+        self.dropped_blank_mass += float(blank[valid & ~kept].sum())
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options of this command."""
+    parser = argparse.ArgumentParser(
+        description="Write the Steps of a data folder.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--asr_train_config", required=True, help="config.yaml of the training")
+    parser.add_argument("--asr_model_file", required=True, help="checkpoint")
+    parser.add_argument("--data_dir", required=True, help="with wav.scp, psslm.jsonl")
+    parser.add_argument("--output_dir", required=True, help="for steps.ark, steps.scp, psslm.jsonl")
+    parser.add_argument(
+        "--reduction", default="merge_then_drop", help="merge_then_drop or drop_then_merge"
+    )
+    parser.add_argument(
+        "--blank_threshold", type=float, default=0.9, help="drop from this blank probability on"
+    )
+    parser.add_argument("--max_units", type=int, default=16, help="largest units kept per step")
+    parser.add_argument("--batch_size", type=int, default=16, help="utterances per batch")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or npu[:n]")
+    return parser
+
+
+def dump(args: argparse.Namespace) -> tuple[dict[str, str], DumpStats]:
+    """Write the ark.
+
+    Returns:
+        Location ``ark:offset`` of each utterance, and the counts.
+
+    Raises:
+        ValueError: if the model or the data folder cannot be used.
+    """
+    from tqdm import tqdm
+
+    from espnet_psslm.acoustic.model import load_ctc_acoustic
+    from espnet_psslm.bridge.phone_sync import reduce_posterior
+    from espnet_psslm.bridge.steps_file import StepsWriter
+    from espnet_psslm.data.audio_batches import AudioBatches
+    from espnet_psslm.device import resolve_device
+
+    batches = AudioBatches(args.data_dir, batch_size=args.batch_size)
+    device = resolve_device(args.device)
+    acoustic = load_ctc_acoustic(args.asr_train_config, args.asr_model_file, device)
+    stats = DumpStats()
+    with StepsWriter(Path(args.output_dir) / "steps.ark") as writer:
+        for batch in tqdm(batches, desc="dump steps", unit="batch"):
+            log_posterior, lengths = acoustic.log_posterior(
+                batch.speech.to(device), batch.speech_lengths.to(device)
+            )
+            posterior = log_posterior.exp()
+            steps = reduce_posterior(
+                posterior,
+                lengths,
+                blank_id=acoustic.blank_id,
+                blank_threshold=args.blank_threshold,
+                max_units=args.max_units,
+                order=args.reduction,
+            )
+            writer.write_batch(batch.utt_ids, steps)
+            stats.add(posterior, lengths, steps, blank_id=acoustic.blank_id)
+    return writer.locations, stats
+
+
+def write_manifest(rows: dict[str, dict], locations: dict[str, str], path: Path) -> None:
+    """Write the rows whose utterance has Steps, with their location.
+
+    Raises:
+        ValueError: if a row names no utterance, or one that is not in ``wav.scp``.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        for key, row in rows.items():
+            utt_id = row.get("utt")
+            if utt_id not in locations:
+                raise ValueError(
+                    f"row '{key}': its field utt is {utt_id!r}, which is not in wav.scp; run "
+                    "stages 3 and 4 again"
+                )
+            row = {**row, "steps": locations[utt_id]}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Dump the Steps of a data folder.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    parser = get_parser()
+    args = parser.parse_args(cmd)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
+    from espnet_psslm.data.manifest import read_manifest
+
+    output = Path(args.output_dir)
+    try:
+        rows = read_manifest(Path(args.data_dir) / "psslm.jsonl")
+        locations, stats = dump(args)
+        write_manifest(rows, locations, output / "psslm.jsonl")
+    except ValueError as error:
+        parser.exit(1, f"dump_steps: error: {error}\n")
+    (output / "stats.json").write_text(
+        json.dumps(asdict(stats), indent=2) + "\n", encoding="utf-8"
+    )
+    logging.info("Steps of %s: %s", args.data_dir, stats)
+
+
+if __name__ == "__main__":
+    main()
