@@ -12,9 +12,10 @@ import argparse
 import logging
 from collections.abc import Sequence
 
+from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.score.classification import Accuracy, accuracy
 from espnet_psslm.score.error_rate import ErrorRate, error_rate
-from espnet_psslm.score.files import read_references, read_text, write_json
+from espnet_psslm.score.files import read_references, write_json
 
 METRICS = ("wer", "cer", "accuracy")
 
@@ -73,7 +74,7 @@ def score(args: argparse.Namespace) -> ErrorRate | Accuracy:
     """
     where = parse_where(args.where)
     refs = read_references(args.ref, task=args.task, key_field=args.key_field, where=where)
-    hyps = read_text(args.hyp)
+    hyps = read_table(args.hyp)
     if where:
         hyps = {key: text for key, text in hyps.items() if key in refs}
     if args.metric == "accuracy":

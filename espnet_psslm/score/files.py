@@ -1,32 +1,11 @@
-"""Reading of references and hypotheses, and writing of scores."""
+"""Reading of references, and reading and writing of scores."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-
-def read_text(path: str | Path) -> dict[str, str]:
-    """Read a Kaldi-style text file, one ``key text...`` a line; the text may be empty.
-
-    Args:
-        path: file.
-
-    Returns:
-        key -> text.
-
-    Raises:
-        ValueError: for a line without a key, or a repeated key.
-    """
-    texts: dict[str, str] = {}
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            key, _, text = line.strip().partition(" ")
-            if not key or key in texts:
-                problem = f"key {key!r} is repeated" if key else "empty line"
-                raise ValueError(f"{path}:{number}: {problem}; one line `key text` per utterance")
-            texts[key] = text.strip()
-    return texts
+from espnet_psslm.data.kaldi import read_table
 
 
 def read_references(
@@ -55,7 +34,7 @@ def read_references(
     if Path(path).suffix != ".jsonl":
         if task is not None or where:
             raise ValueError(f"{path} is no manifest (.jsonl): no task or field to pick by")
-        return read_text(path)
+        return read_table(path)
     refs: dict[str, str] = {}
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from espnet_psslm.score.files import read_json, read_references, read_text, write_json
+from espnet_psslm.score.files import read_json, read_references, write_json
 
 ROWS = [
     {"key": "u1-ASR", "utt": "u1", "task": "ASR", "target": "play jazz", "seen_template": True},
@@ -18,20 +18,9 @@ def manifest(tmp_path):
     return path
 
 
-def test_text_may_be_empty(tmp_path):
-    path = tmp_path / "text"
-    path.write_text("u1 play  jazz\nu2\nu3 \n", encoding="utf-8")
-    assert read_text(path) == {"u1": "play  jazz", "u2": "", "u3": ""}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"), [("a x\na y\n", ":2: key 'a'"), ("\n", ":1: empty")]
-)
-def test_bad_text_names_the_line(tmp_path, content, message):
-    path = tmp_path / "text"
-    path.write_text(content)
-    with pytest.raises(ValueError, match=message):
-        read_text(path)
+def test_text_file(tmp_path):
+    (tmp_path / "text").write_text("u1 play jazz\nu2\n")
+    assert read_references(tmp_path / "text") == {"u1": "play jazz", "u2": ""}
 
 
 def test_manifest_by_task_key_and_field(manifest):

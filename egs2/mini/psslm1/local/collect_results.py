@@ -23,9 +23,10 @@ from typing import Any
 
 import results_table
 
+from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.score.classification import accuracy
 from espnet_psslm.score.error_rate import error_rate
-from espnet_psslm.score.files import read_json, read_references, read_text, write_json
+from espnet_psslm.score.files import read_json, read_references, write_json
 
 ASR = "ASR"
 # Task of the prompt file -> name in results.json.
@@ -64,7 +65,7 @@ def score_text(
         hyp_file: ``key hypothesis`` a line; other keys are left out.
         seed: of the bootstrap.
     """
-    hyps = {key: text for key, text in read_text(hyp_file).items() if key in refs}
+    hyps = {key: text for key, text in read_table(hyp_file).items() if key in refs}
     for unit, metric in (("word", "wer"), ("char", "cer")):
         score = error_rate(refs, hyps, unit=unit, seed=seed)
         key = name.format(metric)
@@ -102,7 +103,7 @@ def score_labels(
     if len(set(refs.values())) < 2:
         figures[key] = figures[f"{name}_majority"] = None
         return
-    hyps = {utt: text for utt, text in read_text(hyp_file).items() if utt in refs}
+    hyps = {utt: text for utt, text in read_table(hyp_file).items() if utt in refs}
     score = accuracy(refs, hyps, seed=seed)
     figures[key] = score.rate
     figures[f"{name}_majority"] = score.majority_rate
