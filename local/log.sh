@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced: messages with time and place, and checks of what a stage needs.
+# Sourced: messages with time and place, and the check of what a stage needs.
 
 log() {
     echo "$(date '+%Y-%m-%dT%H:%M:%S') (${BASH_SOURCE[1]##*/}:${BASH_LINENO[0]}) $*" >&2
@@ -10,7 +10,9 @@ die() {
     exit 1
 }
 
-# need FILE STAGE: the file must exist and not be empty; else name the stage that makes it.
+# need FILE [STAGE]: the file must exist and not be empty; else name it, and the stage that makes it.
 need() {
-    [ -s "$1" ] || die "missing or empty input $1: run stage $2 first"
+    local advice="write it, or name another"
+    [ $# -eq 1 ] || advice="run stage $2 first"
+    [ -s "$1" ] || die "missing or empty input $1: $advice"
 }

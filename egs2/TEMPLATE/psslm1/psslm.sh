@@ -165,7 +165,7 @@ fi
 
 if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train_set,$valid_set} -> $ctc_exp"; then
     need "$unit_dir/tokens.txt" 5
-    need "$ctc_config" "0 (write it)"
+    need "$ctc_config"
     for name in "$train_set" "$valid_set"; do need "$raw/$name/speech_shape" 4; done
     # shellcheck disable=SC2086
     run ${train_cmd:-} "$python" -m espnet_psslm.bin.asr_train --config "$ctc_config" \
@@ -196,11 +196,12 @@ if begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp
     finish
 fi
 
-if begin 8 dump_steps "dump steps: $raw/{$valid_set, $sft_set if --sft true} -> $steps"; then
+step_sets=("$valid_set")
+if [ "$sft" = true ]; then step_sets+=("$sft_set"); fi
+
+if begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps"; then
     need "$ctc_model" 6
-    sets=("$valid_set")
-    if [ "$sft" = true ]; then sets+=("$sft_set"); fi
-    for name in "${sets[@]}"; do
+    for name in "${step_sets[@]}"; do
         need "$raw/$name/psslm.jsonl" 4
         # shellcheck disable=SC2086
         run ${decode_cmd:-} "$python" -m espnet_psslm.bin.dump_steps \
@@ -238,8 +239,8 @@ sft_stats=$expdir/psslm_stats/sft
 
 # train_bridge CONFIG OUTPUT DATA OPTIONS; also measures lengths, with --collect_stats true
 train_bridge() {
-    need "$1" "0 (write it)"
-    need "$prompt_file" "0 (write it)"
+    need "$1"
+    need "$prompt_file"
     # shellcheck disable=SC2086
     run ${train_cmd:-} "$python" -m espnet_psslm.bin.psslm_train --config "$1" --output_dir "$2" \
         "${bridge_opts[@]}" --train_data_path_and_name_and_type "$3,sample,psslm_jsonl" \
