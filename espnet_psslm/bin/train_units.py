@@ -10,6 +10,7 @@ Reads plain text (one sentence a line) or Kaldi-style ``text`` files (utterance 
 """
 
 import argparse
+import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,11 +65,11 @@ def train_units(
         raise ValueError("the training text is empty: give --text a file with sentences")
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    prefix = output_dir / "bpe"
+    model_bytes = io.BytesIO()  # not a path: the model would carry it
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(sentences),
-            model_prefix=str(prefix),
+            model_writer=model_bytes,
             vocab_size=vocab_size,
             model_type=model_type,
             character_coverage=1.0,
@@ -79,9 +80,10 @@ def train_units(
     except (RuntimeError, OSError) as error:
         raise ValueError(
             f"SentencePiece cannot make {vocab_size} {model_type} units from {len(sentences)} "
-            f"sentences: {error}; change --vocab_size or give more text"
+            f"sentences: {' '.join(str(error).split())}; change --vocab_size or give more text"
         ) from error
-    model = sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
+    (output_dir / "bpe.model").write_bytes(model_bytes.getvalue())
+    model = sentencepiece.SentencePieceProcessor(model_proto=model_bytes.getvalue())
     pieces = [model.id_to_piece(i) for i in range(NUM_SPECIAL_PIECES, model.get_piece_size())]
     tokens = [BLANK, UNK, *pieces, SOS_EOS]
     (output_dir / "tokens.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
 """espeak-ng through ctypes: text to samples.
 
 The library and its voices come with the package ``espeakng-loader``; nothing is installed. The
-library is not thread-safe and keeps state between utterances (random numbers, filter memories), so
-a fixed order of utterances in a new process is needed for the same bytes.
+library is not thread-safe and keeps state between utterances (filter memories), so a fixed order of
+utterances in a new process is needed for the same bytes.
 """
 
 import ctypes
@@ -16,6 +16,7 @@ INITIALIZE_DONT_EXIT = 0x8000
 RATE, PITCH, RANGE = 1, 3, 4  # espeak_PARAMETER; words a minute, 0-100, 0-100
 CHARS_UTF8 = 1
 EE_OK = 0
+RAND_SEED = 1
 
 _SynthCallback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
@@ -68,6 +69,10 @@ class Espeak:
             raise ValueError(f"espeak-ng has no voice {voice!r}: correct voices.txt")
         self._library.espeak_SetParameter(RATE, rate, 0)
         self._library.espeak_SetParameter(PITCH, pitch, 0)
+        # Breathy voices draw from espeak-ng's own generator, which it seeds from the clock, others
+        # from the C library's.
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(RAND_SEED))
+        ctypes.CDLL(None).srand(RAND_SEED)
         self._blocks.clear()
         encoded = text.encode()
         self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, CHARS_UTF8, None, None)
