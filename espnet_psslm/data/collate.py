@@ -1,0 +1,71 @@
+"""From samples to a batch; text-only and audio samples may be mixed."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from espnet_psslm.bridge.steps import collate_steps
+
+TOKEN_FIELDS = ("before_ids", "after_ids", "target_ids")
+Sample = dict[str, np.ndarray]
+
+
+class StepsCollate:
+    """Pads the fields that ``PSSLMPreprocessor`` makes.
+
+    Args:
+        num_units: V of the CTC vocabulary.
+        pad_id: token id on padding; hidden by masks.
+    """
+
+    def __init__(self, *, num_units: int, pad_id: int) -> None:
+        self.num_units = num_units
+        self.pad_id = pad_id
+
+    def __call__(self, data: list[tuple[str, Sample]]) -> tuple[list[str], dict[str, Any]]:
+        """Keys and the keyword arguments of ``PSSLMModel.forward``."""
+        keys = [key for key, _ in data]
+        samples = [sample for _, sample in data]
+        batch: dict[str, Any] = {
+            "prompt_index": [int(sample["prompt_index"][0]) for sample in samples],
+            "num_units": self.num_units,
+        }
+        for name in TOKEN_FIELDS:
+            rows = [torch.from_numpy(sample[name]) for sample in samples]
+            batch[name] = pad_sequence(rows, batch_first=True, padding_value=self.pad_id)
+            batch[f"{name}_lengths"] = torch.tensor([len(row) for row in rows])
+        audio = [row for row, sample in enumerate(samples) if "speech" in sample]
+        if audio:
+            waves = [torch.from_numpy(samples[row]["speech"]) for row in audio]
+            batch["speech"] = pad_sequence(waves, batch_first=True)
+            batch["speech_lengths"] = torch.tensor([len(wave) for wave in waves])
+            batch["speech_rows"] = audio
+        posteriors = [
+            (torch.from_numpy(sample["unit_ids"]), torch.from_numpy(sample["probs"]))
+            for sample in samples
+            if "speech" not in sample
+        ]
+        if posteriors:
+            ids, probs, lengths = collate_steps(posteriors, num_units=self.num_units)
+            batch |= {"unit_ids": ids, "probs": probs, "unit_ids_lengths": lengths}
+        return keys, batch
+
+
+class LengthCollate:
+    """Length of each sample's sequence, for the shape file of stage 10.
+
+    Speech counts with the steps of its transcript or dump; the constant prefix does not count.
+    """
+
+    def __call__(self, data: list[tuple[str, Sample]]) -> tuple[list[str], dict[str, Any]]:
+        """Keys, and ``length`` whose rows are as long as the samples' sequences."""
+        lengths = torch.tensor(
+            [
+                sum(len(sample[name]) for name in (*TOKEN_FIELDS, "unit_ids") if name in sample)
+                for _, sample in data
+            ]
+        )
+        rows = torch.zeros(len(data), int(lengths.max()))
+        return [key for key, _ in data], {"length": rows, "length_lengths": lengths}

@@ -1,0 +1,106 @@
+"""From a row of the manifest to the arrays of one sample."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from espnet2.train.preprocessor import AbsPreprocessor
+
+from espnet_psslm.bridge.simulate import Simulator, one_hot_rows
+from espnet_psslm.bridge.steps_file import read_steps
+from espnet_psslm.data.audio import read_audio
+from espnet_psslm.text.normalize import normalize_text
+from espnet_psslm.text.prompt import PromptBook
+from espnet_psslm.text.units import SentencePieceUnits
+
+SOURCES = ("auto", "audio", "steps", "text")
+
+
+class PSSLMPreprocessor(AbsPreprocessor):
+    """Reads or simulates the speech side, and tokenises the text side.
+
+    Every draw comes from (seed, epoch, key): the same sample is drawn alike whatever the number
+    of data workers, and anew in each epoch.
+
+    Args:
+        train: draw prompts and simulations anew each epoch; else as in epoch 0, first prompts.
+        prompts: the prompt book.
+        units: the CTC vocabulary.
+        end_id: token that ends an answer.
+        simulator: makes posteriors of text; None: noise-free.
+        source: ``audio``, ``steps`` (dumped) or ``text`` (simulated); ``auto`` takes what a row
+            has, dumped Steps before audio before text.
+        seed: of all draws.
+    """
+
+    def __init__(
+        self,
+        train: bool,
+        *,
+        prompts: PromptBook,
+        units: SentencePieceUnits,
+        end_id: int,
+        simulator: Simulator | None = None,
+        source: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(train)
+        if source not in SOURCES:
+            raise ValueError(f"source '{source}' is unknown; use one of {SOURCES}")
+        self.prompts = prompts
+        self.units = units
+        self.end_id = end_id
+        self.simulator = simulator
+        self.source = source
+        self.seed = seed
+        self.epoch = 0
+
+    def __call__(self, uid: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Arrays of one sample.
+
+        Args:
+            uid: its key.
+            data: ``{"sample": row of the manifest}``.
+
+        Returns:
+            ``prompt_index`` (1,), ``before_ids``, ``after_ids``, ``target_ids`` (end of turn
+            included), and ``speech`` (N,) or ``unit_ids`` and ``probs`` (U, K).
+        """
+        row = data["sample"]
+        rng = np.random.default_rng([self.seed, self.epoch, zlib.crc32(uid.encode())])
+        choices = self.prompts.indices(row["task"])
+        index = int(rng.choice(choices)) if self.train else choices[0]
+        before, after = self.prompts.token_ids(index, row)
+        target = [*self.prompts.encode(row["target"]), self.end_id]
+        arrays = {"prompt_index": [index], "before_ids": before, "after_ids": after}
+        arrays = {
+            name: np.asarray(ids, dtype=np.int64)
+            for name, ids in (arrays | {"target_ids": target}).items()
+        }
+        return arrays | self.speech_side(row, rng)
+
+    def speech_side(self, row: Mapping[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """``speech``, or ``unit_ids`` and ``probs``, of a row.
+
+        Raises:
+            ValueError: if the row has not what ``source`` asks for.
+        """
+        field = {"audio": "path", "steps": "steps", "text": "GT"}
+        source = self.source
+        if source == "auto":
+            source = next((s for s in ("steps", "audio", "text") if field[s] in row), "text")
+        if field[source] not in row:
+            raise ValueError(
+                f"sample '{row['key']}' has no field '{field[source]}', which source={source} needs"
+            )
+        value = row[field[source]]
+        if source == "audio":
+            return {"speech": read_audio(value)}
+        if source == "steps":
+            unit_ids, probs, _ = read_steps(value)
+            return {"unit_ids": unit_ids.numpy(), "probs": probs.numpy()}
+        # Characters that the vocabulary lacks have no step in a CTC posterior either.
+        known = [u for u in self.units.encode(normalize_text(value)) if u != self.units.unk_id]
+        rows = self.simulator(known, rng) if self.simulator else one_hot_rows(known)
+        return {"unit_ids": rows[0], "probs": rows[1]}

@@ -1,0 +1,1 @@
+"""The language model side: backbone, prefix cache, splice, and the model that joins them."""

@@ -1,0 +1,112 @@
+"""Load a Hugging Face causal language model and its tokenizer: hub name, folder, or GGUF file."""
+
+import fcntl
+import hashlib
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from espnet_psslm.weights import resolve_weights
+
+CACHE_VARIABLE = "ESPNET_PSSLM_CACHE"
+
+
+def cache_folder() -> Path:
+    """Where converted weights are kept: $ESPNET_PSSLM_CACHE, else the user's cache folder."""
+    if folder := os.environ.get(CACHE_VARIABLE):
+        return Path(folder)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "espnet_psslm"
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of ``load_language_model(name)``.
+
+    Raises:
+        ValueError: if nothing can be loaded under that name.
+    """
+    from transformers import AutoTokenizer
+
+    return _load(AutoTokenizer.from_pretrained, name)
+
+
+def load_language_model(name: str, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Load a causal language model, frozen and in eval mode, with SDPA attention.
+
+    Args:
+        name: hub name, folder, ``*.gguf`` file, or ``package://module/file``.
+        dtype: of its weights.
+
+    Raises:
+        ValueError: if nothing can be loaded under that name.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model = _load(
+        AutoModelForCausalLM.from_pretrained, name, dtype=dtype, attn_implementation="sdpa"
+    )
+    return model.requires_grad_(False).eval()
+
+
+def _load(loader: Any, name: str, **options: Any) -> Any:
+    path = resolve_weights(name)
+    if path.endswith(".gguf"):
+        if not Path(path).is_file():
+            raise ValueError(f"language model '{name}': no such GGUF file; check llm_conf.name")
+        path = str(dequantise_gguf(Path(path)))
+    try:
+        return loader(path, **options)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"language model '{name}' cannot be loaded: {str(error).splitlines()[0]}; "
+            "llm_conf.name takes a hub name, a folder, a .gguf file or package://module/file"
+        ) from error
+
+
+def dequantise_gguf(path: Path) -> Path:
+    """Convert a GGUF file once into a folder that loads in a second.
+
+    Reading GGUF takes 15 to 30 seconds per process; the folder is keyed by the file's content
+    and is complete or absent, however many processes ask for it at once.
+
+    Args:
+        path: the GGUF file.
+
+    Returns:
+        A folder with safetensors weights, configuration and tokenizer.
+    """
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    folder = cache_folder() / f"{path.stem}-{digest}"
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            logging.info("Dequantising %s into %s (once)", path.name, folder)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                unfinished = Path(scratch) / "model"
+                _convert_gguf(path, unfinished)
+                unfinished.rename(folder)
+    return folder
+
+
+def _convert_gguf(path: Path, folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    # A model that came from GGUF refuses to be saved; its dequantised weights in a model
+    # of the plain configuration do not.
+    config = quantised.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain.load_state_dict(quantised.state_dict(), strict=True)
+    plain.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(**source).save_pretrained(folder)

@@ -1,0 +1,273 @@
+"""The speech language model: Steps -> projector -> prompt with speech -> language model.
+
+    prefix (cached) | text before | speech steps | text behind | target
+    <|im_start|>user\nTranscribe ...  [s1 s2 ... sU] <|im_end|>\n<|im_start|>assistant\n turn on ...
+
+Training and generation build the same sequence by the same calls; generation leaves the target
+out. A frozen language model passes gradients through to the projector and keeps none itself.
+
+Legend: B batch, U steps, K listed units, L positions, H language model width.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+from torch import Tensor, nn
+from transformers import GenerationConfig
+
+from espnet_psslm.bridge.phone_sync import Reduction
+from espnet_psslm.bridge.projector import Projector
+from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
+from espnet_psslm.llm.frozen import Frozen
+from espnet_psslm.llm.prefix_cache import PrefixCache
+from espnet_psslm.llm.splice import splice
+
+IGNORE_INDEX = -100
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One answer of the language model."""
+
+    text: str
+    token_ids: tuple[int, ...]  # without the end of turn
+    score: float  # log probability per token, end of turn included; 0 for an empty reduction
+
+
+class PSSLMModel(AbsESPnetModel):
+    """Phone-synchronous speech language model (TASU, arXiv 2511.03310).
+
+    Args:
+        lm: Hugging Face causal language model; frozen here.
+        projector: from Steps to (B, U, H); the part that is trained.
+        prefixes: token ids of each prompt's constant prefix.
+        end_id: token that ends an answer.
+        pad_id: any token of the vocabulary; hidden by masks.
+        acoustic: CTC acoustic model for samples with audio; None where there are none.
+        reduction: from its posteriors to Steps.
+    """
+
+    def __init__(
+        self,
+        lm: nn.Module,
+        projector: Projector,
+        *,
+        prefixes: Sequence[Sequence[int]],
+        end_id: int,
+        pad_id: int,
+        acoustic: nn.Module | None = None,
+        reduction: Reduction | None = None,
+    ) -> None:
+        super().__init__()
+        self.lm = Frozen(lm)
+        self.projector = projector
+        self.prefixes = PrefixCache(prefixes)
+        self.end_id = end_id
+        self.pad_id = pad_id
+        self.acoustic = Frozen(acoustic) if acoustic is not None else None
+        self.reduction = reduction
+
+    def forward(
+        self,
+        *,
+        target_ids: Tensor,
+        target_ids_lengths: Tensor,
+        utt_id: list[str],
+        **inputs: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Loss of a batch.
+
+        Args:
+            target_ids: (B, Lt), answer and end of turn, right-padded.
+            target_ids_lengths: (B,).
+            utt_id: keys of the samples, for messages.
+            inputs: see ``context``.
+
+        Returns:
+            Mean cross-entropy per target token, statistics, and the number of target tokens.
+        """
+        context, prompt_index = self.context(**inputs)
+        fed = target_ids[:, :-1]  # the last token of each row is only ever predicted
+        context.append((self._embed(fed), target_ids_lengths - 1))
+        embeddings, mask = splice(context)
+        hidden = self._decode(embeddings, mask, prompt_index)
+
+        # The state that predicts target j stands j places behind the last context token.
+        offset = sum(lengths for _, lengths in context[:-1]) - 1
+        place = offset[:, None] + torch.arange(target_ids.shape[1], device=target_ids.device)
+        real = torch.arange(target_ids.shape[1], device=fed.device) < target_ids_lengths[:, None]
+        row = torch.arange(len(target_ids), device=fed.device)[:, None].expand_as(real)
+        logits = self.lm.module.get_output_embeddings()(hidden[row[real], place[real]]).float()
+        targets = target_ids[real]
+        loss = nn.functional.cross_entropy(logits, targets)
+        weight = target_ids_lengths.sum()
+        accuracy = (logits.detach().argmax(-1) == targets).float().mean()
+        stats = {"loss": loss.detach(), "acc": accuracy}
+        return loss, stats, weight.to(loss.dtype)
+
+    def collect_feats(self, **batch: Tensor) -> dict[str, Tensor]:
+        """Nothing: stage 10 collects lengths only."""
+        return {}
+
+    def context(
+        self,
+        *,
+        prompt_index: list[int],
+        before_ids: Tensor,
+        before_ids_lengths: Tensor,
+        after_ids: Tensor,
+        after_ids_lengths: Tensor,
+        **source: Tensor,
+    ) -> tuple[list[tuple[Tensor, Tensor]], list[int]]:
+        """Everything between the constant prefix and the answer, as segments to splice.
+
+        Args:
+            prompt_index: (B,), prompt of each sample, a plain list.
+            before_ids: (B, L), tokens between prefix and speech; ``_lengths`` (B,).
+            after_ids: (B, L), tokens behind the speech; ``_lengths`` (B,).
+            source: see ``steps``.
+        """
+        steps = self.steps(**source)
+        speech = self.projector(steps).to(self.lm.module.dtype)
+        segments = [
+            (self._embed(before_ids), before_ids_lengths),
+            (speech, steps.lengths),
+            (self._embed(after_ids), after_ids_lengths),
+        ]
+        return segments, prompt_index
+
+    def steps(
+        self,
+        *,
+        unit_ids: Tensor | None = None,
+        probs: Tensor | None = None,
+        unit_ids_lengths: Tensor | None = None,
+        num_units: int = 0,
+        speech: Tensor | None = None,
+        speech_lengths: Tensor | None = None,
+        speech_rows: list[int] | None = None,
+    ) -> PosteriorSteps:
+        """The Steps of a batch, from text or dumps (``unit_ids``, ``probs``) and from audio.
+
+        Args:
+            unit_ids: (B', U, K) of the samples without audio; ``probs`` likewise.
+            unit_ids_lengths: (B',).
+            num_units: V.
+            speech: (B'', N), waveforms of the others; ``speech_lengths`` (B'',).
+            speech_rows: their rows in the batch.
+        """
+        given = None
+        if unit_ids is not None:
+            given = PosteriorSteps(unit_ids, probs, unit_ids_lengths, num_units)
+        if speech is None:
+            return given
+        if self.acoustic is None:
+            raise ValueError(
+                "a sample has audio, but the model was built without an acoustic model: set "
+                "acoustic_conf.train_config and acoustic_conf.model_file, or dump its Steps"
+            )
+        log_posterior, lengths = self.acoustic.module.log_posterior(speech, speech_lengths)
+        heard = self.reduction(log_posterior.exp(), lengths)
+        return heard if given is None else _interleave(given, heard, speech_rows)
+
+    def _embed(self, token_ids: Tensor) -> Tensor:
+        return self.lm.module.get_input_embeddings()(token_ids)
+
+    def _decode(self, embeddings: Tensor, mask: Tensor, prompt_index: list[int]) -> Tensor:
+        """Hidden states (B, L, H) of right-padded sequences behind their prefixes."""
+        decoder = self.lm.module.get_decoder()
+        cache, prefix_mask = self.prefixes.gather(decoder, prompt_index)
+        positions = prefix_mask.sum(1, keepdim=True) + torch.arange(
+            mask.shape[1], device=mask.device
+        )
+        return decoder(
+            inputs_embeds=embeddings,
+            attention_mask=torch.cat([prefix_mask, mask.long()], 1),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+
+    @torch.no_grad()
+    def generate(
+        self, *, beam_size: int = 4, max_new_tokens: int = 200, **inputs: Tensor
+    ) -> list[tuple[tuple[int, ...], float]]:
+        """Answer a batch by beam search.
+
+        Args:
+            beam_size: beams; 1 is greedy.
+            max_new_tokens: longest answer.
+            inputs: see ``context``.
+
+        Returns:
+            Per sample the token ids, without end of turn, and the log probability per token.
+            A sample whose reduction is empty gets an empty answer; the model is not asked.
+        """
+        context, prompt_index = self.context(**inputs)
+        heard = (context[1][1] > 0).nonzero()[:, 0]
+        answers: list[tuple[tuple[int, ...], float]] = [((), 0.0)] * len(prompt_index)
+        if not len(heard):
+            return answers
+        embeddings, mask = splice([(v[heard], n[heard]) for v, n in context], pad_left=True)
+        rows = heard.tolist()
+        output = self._beam_search(
+            embeddings, mask, [prompt_index[row] for row in rows], beam_size, max_new_tokens
+        )
+        for row, ids, score in zip(
+            rows, output.sequences.tolist(), output.sequences_scores.tolist(), strict=True
+        ):
+            length = ids.index(self.end_id) if self.end_id in ids else len(ids)
+            if length == max_new_tokens:
+                logging.warning("an answer reached max_new_tokens (%d)", max_new_tokens)
+            answers[row] = (tuple(ids[:length]), score)
+        return answers
+
+    def _beam_search(
+        self,
+        embeddings: Tensor,
+        mask: Tensor,
+        prompt_index: list[int],
+        beam_size: int,
+        max_new_tokens: int,
+    ) -> object:
+        lm = self.lm.module
+        cache, prefix_mask = self.prefixes.gather(lm.get_decoder(), prompt_index)
+        cache.batch_repeat_interleave(beam_size)
+        # ``generate`` wants the whole sequence and cuts off what the cache already holds.
+        whole = torch.cat(
+            [embeddings.new_zeros(*prefix_mask.shape, embeddings.shape[2]), embeddings], 1
+        )
+        return lm.generate(
+            inputs_embeds=whole,
+            attention_mask=torch.cat([prefix_mask, mask.long()], 1),
+            past_key_values=cache,
+            generation_config=GenerationConfig(
+                num_beams=max(beam_size, 2),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                eos_token_id=self.end_id,
+                pad_token_id=self.pad_id,
+                return_dict_in_generate=True,
+                output_scores=True,
+            ),
+        )
+
+
+def _interleave(
+    given: PosteriorSteps, heard: PosteriorSteps, heard_rows: list[int]
+) -> PosteriorSteps:
+    """One batch of both kinds, in the order of the samples."""
+    heard_at = set(heard_rows)
+    total = len(given.lengths) + len(heard.lengths)
+    given_rows = [row for row in range(total) if row not in heard_at]
+    rows: list[tuple[Tensor, Tensor]] = [None] * total
+    for steps, places in ((given, given_rows), (heard, heard_rows)):
+        for i, place in enumerate(places):
+            count = int(steps.lengths[i])
+            rows[place] = (steps.unit_ids[i, :count].cpu(), steps.probs[i, :count].cpu())
+    device = heard.lengths.device
+    ids, probs, lengths = collate_steps(rows, num_units=given.num_units)
+    return PosteriorSteps(ids.to(device), probs.to(device), lengths.to(device), given.num_units)

@@ -1,0 +1,1 @@
+"""ESPnet tasks: everything that turns a configuration into models, data and batches."""

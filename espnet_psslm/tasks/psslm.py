@@ -1,0 +1,262 @@
+"""ESPnet task of the phone-synchronous speech language model.
+
+The bridge is a task of its own, with its own choices; ESPnet's trainer, samplers, checkpoints and
+launchers serve it unchanged. A saved ``config.yaml`` is enough to build the model again.
+"""
+
+import argparse
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import yaml
+from espnet2.iterators.abs_iter_factory import AbsIterFactory
+from espnet2.tasks.abs_task import AbsTask, IteratorOptions
+from espnet2.train.class_choices import ClassChoices
+from espnet2.train.dataset import DATA_TYPES, ESPnetDataset
+from espnet2.train.trainer import Trainer
+from espnet2.utils.nested_dict_action import NestedDictAction
+from espnet2.utils.types import str_or_none
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from espnet_psslm.bridge.phone_sync import REDUCTIONS
+from espnet_psslm.bridge.projector import PROJECTORS, Projector
+from espnet_psslm.bridge.simulate import SIMULATORS, Simulator
+from espnet_psslm.checkpoint import drop_frozen_from_state_dict
+from espnet_psslm.data.collate import LengthCollate, StepsCollate
+from espnet_psslm.data.manifest import read_manifest
+from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
+from espnet_psslm.device import resolve_dtype
+from espnet_psslm.llm.backbone import load_language_model, load_tokenizer
+from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.text.prompt import PromptBook
+from espnet_psslm.text.units import SentencePieceUnits
+
+MANIFEST_TYPE = "psslm_jsonl"
+DATA_TYPES[MANIFEST_TYPE] = {
+    "func": read_manifest,
+    "kwargs": [],
+    "help": "JSON Lines manifest: key, task, target, and path, steps or GT",
+}
+
+
+class _PerEpoch(AbsIterFactory):
+    """Tells the preprocessor which epoch it draws for."""
+
+    def __init__(self, factory: AbsIterFactory, preprocessor: PSSLMPreprocessor) -> None:
+        self.factory = factory
+        self.preprocessor = preprocessor
+
+    def build_iter(self, epoch: int, shuffle: bool | None = None) -> object:
+        self.preprocessor.epoch = epoch if self.preprocessor.train else 0
+        return self.factory.build_iter(epoch, shuffle)
+
+
+class PSSLMTask(AbsTask):
+    """Train and load ``PSSLMModel``."""
+
+    num_optimizers: int = 1
+    trainer = Trainer
+    class_choices_list = [
+        ClassChoices("projector", PROJECTORS, type_check=Projector, default="linear-silu"),
+        ClassChoices("simulator", SIMULATORS, type_check=Simulator, default="tasu"),
+        ClassChoices("reduction", REDUCTIONS, default="merge_then_drop"),
+    ]
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the options of the bridge."""
+        group = parser.add_argument_group("Bridge")
+        group.add_argument(
+            "--token_list", type=str_or_none, help="Units of the CTC vocabulary, one a line"
+        )
+        group.add_argument("--bpemodel", type=str_or_none, help="SentencePiece model of the units")
+        group.add_argument("--prompt_file", type=str_or_none, help="JSON Lines of task and prompt")
+        group.add_argument(
+            "--source",
+            choices=SOURCES,
+            default="auto",
+            help="Where the speech side comes from: audio, dumped steps, simulated from text, "
+            "or what each row of the manifest has",
+        )
+        for name, text in (
+            ("llm_conf", "name (hub name, folder, .gguf, package://...), dtype"),
+            ("prompt_conf", "layout, system, chat_template"),
+            ("acoustic_conf", "train_config and model_file of a CTC model, for rows with audio"),
+            ("model_conf", "extract_feats_in_collect_stats"),
+        ):
+            group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=text)
+        group.add_argument(
+            "--projector_init",
+            choices=("none", "unit_text"),
+            default="none",
+            help="unit_text: each unit starts as the mean embedding of the tokens of its text",
+        )
+        for choice in cls.class_choices_list:
+            choice.add_arguments(group)
+
+    @classmethod
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> PSSLMPreprocessor:
+        """Reader of manifest rows."""
+        units = _units(args)
+        tokenizer = load_tokenizer(args.llm_conf["name"])
+        return PSSLMPreprocessor(
+            train,
+            prompts=PromptBook(args.prompt_file, tokenizer, **args.prompt_conf),
+            units=units,
+            end_id=tokenizer.eos_token_id,
+            simulator=_simulator(args, units),
+            source=args.source,
+            seed=args.seed,
+        )
+
+    @classmethod
+    def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
+        """Pad a batch; in stage 10 only measure it."""
+        if args.collect_stats:
+            return LengthCollate()
+        tokenizer = load_tokenizer(args.llm_conf["name"])
+        return StepsCollate(num_units=_units(args).num_units, pad_id=tokenizer.eos_token_id)
+
+    @classmethod
+    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """The manifest holds everything."""
+        return ("sample",)
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @classmethod
+    def build_sequence_iter_factory(
+        cls, args: argparse.Namespace, iter_options: IteratorOptions, mode: str
+    ) -> AbsIterFactory:
+        """ESPnet's batches, with draws that depend on the epoch and not on the worker."""
+        factory = super().build_sequence_iter_factory(args, iter_options, mode)
+        return _PerEpoch(factory, iter_options.preprocess_fn)
+
+    @classmethod
+    def build_streaming_iterator(
+        cls,
+        data_path_and_name_and_type: list[tuple[str, str, str]],
+        preprocess_fn: PSSLMPreprocessor,
+        collate_fn: Callable,
+        *,
+        batch_size: int = 1,
+        dtype: str = "float32",
+        num_workers: int = 1,
+        **_others: object,
+    ) -> DataLoader:
+        """Every sample once, in the manifest's order (stage 10).
+
+        ESPnet's own reads line files of two columns; a manifest is no such file.
+        """
+        dataset = ESPnetDataset(
+            data_path_and_name_and_type, preprocess=preprocess_fn, float_dtype=dtype
+        )
+        return DataLoader(
+            dataset,
+            sampler=list(dataset),
+            batch_size=batch_size,
+            collate_fn=collate_fn,
+            num_workers=num_workers,
+        )
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace) -> PSSLMModel:
+        """Build the model from a configuration, also from a saved one."""
+        _inline_files(args)
+        units = _units(args)
+        device = "cuda" if getattr(args, "ngpu", 0) > 0 else "cpu"
+        dtype = resolve_dtype(args.llm_conf.get("dtype", "float32"), device)
+        lm = load_language_model(args.llm_conf["name"], dtype=dtype)
+        tokenizer = load_tokenizer(args.llm_conf["name"])
+        prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf)
+        projector = PROJECTORS[args.projector](
+            units.num_units, lm.config.hidden_size, **args.projector_conf
+        )
+        if args.projector_init == "unit_text":
+            embeddings = lm.get_input_embeddings().weight.float()
+            projector.init_from_embeddings(unit_text_embeddings(units, prompts, embeddings))
+        model = PSSLMModel(
+            lm,
+            projector,
+            prefixes=[prompt.prefix_ids for prompt in prompts.prompts],
+            end_id=tokenizer.eos_token_id,
+            pad_id=tokenizer.eos_token_id,
+            acoustic=_acoustic(args, units),
+            reduction=REDUCTIONS[args.reduction](blank_id=units.blank_id, **args.reduction_conf),
+        )
+        drop_frozen_from_state_dict(model)
+        return model
+
+
+def _units(args: argparse.Namespace) -> SentencePieceUnits:
+    for option in ("token_list", "bpemodel", "prompt_file"):
+        if not getattr(args, option):
+            raise ValueError(f"--{option} is not set; it is needed to build the model")
+    return SentencePieceUnits(args.token_list, bpemodel=args.bpemodel)
+
+
+def _simulator(args: argparse.Namespace, units: SentencePieceUnits) -> Simulator:
+    _inline_files(args)
+    return SIMULATORS[args.simulator](
+        units.num_units, blank_id=units.blank_id, **args.simulator_conf
+    )
+
+
+def _inline_files(args: argparse.Namespace) -> None:
+    """Take the contents of small files into the configuration that is saved."""
+    if isinstance(args.token_list, str):
+        args.token_list = SentencePieceUnits(args.token_list, bpemodel=args.bpemodel).tokens
+    measured = args.simulator_conf.get("measured")
+    if isinstance(measured, str):
+        if not Path(measured).is_file():
+            raise ValueError(
+                f"simulator_conf.measured: no file '{measured}'; stage 9 (simulation_stats) makes it"
+            )
+        args.simulator_conf["measured"] = yaml.safe_load(Path(measured).read_text())
+
+
+def _acoustic(args: argparse.Namespace, units: SentencePieceUnits) -> nn.Module | None:
+    """The acoustic model, where rows with audio are to be expected."""
+    if args.source in ("steps", "text") or not args.acoustic_conf.get("model_file"):
+        return None
+    from espnet_psslm.acoustic.model import load_ctc_acoustic
+
+    acoustic = load_ctc_acoustic(
+        args.acoustic_conf["train_config"], args.acoustic_conf["model_file"]
+    )
+    if list(acoustic.token_list) != units.tokens:
+        raise ValueError(
+            f"the acoustic model {args.acoustic_conf['model_file']} has {acoustic.num_units} units "
+            f"that are not the {units.num_units} of --token_list: use the list it was trained with"
+        )
+    return acoustic
+
+
+def unit_text_embeddings(
+    units: SentencePieceUnits, prompts: PromptBook, embeddings: Tensor
+) -> Tensor:
+    """For each unit the mean embedding of the tokens of its text.
+
+    Args:
+        units: the CTC vocabulary.
+        prompts: knows the language model's tokenizer.
+        embeddings: (tokens, H), the language model's input embeddings.
+
+    Returns:
+        (V, H); units without a text (blank, unknown) get the mean of the others.
+    """
+    rows = [prompts.encode(text) for text in units.unit_texts()]
+    table = torch.stack(
+        [embeddings[ids].mean(0) if ids else torch.full_like(embeddings[0], torch.nan)
+         for ids in rows]
+    )
+    empty = table.isnan().any(1)
+    logging.info("unit_text: %d of %d units have a text", int((~empty).sum()), len(rows))
+    table[empty] = table[~empty].mean(0)
+    return table

@@ -1,0 +1,152 @@
+"""Prompts: from a task to the token ids on both sides of the speech.
+
+A prompt file is JSON Lines, ``{"task": ..., "prompt": ...}``; several lines of one task are
+alternatives: one is drawn at random in training, the first serves decoding. ``{}`` in a prompt
+is filled from the sample's field that has the task's name (``hotword``, ``prevtext``).
+
+The chat template of the language model is rendered with marks where speech and field go, and cut
+there *before* tokenising: no token is added to a frozen embedding, and a mark that a user's text
+happens to contain stays plain text.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Private-use characters: no prompt contains them, and no chat template touches them.
+SPEECH_MARK = "\ue000"
+FIELD_MARK = "\ue001"
+FIELD = "{}"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One line of the prompt file, rendered with the chat template and cut at the marks.
+
+    Args:
+        task: its task.
+        prefix_ids: tokens that stand before everything a sample brings: constant.
+        before: text between the prefix and the speech; may hold the field's mark.
+        after: text behind the speech, up to where the answer begins; likewise.
+    """
+
+    task: str
+    prefix_ids: tuple[int, ...]
+    before: str
+    after: str
+
+
+class PromptBook:
+    """All prompts of a model, by task.
+
+    Args:
+        prompt_file: JSON Lines.
+        tokenizer: of the language model (Hugging Face).
+        layout: what stands in the user's turn; ``{prompt}<speech>`` or ``<speech>{prompt}``.
+        system: text of a system turn; None leaves it to the chat template, which may add its own.
+        chat_template: Jinja text in place of the tokenizer's.
+
+    Raises:
+        ValueError: if a line of the file is malformed, or the tokenizer has no chat template
+            and none is given.
+    """
+
+    def __init__(
+        self,
+        prompt_file: str | Path,
+        tokenizer: Any,
+        *,
+        layout: str = "{prompt}<speech>",
+        system: str | None = None,
+        chat_template: str | None = None,
+    ) -> None:
+        if layout.count("{prompt}") != 1 or layout.count("<speech>") != 1:
+            raise ValueError(f"layout '{layout}' must hold {{prompt}} and <speech> once each")
+        if chat_template is None and not getattr(tokenizer, "chat_template", None):
+            raise ValueError("the tokenizer has no chat template: set prompt_conf.chat_template")
+        self.tokenizer = tokenizer
+        self.prompts: list[Prompt] = []
+        self.by_task: dict[str, list[int]] = {}
+        for task, text in read_prompt_file(prompt_file):
+            content = layout.replace("<speech>", SPEECH_MARK).replace("{prompt}", text)
+            turns = [{"role": "user", "content": content.replace(FIELD, FIELD_MARK)}]
+            if system is not None:
+                turns.insert(0, {"role": "system", "content": system})
+            rendered = tokenizer.apply_chat_template(
+                turns, chat_template=chat_template, tokenize=False, add_generation_prompt=True
+            )
+            self.by_task.setdefault(task, []).append(len(self.prompts))
+            self.prompts.append(self._cut(task, rendered))
+
+    def _cut(self, task: str, rendered: str) -> Prompt:
+        left, mark, after = rendered.partition(SPEECH_MARK)
+        if not mark:
+            raise ValueError("the chat template drops the user's turn: set prompt_conf")
+        constant, mark, rest = left.partition(FIELD_MARK)
+        return Prompt(task, tuple(self.encode(constant)), mark + rest, after)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a piece of text, without special tokens around it."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks that have a prompt."""
+        return list(self.by_task)
+
+    def indices(self, task: str) -> list[int]:
+        """Indices of a task's prompts; the first is for decoding.
+
+        Raises:
+            ValueError: if the task has no prompt.
+        """
+        if task not in self.by_task:
+            raise ValueError(
+                f"task '{task}' has no prompt; known are {self.tasks}: add a line to the prompt file"
+            )
+        return self.by_task[task]
+
+    def token_ids(self, index: int, sample: Mapping[str, Any]) -> tuple[list[int], list[int]]:
+        """Token ids between prefix and speech, and behind the speech, for one sample.
+
+        Raises:
+            ValueError: if the prompt has a ``{}`` and the sample no field for it.
+        """
+        prompt = self.prompts[index]
+        if FIELD_MARK not in prompt.before + prompt.after:
+            return self.encode(prompt.before), self.encode(prompt.after)
+        if not isinstance(value := sample.get(prompt.task), str):
+            raise ValueError(
+                f"sample '{sample.get('key')}': the prompt of task '{prompt.task}' needs the "
+                f"text field '{prompt.task}', got {value!r}; add it to the manifest"
+            )
+        filled = (part.replace(FIELD_MARK, value) for part in (prompt.before, prompt.after))
+        before, after = (self.encode(part) for part in filled)
+        return before, after
+
+
+def read_prompt_file(path: str | Path) -> list[tuple[str, str]]:
+    """Read (task, prompt) pairs.
+
+    Raises:
+        ValueError: naming file and line, if a line is no such object or has two ``{}``.
+    """
+    pairs = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            task, prompt = row["task"], row["prompt"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f'{path}:{number}: {error}; a line is {{"task": "ASR", "prompt": "..."}}'
+            ) from error
+        if prompt.count(FIELD) > 1:
+            raise ValueError(f"{path}:{number}: a prompt may hold {{}} once, got {prompt!r}")
+        pairs.append((task, prompt))
+    if not pairs:
+        raise ValueError(f"{path}: no prompt in it")
+    return pairs
