@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import PROMPTS, save_language_model, save_units, write_jsonl
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 NO_SHARED = "needs the folder ../shared beside the checkout"
@@ -29,6 +31,24 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(NO_SHARED)
     return folder
+
+
+@pytest.fixture(scope="session")
+def lm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random language model with its tokenizer."""
+    return save_language_model(tmp_path_factory.mktemp("lm"))
+
+
+@pytest.fixture(scope="session")
+def units_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``tokens.txt`` and ``bpe.model`` of a tiny CTC vocabulary."""
+    return save_units(tmp_path_factory.mktemp("units"))
+
+
+@pytest.fixture(scope="session")
+def prompt_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prompt file with two prompts of ASR, one of SLU_scenario and one with a field."""
+    return write_jsonl(tmp_path_factory.mktemp("prompts") / "prompts.jsonl", PROMPTS)
 
 
 @pytest.hookimpl(wrapper=True)

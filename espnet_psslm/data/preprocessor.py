@@ -72,7 +72,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
         choices = self.prompts.indices(row["task"])
         index = int(rng.choice(choices)) if self.train else choices[0]
         before, after = self.prompts.token_ids(index, row)
-        target = [*self.prompts.encode(row["target"]), self.end_id]
+        target = [*self.prompts.encode_text(row["target"]), self.end_id]
         arrays = {"prompt_index": [index], "before_ids": before, "after_ids": after}
         arrays = {
             name: np.asarray(ids, dtype=np.int64)
@@ -80,7 +80,9 @@ class PSSLMPreprocessor(AbsPreprocessor):
         }
         return arrays | self.speech_side(row, rng)
 
-    def speech_side(self, row: Mapping[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def speech_side(
+        self, row: Mapping[str, Any], rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
         """``speech``, or ``unit_ids`` and ``probs``, of a row.
 
         Raises:

@@ -213,11 +213,11 @@ class PSSLMModel(AbsESPnetModel):
             return answers
         embeddings, mask = splice([(v[heard], n[heard]) for v, n in context], pad_left=True)
         rows = heard.tolist()
-        output = self._beam_search(
+        output = self._search(
             embeddings, mask, [prompt_index[row] for row in rows], beam_size, max_new_tokens
         )
         for row, ids, score in zip(
-            rows, output.sequences.tolist(), output.sequences_scores.tolist(), strict=True
+            rows, output.sequences.tolist(), self._scores(output), strict=True
         ):
             length = ids.index(self.end_id) if self.end_id in ids else len(ids)
             if length == max_new_tokens:
@@ -225,7 +225,17 @@ class PSSLMModel(AbsESPnetModel):
             answers[row] = (tuple(ids[:length]), score)
         return answers
 
-    def _beam_search(
+    def _scores(self, output: object) -> list[float]:
+        """Log probability per token, end of turn included; greedy search does not give it."""
+        if "sequences_scores" in output:
+            return output.sequences_scores.tolist()
+        ended = output.sequences == self.end_id
+        scored = ended.long().cumsum(1) - ended.long() == 0  # up to the first end of turn
+        log_prob = torch.stack(output.scores, 1).float().log_softmax(-1)
+        chosen = log_prob.gather(2, output.sequences[..., None])[..., 0]
+        return ((chosen * scored).sum(1) / scored.sum(1)).tolist()
+
+    def _search(
         self,
         embeddings: Tensor,
         mask: Tensor,
@@ -245,7 +255,7 @@ class PSSLMModel(AbsESPnetModel):
             attention_mask=torch.cat([prefix_mask, mask.long()], 1),
             past_key_values=cache,
             generation_config=GenerationConfig(
-                num_beams=max(beam_size, 2),
+                num_beams=beam_size,
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 eos_token_id=self.end_id,

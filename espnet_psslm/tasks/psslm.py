@@ -28,7 +28,7 @@ from espnet_psslm.checkpoint import drop_frozen_from_state_dict
 from espnet_psslm.data.collate import LengthCollate, StepsCollate
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
-from espnet_psslm.device import resolve_dtype
+from espnet_psslm.device import resolve_device, resolve_dtype
 from espnet_psslm.llm.backbone import load_language_model, load_tokenizer
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.text.prompt import PromptBook
@@ -170,7 +170,7 @@ class PSSLMTask(AbsTask):
         """Build the model from a configuration, also from a saved one."""
         _inline_files(args)
         units = _units(args)
-        device = "cuda" if getattr(args, "ngpu", 0) > 0 else "cpu"
+        device = resolve_device("auto" if getattr(args, "ngpu", 0) > 0 else "cpu")
         dtype = resolve_dtype(args.llm_conf.get("dtype", "float32"), device)
         lm = load_language_model(args.llm_conf["name"], dtype=dtype)
         tokenizer = load_tokenizer(args.llm_conf["name"])

@@ -88,8 +88,15 @@ class PromptBook:
         return Prompt(task, tuple(self.encode(constant)), mark + rest, after)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a piece of text, without special tokens around it."""
+        """Token ids of a piece of the chat template, without special tokens around it."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+
+    def encode_text(self, text: str) -> list[int]:
+        """Token ids of what a sample brings: a marker such as ``<|im_end|>`` is plain text."""
+        if not text:
+            return []
+        plain = {"add_special_tokens": False, "split_special_tokens": True}
+        return self.tokenizer(text, **plain)["input_ids"]
 
     @property
     def tasks(self) -> list[str]:
@@ -104,7 +111,8 @@ class PromptBook:
         """
         if task not in self.by_task:
             raise ValueError(
-                f"task '{task}' has no prompt; known are {self.tasks}: add a line to the prompt file"
+                f"task '{task}' has no prompt; known are {self.tasks}: "
+                "add a line to the prompt file"
             )
         return self.by_task[task]
 
@@ -122,17 +130,23 @@ class PromptBook:
                 f"sample '{sample.get('key')}': the prompt of task '{prompt.task}' needs the "
                 f"text field '{prompt.task}', got {value!r}; add it to the manifest"
             )
-        filled = (part.replace(FIELD_MARK, value) for part in (prompt.before, prompt.after))
-        before, after = (self.encode(part) for part in filled)
-        return before, after
+        return self._fill(prompt.before, value), self._fill(prompt.after, value)
+
+    def _fill(self, part: str, value: str) -> list[int]:
+        left, mark, right = part.partition(FIELD_MARK)
+        middle = self.encode_text(value) if mark else []
+        return [*self.encode(left), *middle, *self.encode(right)]
 
 
 def read_prompt_file(path: str | Path) -> list[tuple[str, str]]:
     """Read (task, prompt) pairs.
 
     Raises:
-        ValueError: naming file and line, if a line is no such object or has two ``{}``.
+        ValueError: if there is no such file; naming file and line, if a line is no such object
+            or has two ``{}``.
     """
+    if not Path(path).is_file():
+        raise ValueError(f"prompt file {path}: no such file")
     pairs = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
@@ -144,6 +158,8 @@ def read_prompt_file(path: str | Path) -> list[tuple[str, str]]:
             raise ValueError(
                 f'{path}:{number}: {error}; a line is {{"task": "ASR", "prompt": "..."}}'
             ) from error
+        if not (isinstance(task, str) and isinstance(prompt, str)):
+            raise ValueError(f"{path}:{number}: task and prompt must be text, got {line.strip()}")
         if prompt.count(FIELD) > 1:
             raise ValueError(f"{path}:{number}: a prompt may hold {{}} once, got {prompt!r}")
         pairs.append((task, prompt))

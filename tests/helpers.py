@@ -1,0 +1,103 @@
+"""Builders of tiny models and vocabularies; nothing is downloaded and all is random but seeded."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+SENTENCES = (
+    "turn on the light in the kitchen",
+    "turn off the lamp in the bedroom",
+    "play some music by the band",
+    "set an alarm for seven in the morning",
+    "what is the weather like in paris",
+    "add milk and bread to my shopping list",
+    "remind me to call the doctor at noon",
+    "make the room a little warmer please",
+)
+PROMPTS = (
+    {"task": "ASR", "prompt": "Transcribe the speech to text."},
+    {"task": "ASR", "prompt": "Write down what is said:"},
+    {"task": "SLU_scenario", "prompt": "Which scenario does the request belong to?"},
+    {"task": "hotword", "prompt": "Transcribe. Words that may occur: {}."},
+)
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+END = "<|im_end|>"
+
+
+def build_tokenizer() -> Any:
+    """A byte-level BPE tokenizer with ChatML template; no text is unknown to it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<|im_start|>", END],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([*SENTENCES, *(p["prompt"] for p in PROMPTS)], trainer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+    wrapped.chat_template = CHATML
+    return wrapped
+
+
+def build_lm(vocab_size: int, *, seed: int = 0) -> Any:
+    """A random two-layer Llama of width 32, frozen, in eval mode."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        initializer_range=0.3,  # answers that differ from sample to sample
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    return model.requires_grad_(False).eval()
+
+
+def save_language_model(folder: Path) -> Path:
+    """Save tokenizer and random language model as ``from_pretrained`` wants them."""
+    tokenizer = build_tokenizer()
+    tokenizer.save_pretrained(folder)
+    build_lm(len(tokenizer)).save_pretrained(folder)
+    return folder
+
+
+def save_units(folder: Path, *, vocab_size: int = 50) -> Path:
+    """Train ``tokens.txt`` and ``bpe.model`` on the sentences."""
+    from espnet_psslm.bin.train_units import train_units
+
+    train_units(SENTENCES, vocab_size=vocab_size, model_type="unigram", output_dir=folder)
+    return folder
+
+
+def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write JSON Lines."""
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def text_rows(task: str = "ASR") -> list[dict[str, str]]:
+    """Rows of a manifest without audio, one per sentence."""
+    return [
+        {"key": f"utt{i}-{task}", "task": task, "target": sentence, "GT": sentence}
+        for i, sentence in enumerate(SENTENCES)
+    ]
