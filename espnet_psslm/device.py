@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import re
 
 import torch
 
@@ -19,9 +20,9 @@ def resolve_device(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         name = "npu" if _npu_available() else "cuda" if torch.cuda.is_available() else "cpu"
-    kind = name.partition(":")[0]
-    if kind not in ("cpu", "cuda", "npu"):
+    if not re.fullmatch(r"cpu|(cuda|npu)(:\d+)?", name):
         raise ValueError(f"--device '{name}' is unknown; use auto, cpu, cuda[:n] or npu[:n]")
+    kind = name.partition(":")[0]
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {name}: no NVIDIA GPU is visible to torch; use --device cpu")
     if kind == "npu" and not _npu_available():

@@ -100,7 +100,8 @@ class PSSLMModel(AbsESPnetModel):
         place = offset[:, None] + torch.arange(target_ids.shape[1], device=target_ids.device)
         real = torch.arange(target_ids.shape[1], device=fed.device) < target_ids_lengths[:, None]
         row = torch.arange(len(target_ids), device=fed.device)[:, None].expand_as(real)
-        logits = self.lm.module.get_output_embeddings()(hidden[row[real], place[real]]).float()
+        logits = self.lm.module.get_output_embeddings()(hidden[row[real], place[real]])
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         targets = target_ids[real]
         loss = nn.functional.cross_entropy(logits, targets)
         weight = target_ids_lengths.sum()

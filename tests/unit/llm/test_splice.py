@@ -48,5 +48,6 @@ def test_padding_may_be_anything():
 def test_gradient_reaches_its_own_place_only():
     speech = SPEECH[0].clone().requires_grad_()
     values, _ = splice([BEFORE, (speech, SPEECH[1]), AFTER])
-    (values[..., 0] * torch.tensor([[1.0, 10, 20, 30, 1, 1], [1.0, 40, 1, 1, 7, 7]])).sum().backward()
+    scale = torch.tensor([[1.0, 10, 20, 30, 1, 1], [1.0, 40, 1, 1, 7, 7]])
+    (values[..., 0] * scale).sum().backward()
     assert numbers(speech.grad) == [[10, 20, 30], [40, 0, 0]]

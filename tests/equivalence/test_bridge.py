@@ -1,0 +1,295 @@
+"""The bridge with prefix cache and batches against plain full sequences, one at a time; float64."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from transformers import GenerationConfig
+
+from espnet_psslm.bridge.phone_sync import MergeThenDrop
+from espnet_psslm.bridge.projector import LinearSiLU
+from espnet_psslm.bridge.steps import collate_steps
+from espnet_psslm.llm.model import PSSLMModel
+from tests.helpers import build_lm
+
+NUM_UNITS = 11
+VOCAB = 40
+END, PAD = 1, 2
+PREFIXES = ((3, 4, 5, 6), (7, 8), (9,))
+TOLERANCE = {"rtol": 0.0, "atol": 1e-9}
+
+
+class FakeAcoustic(nn.Module):
+    """Takes the samples themselves for units, one frame a sample."""
+
+    max_duration_s = 30.0
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def log_posterior(self, speech, speech_lengths):
+        posterior = torch.full((*speech.shape, NUM_UNITS), 0.001)
+        posterior.scatter_(2, speech.long()[..., None], 0.99)
+        return posterior.log(), speech_lengths
+
+
+def build(*, seed=0, acoustic=None, dtype=torch.float64):
+    torch.manual_seed(seed)
+    lm = build_lm(VOCAB).to(dtype)
+    model = PSSLMModel(
+        lm,
+        LinearSiLU(NUM_UNITS, 32, hidden=24).to(dtype),
+        prefixes=PREFIXES,
+        end_id=END,
+        pad_id=PAD,
+        acoustic=acoustic,
+        reduction=MergeThenDrop(blank_id=0, max_units=4),
+    )
+    with torch.no_grad():
+        model.projector.output.weight.mul_(20.0)  # speech that matters to the answer
+    return model.eval()
+
+
+def sample(prompt, before, units, after, target):
+    """One sample, as plain lists; ``units`` rows have two listed units."""
+    ids = torch.tensor([[u, (u + 1) % NUM_UNITS] for u in units], dtype=torch.long).reshape(-1, 2)
+    probs = torch.tensor([[0.8, 0.1]]).repeat(len(units), 1)
+    return SimpleNamespace(
+        prompt=prompt, before=before, ids=ids, probs=probs, after=after, target=[*target, END]
+    )
+
+
+SAMPLES = [
+    sample(0, [], [3, 5, 7], [20, 21], [30, 31, 32]),
+    sample(1, [22], [4], [20, 21, 23], [33]),
+    sample(0, [], [], [20, 21], [34, 35]),  # nothing was heard
+    sample(2, [24, 25], [9, 1, 9, 2, 10, 3], [26], []),
+    sample(1, [], [6, 6], [20], [36, 37, 38, 39, 30]),
+]
+
+
+def pad(rows, value=PAD, extra=0):
+    width = max(map(len, rows)) + extra
+    padded = [[*row, *[value] * (width - len(row))] for row in rows]
+    return torch.tensor(padded, dtype=torch.long), torch.tensor([len(row) for row in rows])
+
+
+def collate(samples, *, value=PAD, extra=0):
+    """Arguments of ``forward``; padding holds ``value``, ``extra`` places more than needed."""
+    unit_ids, probs, lengths = collate_steps(
+        [(s.ids, s.probs) for s in samples], num_units=NUM_UNITS
+    )
+    batch = {
+        "prompt_index": [s.prompt for s in samples],
+        "num_units": NUM_UNITS,
+        "unit_ids": unit_ids,
+        "probs": probs.double(),
+        "unit_ids_lengths": lengths,
+    }
+    for name in ("before", "after", "target"):
+        ids, counts = pad([getattr(s, name) for s in samples], value, extra)
+        batch |= {f"{name}_ids": ids, f"{name}_ids_lengths": counts}
+    return batch
+
+
+def forward(model, samples, **padding):
+    loss, _, weight = model(
+        utt_id=[str(i) for i in range(len(samples))], **collate(samples, **padding)
+    )
+    return loss, weight
+
+
+def without_target(batch):
+    return {name: value for name, value in batch.items() if not name.startswith("target")}
+
+
+def plain_context(model, s):
+    """(1, L, H): the whole sequence up to the answer, prefix included, no padding."""
+    embed = model.lm.module.get_input_embeddings()
+
+    def tokens(ids):
+        return embed(torch.tensor(ids, dtype=torch.long))
+
+    probs = s.probs.double()
+    rest = (1.0 - probs.sum(1, keepdim=True)) / (NUM_UNITS - 2)
+    posterior = rest.repeat(1, NUM_UNITS).scatter(1, s.ids, probs)
+    projector = model.projector
+    speech = projector.output(projector.activation(projector.input.dense_forward(posterior)))
+    parts = [tokens(PREFIXES[s.prompt]), tokens(s.before), speech, tokens(s.after)]
+    return torch.cat(parts)[None]
+
+
+def plain_log_prob(model, s, target):
+    """Log probabilities of the tokens of ``target`` behind a sample's context."""
+    fed = model.lm.module.get_input_embeddings()(torch.tensor([target[:-1]], dtype=torch.long))
+    context = plain_context(model, s)
+    logits = model.lm.module(inputs_embeds=torch.cat([context, fed], 1)).logits[0]
+    log_prob = logits[context.shape[1] - 1 :].log_softmax(-1)
+    return log_prob[torch.arange(len(target)), torch.tensor(target)]
+
+
+def gradients(model, loss):
+    parameters = dict(model.projector.named_parameters())
+    return dict(zip(parameters, torch.autograd.grad(loss, parameters.values()), strict=True))
+
+
+def test_loss_and_gradients_equal_the_full_forward():
+    model = build()
+    loss, weight = forward(model, SAMPLES)
+    expected = -torch.cat([plain_log_prob(model, s, s.target) for s in SAMPLES])
+    assert weight == len(expected)
+    torch.testing.assert_close(loss, expected.mean(), **TOLERANCE)
+    ours, theirs = gradients(model, loss), gradients(model, expected.mean())
+    assert ours.keys() == {
+        *(f"input.{name}" for name in ("gain", "shift", "weight", "bias")),
+        *(f"output.{name}" for name in ("weight", "bias")),
+    }
+    for name in ours:
+        assert theirs[name].abs().max() > 1e-6
+        torch.testing.assert_close(ours[name], theirs[name], **TOLERANCE)
+
+
+def test_second_batch_uses_the_cache_and_finds_it_unchanged():
+    model = build()
+    first, _ = forward(model, SAMPLES)
+    model.generate(beam_size=3, max_new_tokens=4, **without_target(collate(SAMPLES)))
+    states = {index: id(state) for index, state in model.prefixes.states.items()}
+    again, _ = forward(model, SAMPLES)
+    assert torch.equal(first, again)
+    assert {index: id(state) for index, state in model.prefixes.states.items()} == states
+
+
+def test_language_model_gets_no_gradient():
+    model = build()
+    forward(model, SAMPLES)[0].backward()
+    assert all(p.grad is None for p in model.lm.parameters())
+    assert all(p.grad is not None for p in model.projector.parameters())
+
+
+def test_batch_is_the_weighted_mean_of_single_samples():
+    model = build()
+    loss, weight = forward(model, SAMPLES)
+    single = [forward(model, [s]) for s in SAMPLES]
+    expected = sum(one * tokens for one, tokens in single) / sum(tokens for _, tokens in single)
+    assert weight == sum(tokens for _, tokens in single)
+    torch.testing.assert_close(loss, expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("value", [PAD, END, 17])
+def test_padding_changes_nothing(value):
+    model = build()
+    plain, _ = forward(model, SAMPLES)
+    padded, _ = forward(model, SAMPLES, value=value, extra=5)
+    torch.testing.assert_close(padded, plain, **TOLERANCE)
+    inputs = [
+        without_target(collate(SAMPLES, **padding))
+        for padding in ({}, {"value": value, "extra": 5})
+    ]
+    answers = [model.generate(beam_size=3, max_new_tokens=6, **one) for one in inputs]
+    assert [ids for ids, _ in answers[0]] == [ids for ids, _ in answers[1]]
+    assert [s for _, s in answers[0]] == pytest.approx([s for _, s in answers[1]], abs=1e-9)
+
+
+@pytest.mark.parametrize("beam_size", [1, 2, 4])
+def test_generation_equals_the_full_sequence_alone(beam_size):
+    model = build()
+    together = model.generate(
+        beam_size=beam_size, max_new_tokens=8, **without_target(collate(SAMPLES))
+    )
+    answers = set()
+    for s, (ids, score) in zip(SAMPLES, together, strict=True):
+        if not len(s.ids):
+            assert (ids, score) == ((), 0.0)
+            continue
+        context = plain_context(model, s)
+        output = model.lm.module.generate(
+            inputs_embeds=context,
+            attention_mask=torch.ones(context.shape[:2], dtype=torch.long),
+            generation_config=GenerationConfig(
+                num_beams=beam_size,
+                max_new_tokens=8,
+                do_sample=False,
+                eos_token_id=END,
+                pad_token_id=PAD,
+            ),
+        )[0].tolist()
+        expected = output[: output.index(END)] if END in output else output
+        assert list(ids) == expected
+        spoken = [*ids, END] if len(ids) < 8 else list(ids)
+        assert score == pytest.approx(plain_log_prob(model, s, spoken).mean().item(), abs=1e-5)
+        alone = model.generate(
+            beam_size=beam_size, max_new_tokens=8, **without_target(collate([s]))
+        )
+        assert alone[0][0] == ids
+        assert alone[0][1] == pytest.approx(score, abs=1e-5)
+        answers.add(ids)
+    assert len(answers) > 2
+
+
+def test_more_beams_find_no_worse_answers():
+    model = build()
+    batch = without_target(collate([s for s in SAMPLES if len(s.ids)]))
+    greedy, beams = (
+        [score for _, score in model.generate(beam_size=size, max_new_tokens=1, **batch)]
+        for size in (1, 4)
+    )
+    assert greedy == pytest.approx(beams, abs=1e-9)  # of one token, the best is the greedy one
+
+
+def test_pure_silence_never_asks_the_language_model(monkeypatch):
+    model = build()
+
+    def fail(*_, **__):
+        raise AssertionError("must not be called")
+
+    monkeypatch.setattr(model.lm.module, "generate", fail)
+    batch = without_target(collate([SAMPLES[2], SAMPLES[2]]))
+    assert model.generate(beam_size=4, **batch) == [((), 0.0)] * 2
+
+
+def with_audio(samples, audio_rows):
+    """A batch where some rows come as audio that the fake acoustic model hears as their units."""
+    batch = collate(samples)
+    given = [row for row in range(len(samples)) if row not in audio_rows]
+    heard = [samples[row].ids[:, 0].tolist() for row in audio_rows]
+    speech, lengths = pad(heard, value=0)
+    for name in ("unit_ids", "probs", "unit_ids_lengths"):
+        batch[name] = batch[name][given] if given else None
+    return batch | {
+        "speech": speech.float(),
+        "speech_lengths": lengths,
+        "speech_rows": audio_rows,
+    }
+
+
+def heard_sample(s):
+    """The sample whose steps are what the fake acoustic model's posterior reduces to."""
+    posterior = FakeAcoustic().log_posterior(s.ids[None, :, 0].float(), torch.tensor([len(s.ids)]))
+    steps = MergeThenDrop(blank_id=0, max_units=4)(posterior[0].exp(), posterior[1])
+    count = int(steps.lengths[0])
+    fields = vars(s) | {"ids": steps.unit_ids[0, :count], "probs": steps.probs[0, :count]}
+    return SimpleNamespace(**fields)
+
+
+@pytest.mark.parametrize("audio_rows", [[0, 3], [1, 2], [4], [0, 1, 2, 3, 4]])
+def test_mixed_batch_keeps_the_order_of_its_rows(audio_rows):
+    acoustic = FakeAcoustic()
+    model = build(acoustic=acoustic)
+    batch = with_audio(SAMPLES, audio_rows)
+    loss, _, _ = model(utt_id=list("abcde"), **batch)
+    same = [heard_sample(s) if i in audio_rows else s for i, s in enumerate(SAMPLES)]
+    # Probabilities listed beyond a row's own are widened in single precision.
+    expected, _ = forward(model, same)
+    torch.testing.assert_close(loss, expected, rtol=0.0, atol=1e-6)
+    single = [forward(model, [s]) for s in same]
+    mean = sum(one * n for one, n in single) / sum(n for _, n in single)
+    torch.testing.assert_close(loss, mean, rtol=0.0, atol=1e-5)
+    loss.backward()
+    assert acoustic.unused.grad is None
+
+
+def test_audio_without_acoustic_model_is_an_error():
+    with pytest.raises(ValueError, match="built without an acoustic model: set acoustic_conf"):
+        build()(utt_id=list("abcde"), **with_audio(SAMPLES, [0]))
