@@ -6,6 +6,7 @@ Nothing here knows where answers go; ``bin/psslm_inference`` writes them.
 """
 
 import argparse
+import logging
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -134,6 +135,8 @@ class PSSLMDecoder:
                 batch = samples[start : start + self.batch_size]
                 found |= self._decode_batch(batch)
                 progress(len(batch))
+        if cut := sum(len(hyp.token_ids) == self.max_new_tokens for hyp in found.values()):
+            logging.warning("%d answers are cut at %d tokens", cut, self.max_new_tokens)
         in_order = {row["key"]: found[row["key"]] for row in rows if row["key"] in found}
         return Decoded(in_order, skipped, audio_s)
 

@@ -83,7 +83,8 @@ class Reduction(ABC):
         probs, unit_ids = mean.topk(num_listed, dim=1)
 
         first = starts[utt, frame]
-        place = (torch.arange(total, device=step.device) - (lengths.cumsum(0) - lengths)[utt[first]])
+        before = lengths.cumsum(0) - lengths  # steps of the utterances before
+        place = torch.arange(total, device=step.device) - before[utt[first]]
         max_steps = max(1, int(lengths.max()))
         shape = (num_utts, max_steps, num_listed)
         pad_ids, pad_probs = uniform_rows(1, num_listed, num_units, probs.dtype)

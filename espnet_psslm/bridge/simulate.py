@@ -10,6 +10,7 @@ Legend: U steps, K listed units per step, V units.
 from abc import ABC, abstractmethod
 
 import numpy as np
+from numpy.random import Generator
 
 Rows = tuple[np.ndarray, np.ndarray]  # unit ids (U, K) and probs (U, K)
 
@@ -33,7 +34,7 @@ class Simulator(ABC):
         self.blank_id = blank_id
 
     @abstractmethod
-    def __call__(self, unit_ids: list[int], rng: np.random.Generator) -> Rows:
+    def __call__(self, unit_ids: list[int], rng: Generator) -> Rows:
         """Draw one posterior.
 
         Args:
@@ -74,7 +75,8 @@ class TASUSimulator(Simulator):
         self.delete_prob = delete_prob
         self.insert_prob = insert_prob
 
-    def __call__(self, unit_ids: list[int], rng: np.random.Generator) -> Rows:
+    def __call__(self, unit_ids: list[int], rng: Generator) -> Rows:
+        """Draw one posterior; see ``Simulator``."""
         if not unit_ids:
             return one_hot_rows(unit_ids)
         alpha = rng.uniform(0.0, self.max_smoothing)
@@ -93,4 +95,101 @@ class TASUSimulator(Simulator):
         )
 
 
-SIMULATORS = {"tasu": TASUSimulator}
+class MeasuredSimulator(Simulator):
+    """Makes the errors that an acoustic model was measured to make (stage 9).
+
+    The published simulation has neither the blank-labelled steps that survive reduction, nor soft
+    peaks, nor wrong units; a bridge trained on it stumbles over all three in real posteriors. Each
+    is drawn here at the rate, and with the probabilities, found on development speech.
+
+    Args:
+        num_units: V.
+        blank_id: the CTC blank.
+        measured: what ``bridge.measure.measure`` returns.
+        error_scale: multiplies the rates of wrong, missing and extra units; above 1 for speech
+            that is harder than what was measured.
+
+    Raises:
+        ValueError: if ``measured`` lacks a number, or was measured on other units.
+    """
+
+    NUMBERS = (
+        "num_units", "peaks", "wrong_peaks", "blank_peaks", "blank_rate", "blank_share",
+        "rival_share", "delete_rate", "insert_rate", "substitute_rate", "rivals",
+    )  # fmt: skip
+
+    def __init__(
+        self, num_units: int, *, blank_id: int, measured: dict, error_scale: float = 1.0
+    ) -> None:
+        super().__init__(num_units, blank_id=blank_id)
+        if missing := [name for name in self.NUMBERS if name not in measured]:
+            raise ValueError(f"simulator_conf.measured lacks {missing}: run stage 9 again")
+        if measured["num_units"] != num_units:
+            raise ValueError(
+                f"simulator_conf.measured is of {measured['num_units']} units, the vocabulary has "
+                f"{num_units}: run stage 9 again"
+            )
+        self.measured = measured
+        self.error_scale = error_scale
+        self.rivals = {
+            int(unit): ([int(u) for u, _ in rows], np.cumsum([float(w) for _, w in rows]))
+            for unit, rows in measured["rivals"].items()
+        }
+
+    def __call__(self, unit_ids: list[int], rng: Generator) -> Rows:
+        rows: list[tuple[list[int], list[float]]] = []
+        m, scale = self.measured, self.error_scale
+        for unit in unit_ids:
+            fate = rng.random()
+            if fate >= m["delete_rate"] * scale:
+                wrong = fate < (m["delete_rate"] + m["substitute_rate"]) * scale
+                rows.append(self._step(unit, wrong=wrong, rng=rng))
+            if rng.random() < m["insert_rate"] * scale:
+                extra = self._other(unit, rng)
+                rows.append(self._step(extra, wrong=False, rng=rng, peaks="wrong_peaks"))
+            if rng.random() < m["blank_rate"]:
+                rows.append(self._row(self.blank_id, unit, self._draw("blank_peaks", rng)))
+        if not rows:  # every unit was deleted: an utterance keeps a step, as text keeps a word
+            rows = [self._step(unit, wrong=False, rng=rng) for unit in unit_ids[:1]]
+        if not rows:
+            return one_hot_rows([])
+        ids, probs = zip(*rows, strict=True)
+        return np.array(ids, dtype=np.int64), np.array(probs, dtype=np.float32)
+
+    def _draw(self, name: str, rng: Generator) -> float:
+        """A value from a distribution stored as evenly spaced quantiles."""
+        quantiles = self.measured[name]
+        return float(np.interp(rng.random(), np.linspace(0, 1, len(quantiles)), quantiles))
+
+    def _other(self, unit: int, rng: Generator) -> int:
+        """A unit that is heard in place of this one: measured, else any."""
+        if unit in self.rivals:
+            units, weights = self.rivals[unit]
+            return units[int(np.searchsorted(weights, rng.random() * weights[-1]))]
+        other = int(rng.integers(self.num_units - 1))
+        while other in (unit, self.blank_id):
+            other = int(rng.integers(self.num_units))
+        return other
+
+    def _step(
+        self, unit: int, *, wrong: bool, rng: Generator, peaks: str = "peaks"
+    ) -> tuple[list[int], list[float]]:
+        rival = self._other(unit, rng)
+        best, second = (rival, unit) if wrong else (unit, rival)
+        return self._row(best, second, self._draw("wrong_peaks" if wrong else peaks, rng))
+
+    def _row(self, best: int, second: int, peak: float) -> tuple[list[int], list[float]]:
+        """Best unit, second unit and blank; what they leave is spread over all others."""
+        left = 1.0 - peak
+        if best == self.blank_id:
+            # The third slot takes any unit that is free, at the probability it has anyway.
+            third = next(u for u in range(self.num_units) if u not in (best, second))
+            to_second = left * self.measured["rival_share"] / (1 - self.measured["blank_share"])
+            return [best, second, third], [
+                peak, to_second, (left - to_second) / (self.num_units - 2),
+            ]  # fmt: skip
+        shares = self.measured["rival_share"], self.measured["blank_share"]
+        return [best, second, self.blank_id], [peak, left * shares[0], left * shares[1]]
+
+
+SIMULATORS = {"tasu": TASUSimulator, "measured": MeasuredSimulator}

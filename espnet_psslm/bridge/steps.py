@@ -105,7 +105,9 @@ def uniform_rows(
     return unit_ids, torch.full((num_rows, num_listed), 1.0 / num_units, dtype=dtype)
 
 
-def widen(unit_ids: Tensor, probs: Tensor, num_listed: int, num_units: int) -> tuple[Tensor, Tensor]:
+def widen(
+    unit_ids: Tensor, probs: Tensor, num_listed: int, num_units: int
+) -> tuple[Tensor, Tensor]:
     """Give rows free slots: unlisted units with the probability that they have anyway.
 
     Args:

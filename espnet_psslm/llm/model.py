@@ -9,7 +9,6 @@ out. A frozen language model passes gradients through to the projector and keeps
 Legend: B batch, U steps, K listed units, L positions, H language model width.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -221,8 +220,6 @@ class PSSLMModel(AbsESPnetModel):
             rows, output.sequences.tolist(), self._scores(output), strict=True
         ):
             length = ids.index(self.end_id) if self.end_id in ids else len(ids)
-            if length == max_new_tokens:
-                logging.warning("an answer reached max_new_tokens (%d)", max_new_tokens)
             answers[row] = (tuple(ids[:length]), score)
         return answers
 

@@ -216,7 +216,8 @@ def _inline_files(args: argparse.Namespace) -> None:
     if isinstance(measured, str):
         if not Path(measured).is_file():
             raise ValueError(
-                f"simulator_conf.measured: no file '{measured}'; stage 9 (simulation_stats) makes it"
+                f"simulator_conf.measured: no file '{measured}'; "
+                "stage 9 (simulation_stats) makes it"
             )
         args.simulator_conf["measured"] = yaml.safe_load(Path(measured).read_text())
 

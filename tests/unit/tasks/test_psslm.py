@@ -12,7 +12,7 @@ import torch
 import yaml
 from torch import nn
 
-from tests.helpers import SENTENCES, text_rows, write_jsonl
+from tests.helpers import SENTENCES, build_tokenizer, text_rows, write_jsonl
 
 RATE = 16000
 
@@ -160,6 +160,14 @@ def test_resume_is_exact(trained):
         assert torch.equal(once[key], twice[key])
 
 
+def test_data_workers_change_nothing(trained):
+    folder, options = trained
+    train(options, folder / "workers", "--max_epoch", "2", "--num_workers", "2")
+    alone, helped = (weights(folder / name / "2epoch.pth") for name in ("exp", "workers"))
+    for key in alone:
+        assert torch.equal(alone[key], helped[key])
+
+
 def test_text_training_never_reads_audio_nor_builds_an_encoder(trained, monkeypatch):
     folder, options = trained
     rows = text_rows("ASR") + text_rows("SLU_scenario")
@@ -238,6 +246,23 @@ def test_packed_model_answers_alike(trained, tmp_path, monkeypatch):
         assert list(before) == [row["key"] for row in text_rows(task)]
         assert answers(tmp_path / "after", task) == before
     assert len(set(before.values())) > 1
+
+
+def test_units_start_as_the_mean_embedding_of_their_text(units_folder, prompt_file):
+    from espnet_psslm.tasks.psslm import unit_text_embeddings
+    from espnet_psslm.text.prompt import PromptBook
+    from espnet_psslm.text.units import SentencePieceUnits
+
+    tokenizer = build_tokenizer()
+    units = SentencePieceUnits(units_folder / "tokens.txt", bpemodel=units_folder / "bpe.model")
+    embeddings = torch.randn(len(tokenizer), 8)
+    table = unit_text_embeddings(units, PromptBook(prompt_file, tokenizer), embeddings)
+    texts = units.unit_texts()
+    unit = max(range(len(texts)), key=lambda i: len(texts[i]))
+    ids = tokenizer(texts[unit])["input_ids"]
+    torch.testing.assert_close(table[unit], embeddings[ids].mean(0))
+    spoken = [i for i, text in enumerate(texts) if text]
+    torch.testing.assert_close(table[units.blank_id], table[spoken].mean(0))
 
 
 @pytest.fixture
@@ -321,6 +346,15 @@ def test_one_clear_line(trained, audio, tmp_path, capsys, more, match):
     with pytest.raises(SystemExit):
         infer(folder, tmp_path / "out", "--manifest", str(folder / "data.jsonl"), *more)
     assert re.search(match, capsys.readouterr().err.splitlines()[-1])
+
+
+def test_only_the_wanted_task(trained, tmp_path):
+    manifest = ("--manifest", str(trained[0] / "data.jsonl"))
+    infer(trained[0], tmp_path, *manifest, "--oracle", "true", "--tasks", "SLU_scenario")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "SLU_scenario", "skipped.txt", "stats.json"
+    }  # fmt: skip
+    assert json.loads((tmp_path / "SLU_scenario/stats.json").read_text())["audio_s"] == 0
 
 
 def test_unknown_task_of_the_manifest(trained, tmp_path, capsys):
