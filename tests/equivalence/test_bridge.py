@@ -293,3 +293,26 @@ def test_mixed_batch_keeps_the_order_of_its_rows(audio_rows):
 def test_audio_without_acoustic_model_is_an_error():
     with pytest.raises(ValueError, match="built without an acoustic model: set acoustic_conf"):
         build()(utt_id=list("abcde"), **with_audio(SAMPLES, [0]))
+
+
+def test_bfloat16_language_model_with_float32_projector():
+    exact = build()
+    mixed = build().float()  # as ESPnet's trainer casts: the frozen side keeps its dtype
+    assert mixed.lm.module.dtype == torch.float64
+    mixed.lm.module.to(torch.bfloat16)
+    mixed.float().train()
+    assert mixed.lm.module.dtype == torch.bfloat16
+    loss, _ = forward(mixed, SAMPLES)
+    assert loss.dtype == torch.float32
+    # bfloat16 has 8 bits: single positions are off by percents, their mean by less.
+    torch.testing.assert_close(loss.double(), forward(exact, SAMPLES)[0], rtol=0.03, atol=0.0)
+    ours, theirs = gradients(mixed, loss), gradients(exact, forward(exact, SAMPLES)[0])
+    for name in ours:
+        assert ours[name].dtype == torch.float32
+        cosine = nn.functional.cosine_similarity(
+            ours[name].flatten().double(), theirs[name].flatten(), dim=0
+        )
+        assert cosine > 0.95, name
+    answers = mixed.generate(beam_size=2, max_new_tokens=4, **without_target(collate(SAMPLES)))
+    assert answers[2] == ((), 0.0)
+    assert all(score < 0 for i, (_, score) in enumerate(answers) if i != 2)
