@@ -146,6 +146,8 @@ class HFSpeechEncoder(AbsEncoder):
         self._front_is_fixed = front
         whisper = self.whisper
         frozen: list[nn.Module] = [whisper.layers[index] for index in self.frozen_layers]
+        # Sinusoids, no weights; loading through transformers makes them trainable.
+        whisper.embed_positions.requires_grad_(False)
         if front:
             frozen += [whisper.conv1, whisper.conv2]
         if everything:

@@ -1,0 +1,246 @@
+"""Whisper-CTC through ESPnet's own training loop: train, resume, average, decode, dump."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from transformers import WhisperConfig, WhisperModel
+
+from espnet_psslm.acoustic.model import load_ctc_acoustic
+from espnet_psslm.bin import asr_inference, asr_train, dump_steps
+from espnet_psslm.bridge.steps_file import read_steps
+
+# Texts of one to three tones: short audio that a tiny random encoder tells apart.
+WORDS = {"low": 300, "mid": 900, "high": 2500}
+NUM_UTTS = 12
+CONFIG = {
+    "frontend": "whisper_log_mel",
+    "encoder": "hf_whisper",
+    "encoder_conf": {"freeze": "encoder", "conv_kernel": 3, "conv_stride": 3},
+    "normalize": None,
+    "decoder": None,
+    "model_conf": {"ctc_weight": 1.0, "report_cer": False, "report_wer": False},
+    "optim": "adamw",
+    "optim_conf": {"lr": 1.0e-2},
+    "batch_type": "numel",
+    "batch_bins": 100000,
+    "max_epoch": 2,
+    "keep_nbest_models": 2,
+    "best_model_criterion": [["valid", "loss", "min"]],
+    "num_workers": 0,
+    "num_att_plot": 0,
+    "use_matplotlib": False,
+    "use_tensorboard": False,
+    "token_type": "bpe",
+}
+
+
+def write_data_dir(folder: Path) -> Path:
+    """A data folder as stages 3 and 4 leave it."""
+    rng = np.random.default_rng(0)
+    lines: dict[str, list[str]] = {name: [] for name in ("wav.scp", "text", "utt2num_samples")}
+    rows = []
+    for index in range(NUM_UTTS):
+        words = [list(WORDS)[(index + place) % 3] for place in range(1 + index % 3)]
+        time = np.arange(4000 + 100 * index) / 16000
+        signal = np.concatenate([0.3 * np.sin(2 * np.pi * WORDS[word] * time) for word in words])
+        signal += 0.01 * rng.standard_normal(len(signal))
+        utt, text, path = f"utt{index:02d}", " ".join(words), folder / f"{index}.wav"
+        soundfile.write(path, signal, 16000)
+        values = (path, text, len(signal))
+        for name, value in zip(lines, values, strict=True):
+            lines[name].append(f"{utt} {value}\n")
+        row = {"key": f"{utt}-ASR", "task": "ASR", "target": text, "GT": text, "utt": utt}
+        rows.append(json.dumps({**row, "path": str(path)}) + "\n")
+    lines["speech_shape"], lines["psslm.jsonl"] = lines["utt2num_samples"], rows
+    for name, content in lines.items():
+        (folder / name).write_text("".join(content))
+    return folder
+
+
+class Setting:
+    """Everything a training run reads, and the command line for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = write_data_dir(folder)
+        torch.manual_seed(0)
+        whisper = WhisperConfig(
+            vocab_size=60, d_model=32, encoder_layers=2, encoder_attention_heads=2,
+            encoder_ffn_dim=64, decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=64,
+            max_source_positions=200, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+            decoder_start_token_id=1,
+        )  # fmt: skip
+        WhisperModel(whisper).save_pretrained(folder / "whisper")
+        self._train_units()
+
+    def _train_units(self) -> None:
+        from espnet_psslm.bin.train_units import main
+
+        options = ["--vocab_size", "15", "--output_dir", str(self.folder / "units")]
+        main(["--text", str(self.data / "text"), *options])
+
+    def command(self, output: Path, **changes: object) -> list[str]:
+        config = {**CONFIG, **changes}
+        encoder = {"name": str(self.folder / "whisper"), **config["encoder_conf"]}
+        path = self.folder / "train.yaml"
+        path.write_text(yaml.safe_dump({**config, "encoder_conf": encoder}))
+        command = ["--config", str(path), "--output_dir", str(output), "--resume", "true"]
+        command += ["--token_list", str(self.folder / "units/tokens.txt")]
+        command += ["--bpemodel", str(self.folder / "units/bpe.model")]
+        for name in ("train", "valid"):
+            for source in ("wav.scp,speech,psslm_audio", "text,text,text"):
+                command += [f"--{name}_data_path_and_name_and_type", f"{self.data}/{source}"]
+            command += [f"--{name}_shape_file", f"{self.data}/speech_shape"]
+        return command
+
+    def model_options(self, exp: Path) -> list[str]:
+        options = ["--asr_train_config", str(exp / "config.yaml")]
+        options += ["--asr_model_file", str(exp / "valid.loss.ave.pth"), "--device", "cpu"]
+        return [*options, "--data_dir", str(self.data)]
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    return Setting(tmp_path_factory.mktemp("ctc"))
+
+
+@pytest.fixture(scope="module")
+def trained(setting: Setting) -> Path:
+    """An experiment folder after two epochs in two runs (the second resumes)."""
+    exp = setting.folder / "exp"
+    asr_train.main(setting.command(exp, max_epoch=1))
+    asr_train.main(setting.command(exp))
+    return exp
+
+
+def test_resumed_training_equals_one_run(setting: Setting, trained: Path) -> None:
+    straight = setting.folder / "straight"
+    asr_train.main(setting.command(straight))
+    ours, theirs = (torch.load(exp / "2epoch.pth") for exp in (trained, straight))
+    assert set(ours) == {
+        "encoder.downsample.conv.weight", "encoder.downsample.conv.bias",
+        "ctc.ctc_lo.weight", "ctc.ctc_lo.bias",
+    }  # fmt: skip
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], msg=name)
+
+
+def test_partly_frozen_training_learns(setting: Setting) -> None:
+    exp = setting.folder / "layers"
+    conf = {"freeze": {"layers": [0]}, "conv_kernel": 3, "conv_stride": 3}
+    asr_train.main(setting.command(exp, encoder_conf=conf, max_epoch=8))
+    state = torch.load(exp / "8epoch.pth")
+    assert "encoder.whisper.layers.1.fc1.weight" in state
+    assert not any(".layers.0." in name or "conv1" in name for name in state)
+    reporter = torch.load(exp / "checkpoint.pth")["reporter"]["stats"]
+    assert reporter[8]["valid"]["loss"] < 0.7 * reporter[1]["valid"]["loss"]
+
+
+def test_averaged_model_decodes_the_same_in_any_batch(setting: Setting, trained: Path) -> None:
+    texts = []
+    for batch_size in (1, 5):
+        output = setting.folder / f"decode{batch_size}"
+        options = ["--output_dir", str(output), "--batch_size", str(batch_size)]
+        asr_inference.main([*setting.model_options(trained), *options])
+        texts.append((output / "1best_recog/token_int").read_text())
+        stats = json.loads((output / "stats.json").read_text())
+        assert stats["num_utts"] == NUM_UTTS and stats["wall_s"] > 0 and stats["audio_s"] > 3
+    assert texts[0] == texts[1]
+    keys = [line.split()[0] for line in (output / "1best_recog/text").read_text().splitlines()]
+    assert keys == [f"utt{index:02d}" for index in range(NUM_UTTS)]
+
+
+def test_posterior(setting: Setting, trained: Path) -> None:
+    model = load_ctc_acoustic(trained / "config.yaml", trained / "valid.loss.ave.pth")
+    assert model.blank_id == 0 and model.num_units == len(model.token_list)
+    assert model.frame_shift_s == pytest.approx(0.06) and model.max_duration_s == 4.0
+    assert not model.train().training
+    lengths = torch.tensor([16000, 8000, 100])
+    log_posterior, frames = model.log_posterior(torch.randn(3, 16000), lengths)
+    assert frames.tolist() == [17, 9, 0] and not log_posterior.requires_grad
+    torch.testing.assert_close(log_posterior.exp().sum(2), torch.ones(3, 17))
+    assert model.log_posterior(torch.zeros(1, 5), torch.tensor([5]))[1].tolist() == [0]
+    with pytest.raises(ValueError, match="longer than the acoustic model's 4 s"):
+        model.log_posterior(torch.zeros(1, 64100), torch.tensor([64100]))
+
+
+def test_dump_steps(setting: Setting, trained: Path) -> None:
+    output = setting.folder / "steps"
+    dump_steps.main(
+        [*setting.model_options(trained), "--output_dir", str(output), "--max_units", "3"]
+    )
+    rows = [json.loads(line) for line in (output / "psslm.jsonl").read_text().splitlines()]
+    assert [row["utt"] for row in rows] == [f"utt{index:02d}" for index in range(NUM_UTTS)]
+    lengths = [len(read_steps(row["steps"])[0]) for row in rows]
+    stats = json.loads((output / "stats.json").read_text())
+    assert stats["num_utts"] == NUM_UTTS and stats["steps"] == sum(lengths)
+    assert stats["empty_utts"] == lengths.count(0)
+    assert 0 <= stats["dropped_blank_mass"] <= stats["blank_mass"] <= stats["frames"]
+
+
+def test_stock_espnet_decodes_it(trained: Path) -> None:
+    """ESPnet's Speech2Text serves the model, with ctc_weight 1."""
+    from espnet2.bin.asr_inference import Speech2Text
+
+    decode = Speech2Text(
+        asr_train_config=str(trained / "config.yaml"),
+        asr_model_file=str(trained / "valid.loss.ave.pth"),
+        ctc_weight=1.0,
+        lm_weight=0.0,
+        beam_size=2,
+    )
+    text, _, _, _ = decode(0.1 * np.random.default_rng(0).standard_normal(8000))[0]
+    assert isinstance(text, str)
+
+
+def run_and_fail(main: object, command: list[str], capsys: pytest.CaptureFixture) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(command)
+    assert stopped.value.code == 1
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"normalize": "utterance_mvn"}, "set normalize: null"),
+        ({"init": "xavier_uniform"}, "set init: null"),
+        ({"frontend": "default"}, "set frontend: whisper_log_mel"),
+        ({"model_conf": {"ctc_weight": 0.3}}, "set model_conf: ctc_weight: 1.0"),
+        ({"encoder_conf": {"conv_kernel": 25, "conv_stride": 25}}, "smaller encoder_conf"),
+    ],
+)
+def test_settings_that_spoil_a_model(
+    setting: Setting, changes: dict, reason: str, capsys: pytest.CaptureFixture
+) -> None:
+    """One line, before training."""
+    command = setting.command(setting.folder / "bad", **changes)
+    assert reason in run_and_fail(asr_train.main, command, capsys)
+
+
+def test_too_short_utterances_are_listed(setting: Setting) -> None:
+    exp = setting.folder / "short"
+    conf = {"conv_kernel": 25, "conv_stride": 25}
+    command = setting.command(exp, encoder_conf=conf, max_epoch=1)
+    asr_train.main([*command, "--max_ctc_too_short", "1.0"])
+    listed = (exp / "ctc_too_short_train.txt").read_text().splitlines()
+    assert listed and all("encoder frames, CTC needs" in line for line in listed)
+
+
+def test_checkpoint_of_another_vocabulary(
+    setting: Setting, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    state = torch.load(trained / "2epoch.pth")
+    state["ctc.ctc_lo.weight"] = state["ctc.ctc_lo.weight"][:-1]
+    torch.save(state, tmp_path / "other.pth")
+    options = setting.model_options(trained) + ["--output_dir", str(tmp_path / "out")]
+    options[options.index("--asr_model_file") + 1] = str(tmp_path / "other.pth")
+    line = run_and_fail(asr_inference.main, options, capsys)
+    assert "ctc.ctc_lo.weight" in line and "in the file" in line and "config.yaml" in line
+    options[options.index("--asr_model_file") + 1] = str(tmp_path / "absent.pth")
+    assert "no such file" in run_and_fail(asr_inference.main, options, capsys)
