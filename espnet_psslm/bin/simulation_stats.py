@@ -1,0 +1,61 @@
+"""Measure an acoustic model's Steps against their texts (stage 9).
+
+    python -m espnet_psslm.bin.simulation_stats --steps_manifest dump/steps/dev/psslm.jsonl \\
+        --token_list exp/units/tokens.txt --bpemodel exp/units/bpe.model --output exp/simulation.yaml
+
+The result is what ``simulator: measured`` reads (``simulator_conf: {measured: FILE}``).
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from tqdm import tqdm
+
+from espnet_psslm.bridge.measure import measure
+from espnet_psslm.bridge.steps_file import read_steps
+from espnet_psslm.data.manifest import read_manifest
+from espnet_psslm.text.normalize import normalize_text
+from espnet_psslm.text.units import SentencePieceUnits
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = argparse.ArgumentParser(
+        description="Measure the Steps of real speech for simulation.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--steps_manifest", required=True, help="manifest of dump_steps")
+    parser.add_argument("--token_list", required=True, help="units, one a line")
+    parser.add_argument("--bpemodel", required=True, help="SentencePiece model of the units")
+    parser.add_argument("--output", required=True, help="YAML file to write")
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Measure and write."""
+    args = get_parser().parse_args(cmd)
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s: %(message)s")
+    units = SentencePieceUnits(args.token_list, bpemodel=args.bpemodel)
+    # Several rows (tasks) share one utterance, hence one place in the dump.
+    texts = {row["steps"]: row["GT"] for row in read_manifest(args.steps_manifest).values()}
+    utterances = (
+        (units.encode(normalize_text(text)), *read_steps(location)[:2])
+        for location, text in tqdm(texts.items(), desc="measure", unit="utt", disable=None)
+    )
+    measured = measure(utterances, num_units=units.num_units, blank_id=units.blank_id)
+    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
+    Path(args.output).write_text(yaml.safe_dump(measured, sort_keys=False), encoding="utf-8")
+    logging.info(
+        "%d utterances, %d units: wrong %.4f, missing %.4f, extra %.4f, blank-labelled %.4f per "
+        "unit; median peak %.3f: %s",
+        len(texts), measured["num_aligned"], measured["substitute_rate"],
+        measured["delete_rate"], measured["insert_rate"], measured["blank_rate"],
+        measured["peaks"][len(measured["peaks"]) // 2], args.output,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
