@@ -160,14 +160,6 @@ def test_resume_is_exact(trained):
         assert torch.equal(once[key], twice[key])
 
 
-def test_data_workers_change_nothing(trained):
-    folder, options = trained
-    train(options, folder / "workers", "--max_epoch", "2", "--num_workers", "2")
-    alone, helped = (weights(folder / name / "2epoch.pth") for name in ("exp", "workers"))
-    for key in alone:
-        assert torch.equal(alone[key], helped[key])
-
-
 def test_text_training_never_reads_audio_nor_builds_an_encoder(trained, monkeypatch):
     folder, options = trained
     rows = text_rows("ASR") + text_rows("SLU_scenario")
