@@ -2,10 +2,10 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from corpus import Splits, check_splits, held_values, make_splits
-from grammar import Grammar
+from corpus import Splits, check_splits, choose_by_words, held_values, make_splits
+from grammar import Grammar, Sentence
 
-SIZES = {"num_text": 6000, "num_train": 1600, "num_sft": 200, "num_dev": 150, "num_test": 340}
+SIZES = {"num_text": 6000, "num_train": 1500, "num_sft": 200, "num_dev": 150, "num_test": 340}
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +48,34 @@ def test_held_out_values_are_in_test_only(splits: Splits, grammar: Grammar) -> N
 
 
 def test_intents_are_balanced(splits: Splits) -> None:
-    for sentences in (splits.train, splits.test):
+    assert len({(s.scenario, s.action) for s in splits.train}) == 43
+    for sentences in (splits.sft, splits.test):
         counts = Counter((s.scenario, s.action) for s in sentences)
-        assert len(counts) == 48
+        assert len(counts) == 43
         assert max(counts.values()) <= 2 * min(counts.values())
+
+
+def test_spoken_words_are_balanced(splits: Splits) -> None:
+    def rarest(sentences: list[Sentence]) -> int:
+        counts = Counter(word for s in sentences for word in s.text.split())
+        return sorted(counts.values())[len(counts) // 10]  # a tenth of the words come less often
+
+    assert rarest(splits.train) > 1.3 * rarest(splits.text[: len(splits.train)])
+
+
+def test_choice_by_words_equals_a_full_search(splits: Splits) -> None:
+    sentences, num_chosen = splits.text[:120], 60
+    chosen = list(range(num_chosen // 3))
+    while len(chosen) < num_chosen:
+        counts = Counter(word for i in chosen for word in sentences[i].text.split())
+
+        def worth(index: int, counts: Counter[str] = counts) -> float:
+            words = sentences[index].text.split()
+            return sum((1 + counts[word]) ** -2 for word in words) / len(words)
+
+        rest = [index for index in range(len(sentences)) if index not in chosen]
+        chosen.append(max(rest, key=lambda index: (worth(index), -index)))
+    assert choose_by_words(sentences, num_chosen) == [sentences[i] for i in sorted(chosen)]
 
 
 def test_seed_decides(splits: Splits, grammar: Grammar) -> None:
@@ -84,8 +108,8 @@ def _put(splits: Splits, where: str, what: object) -> Splits:
             "change a template so that the wording decides",
         ),
         (
-            lambda s: _put(s, "text", replace(s.text[0], text="play snake with john")),
-            "held-out game_name 'snake' occurs in training",
+            lambda s: _put(s, "text", replace(s.text[0], text="find a podcast about nature")),
+            "held-out podcast_descriptor 'nature' occurs in training",
         ),
         (
             lambda s: _put(
@@ -115,8 +139,8 @@ def test_broken_promises_stop(broken, message: str, splits: Splits, grammar: Gra
 
 
 def test_sizes_that_do_not_fit(grammar: Grammar) -> None:
-    sizes = {**SIZES, "num_text": 1700}
-    with pytest.raises(ValueError, match="--num_text 1700 is less than --num_train 1600"):
+    sizes = {**SIZES, "num_text": 1600}
+    with pytest.raises(ValueError, match="--num_text 1600 is less than --num_train 1500"):
         make_splits(grammar, seed=1, **sizes)
 
 

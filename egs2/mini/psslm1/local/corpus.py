@@ -1,18 +1,21 @@
 """Draw the sentences of the mini recipe's splits, and check what the splits promise.
 
 Test is drawn first, then dev, then the training text: small templates are not used up before the
-evaluation sets are filled. Test holds every held-out slot value once and a share of sentences from
+evaluation sets are filled. Test holds every held-out slot value and a share of sentences from
 templates that training never sees.
 """
 
+import heapq
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 from grammar import Grammar, Sentence, Template
 
 UNSEEN_TEMPLATE_SHARE = 0.25  # of the test utterances
+HELD_OUT_SHARE = 0.3  # of the test utterances hold a held-out value
 FULL_TEST_SIZE = 300  # utterances from which on the promises about held-out parts are checked
 MIN_TEST_WORDS = 2000
 MIN_UNSEEN_SHARE = 0.2
@@ -130,18 +133,53 @@ def make_splits(
     sampler = Sampler(grammar, rng, taken)
     text = [sampler.draw(seen=True) for _ in range(num_text)]
     # The sampler goes round the intents, so a prefix is as balanced as the whole.
-    spoken = text[: num_train + num_sft]
-    return Splits(text=text, train=spoken[:num_train], sft=spoken[num_train:], dev=dev, test=test)
+    train = choose_by_words(text[num_sft:], num_train)
+    return Splits(text=text, train=train, sft=text[:num_sft], dev=dev, test=test)
+
+
+def choose_by_words(sentences: Sequence[Sentence], num_chosen: int) -> list[Sentence]:
+    """Choose sentences to speak: a third as they come, the rest for rare words.
+
+    The first third is balanced over intents and templates. Then greedy: next comes the sentence
+    with the largest mean of 1 / (1 + times spoken)^2 over its words. What a sentence is worth
+    only falls, so a heap whose top is brought up to date gives the same choice as a full search.
+
+    Args:
+        sentences: to choose from, intents and templates in turn.
+        num_chosen: how many.
+
+    Returns:
+        The sentences chosen, in the order of ``sentences``.
+    """
+    chosen = list(range(num_chosen // 3))
+    counts = Counter(word for index in chosen for word in sentences[index].text.split())
+
+    def worth(index: int) -> float:
+        words = sentences[index].text.split()
+        return sum((1 + counts[word]) ** -2 for word in words) / len(words)
+
+    heap = [(-worth(index), index) for index in range(len(chosen), len(sentences))]
+    heapq.heapify(heap)
+    while heap and len(chosen) < num_chosen:
+        _, index = heapq.heappop(heap)
+        value = -worth(index)
+        if heap and value > heap[0][0]:
+            heapq.heappush(heap, (value, index))
+            continue
+        chosen.append(index)
+        counts.update(sentences[index].text.split())
+    return [sentences[index] for index in sorted(chosen)]
 
 
 def _draw_test(
     grammar: Grammar, rng: random.Random, taken: set[str], num_test: int
 ) -> list[Sentence]:
-    """Every held-out value once (as far as they fit), the rest with known values."""
+    """Held-out values in turn, as far as their share goes; the rest with known values."""
     values = [(kind, value) for kind, slots in grammar.slots.items() for value in slots.held]
     rng.shuffle(values)
-    held: list[tuple[str, str] | None] = [*values[:num_test]]
-    held += [None] * (num_test - len(held))
+    num_held = round(HELD_OUT_SHARE * num_test)
+    held: list[tuple[str, str] | None] = list(islice(cycle(values), num_held))
+    held += [None] * (num_test - num_held)
     num_unseen = round(UNSEEN_TEMPLATE_SHARE * num_test)
     seen = [False] * num_unseen + [True] * (num_test - num_unseen)
     rng.shuffle(seen)

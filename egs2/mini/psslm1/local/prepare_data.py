@@ -199,7 +199,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--nj", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, default=1, help="of sentences, voices and noise")
     parser.add_argument("--num_text", type=int, default=6000, help="sentences for the bridge")
-    parser.add_argument("--num_train", type=int, default=1600, help="spoken sentences for CTC")
+    parser.add_argument("--num_train", type=int, default=1500, help="spoken sentences for CTC")
     parser.add_argument("--num_sft", type=int, default=200, help="spoken for fine-tuning")
     parser.add_argument("--num_dev", type=int, default=150, help="spoken development sentences")
     parser.add_argument("--num_test", type=int, default=340, help="spoken test sentences")

@@ -19,9 +19,10 @@ from scipy.signal import resample_poly
 from tqdm import tqdm
 
 BLOCK = 20  # utterances a process speaks
-PITCH_JITTER, RATE_JITTER = 6, 12  # around the voice's own, in espeak-ng's units
+PITCH_JITTER, RATE_JITTER = 6, 8  # around the voice's own, in espeak-ng's units
+WORD_GAP = 2  # 10 ms; Whisper models understand espeak-ng better with it
 MIN_SNR_DB, MAX_SNR_DB = 5.0, 30.0
-MIN_SILENCE_S, MAX_SILENCE_S = 0.05, 0.30  # before and after the speech
+MIN_SILENCE_S, MAX_SILENCE_S = 0.05, 0.20  # before and after the speech
 PEAK = 0.5  # of full scale, before the level is drawn
 MIN_LEVEL_DB, MAX_LEVEL_DB = -12.0, 0.0
 
@@ -177,7 +178,11 @@ def speak(utterance: Utterance, *, espeak: Espeak, seed: int) -> np.ndarray:
     # A string seed goes through SHA-512 in random.Random: the same on every machine.
     rng = np.random.default_rng(random.Random(f"{utterance.utt}-{seed}").getrandbits(64))
     raw = espeak.say(
-        utterance.text, voice=utterance.voice.espeak, pitch=utterance.pitch, rate=utterance.rate
+        utterance.text,
+        voice=utterance.voice.espeak,
+        pitch=utterance.pitch,
+        rate=utterance.rate,
+        word_gap=WORD_GAP,
     )
     speech = resample_poly(raw.astype(np.float64), FS, espeak.fs)
     speech *= PEAK * 10 ** (rng.uniform(MIN_LEVEL_DB, MAX_LEVEL_DB) / 20) / np.abs(speech).max()
