@@ -162,7 +162,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, str], int]:
     from espnet_psslm.text.prompt import read_prompt_file
 
     prompts = read_prompt_file(read_config(args.psslm_train_config)["prompt_file"])
-    rows = read_rows(args, list(dict(prompts)))
+    rows = read_rows(args, [prompt["task"] for prompt in prompts])
     start = time.perf_counter()
     decoder = load_decoder(args)
     load_s = time.perf_counter() - start

@@ -14,7 +14,7 @@ from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import SentencePieceUnits
 
-SOURCES = ("auto", "audio", "steps", "text")
+SOURCES = ("auto", "no_audio", "audio", "steps", "text")
 
 
 class PSSLMPreprocessor(AbsPreprocessor):
@@ -30,7 +30,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
         end_id: token that ends an answer.
         simulator: makes posteriors of text; None: noise-free.
         source: ``audio``, ``steps`` (dumped) or ``text`` (simulated); ``auto`` takes what a row
-            has, dumped Steps before audio before text.
+            has, dumped Steps before audio before text; ``no_audio`` dumped Steps before text.
         seed: of all draws.
     """
 
@@ -90,8 +90,9 @@ class PSSLMPreprocessor(AbsPreprocessor):
         """
         field = {"audio": "path", "steps": "steps", "text": "GT"}
         source = self.source
-        if source == "auto":
-            source = next((s for s in ("steps", "audio", "text") if field[s] in row), "text")
+        if source in ("auto", "no_audio"):
+            order = ("steps", "audio", "text") if source == "auto" else ("steps", "text")
+            source = next((s for s in order if field[s] in row), "text")
         if field[source] not in row:
             raise ValueError(
                 f"sample '{row['key']}' has no field '{field[source]}', which source={source} needs"

@@ -78,8 +78,9 @@ class PSSLMTask(AbsTask):
             "--source",
             choices=SOURCES,
             default="auto",
-            help="Where the speech side comes from: audio, dumped steps, simulated from text, "
-            "or what each row of the manifest has",
+            help="Where the speech side comes from: audio, dumped steps, simulated from text; auto: "
+            "what each row of the manifest has; no_audio: likewise, but no file of audio is opened "
+            "and no acoustic model is built",
         )
         for name, text in (
             ("llm_conf", "name (hub name, folder, .gguf, package://...), dtype"),
@@ -224,7 +225,7 @@ def _inline_files(args: argparse.Namespace) -> None:
 
 def _acoustic(args: argparse.Namespace, units: SentencePieceUnits) -> nn.Module | None:
     """The acoustic model, where rows with audio are to be expected."""
-    if args.source in ("steps", "text") or not args.acoustic_conf.get("model_file"):
+    if args.source in ("no_audio", "steps", "text") or not args.acoustic_conf.get("model_file"):
         return None
     from espnet_psslm.acoustic.model import load_ctc_acoustic
 

@@ -4,6 +4,11 @@ A prompt file is JSON Lines, ``{"task": ..., "prompt": ...}``; several lines of 
 alternatives: one is drawn at random in training, the first serves decoding. ``{}`` in a prompt
 is filled from the sample's field that has the task's name (``hotword``, ``prevtext``).
 
+A line may also have ``"system"``, the text of a system turn, and ``"examples"``, pairs of what a
+speaker says and what to answer, which become turns of their own before the speech. Both belong to
+the constant prefix, whose keys and values are computed once: showing a small language model what
+an answer looks like costs next to nothing.
+
 The chat template of the language model is rendered with marks where speech and field go, and cut
 there *before* tokenising: no token is added to a frozen embedding, and a mark that a user's text
 happens to contain stays plain text.
@@ -45,7 +50,8 @@ class PromptBook:
         prompt_file: JSON Lines.
         tokenizer: of the language model (Hugging Face).
         layout: what stands in the user's turn; ``{prompt}<speech>`` or ``<speech>{prompt}``.
-        system: text of a system turn; None leaves it to the chat template, which may add its own.
+        system: text of the system turn of prompts that bring none; None leaves it to the chat
+            template, which may add its own.
         chat_template: Jinja text in place of the tokenizer's.
 
     Raises:
@@ -69,16 +75,13 @@ class PromptBook:
         self.tokenizer = tokenizer
         self.prompts: list[Prompt] = []
         self.by_task: dict[str, list[int]] = {}
-        for task, text in read_prompt_file(prompt_file):
-            content = layout.replace("<speech>", SPEECH_MARK).replace("{prompt}", text)
-            turns = [{"role": "user", "content": content.replace(FIELD, FIELD_MARK)}]
-            if system is not None:
-                turns.insert(0, {"role": "system", "content": system})
+        for row in read_prompt_file(prompt_file):
+            turns = _turns(row, layout, row.get("system", system))
             rendered = tokenizer.apply_chat_template(
                 turns, chat_template=chat_template, tokenize=False, add_generation_prompt=True
             )
-            self.by_task.setdefault(task, []).append(len(self.prompts))
-            self.prompts.append(self._cut(task, rendered))
+            self.by_task.setdefault(row["task"], []).append(len(self.prompts))
+            self.prompts.append(self._cut(row["task"], rendered))
 
     def _cut(self, task: str, rendered: str) -> Prompt:
         left, mark, after = rendered.partition(SPEECH_MARK)
@@ -138,8 +141,24 @@ class PromptBook:
         return [*self.encode(left), *middle, *self.encode(right)]
 
 
-def read_prompt_file(path: str | Path) -> list[tuple[str, str]]:
-    """Read (task, prompt) pairs.
+def _turns(row: Mapping[str, Any], layout: str, system: str | None) -> list[dict[str, str]]:
+    """The chat up to the answer, with marks where speech and field go."""
+
+    def user(speech: str, text: str) -> dict[str, str]:
+        content = layout.replace("<speech>", speech).replace("{prompt}", text)
+        return {"role": "user", "content": content}
+
+    turns = [] if system is None else [{"role": "system", "content": system}]
+    for speech, answer in row.get("examples", ()):
+        turns += [user(speech, row["prompt"]), {"role": "assistant", "content": answer}]
+    return [*turns, user(SPEECH_MARK, row["prompt"].replace(FIELD, FIELD_MARK))]
+
+
+def read_prompt_file(path: str | Path) -> list[dict[str, Any]]:
+    """Read the lines of a prompt file.
+
+    Returns:
+        Objects with ``task`` and ``prompt``, some with ``system`` and ``examples``.
 
     Raises:
         ValueError: if there is no such file; naming file and line, if a line is no such object
@@ -147,22 +166,32 @@ def read_prompt_file(path: str | Path) -> list[tuple[str, str]]:
     """
     if not Path(path).is_file():
         raise ValueError(f"prompt file {path}: no such file")
-    pairs = []
+    rows = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-            task, prompt = row["task"], row["prompt"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            rows.append(_check(json.loads(line)))
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f'{path}:{number}: {error}; a line is {{"task": "ASR", "prompt": "..."}}'
             ) from error
-        if not (isinstance(task, str) and isinstance(prompt, str)):
-            raise ValueError(f"{path}:{number}: task and prompt must be text, got {line.strip()}")
-        if prompt.count(FIELD) > 1:
-            raise ValueError(f"{path}:{number}: a prompt may hold {{}} once, got {prompt!r}")
-        pairs.append((task, prompt))
-    if not pairs:
+    if not rows:
         raise ValueError(f"{path}: no prompt in it")
-    return pairs
+    return rows
+
+
+def _check(row: Any) -> dict[str, Any]:
+    """Raise an error that says what is wrong with one line."""
+    texts = [row["task"], row["prompt"], row.get("system", "")]
+    for pair in row.get("examples", ()):
+        if len(pair) != 2:
+            raise ValueError(f"an example is a pair of speech and answer, got {pair!r}")
+        texts += pair
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"task, prompt, system and examples must be text, got {row!r}")
+    if row["prompt"].count(FIELD) > 1:
+        raise ValueError(f"a prompt may hold {{}} once, got {row['prompt']!r}")
+    if FIELD in row["prompt"] and row.get("examples"):
+        raise ValueError("a prompt with {} cannot have examples: they have no such field")
+    return row

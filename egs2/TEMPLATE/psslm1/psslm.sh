@@ -30,12 +30,13 @@ max_duration_s=30
 max_dropped=0.01   # share of unusable utterances that stops stage 4
 
 # Units and acoustic model
-vocab_size=181     # CTC units, blank and special units included
+vocab_size=500     # CTC units, blank and special units included
+unit_type=unigram  # of the SentencePiece model: unigram | bpe
 ctc_config=conf/train_ctc.yaml
 ctc_args=          # further options of asr_train
 ctc_exp=           # empty: $expdir/ctc; with --skip_ctc true, where the finished model is
 skip_ctc=false     # true: stages 5 and 6 are left out
-unit_dir=          # empty: $datadir/token_list/bpe_$vocab_size
+unit_dir=          # empty: $datadir/token_list/${unit_type}_$vocab_size
 inference_ctc_model=valid.loss.ave.pth
 reduction=merge_then_drop  # merge_then_drop | drop_then_merge
 blank_threshold=0.9        # steps at or above this blank probability are dropped
@@ -75,7 +76,7 @@ $(sed -n '/^# General/,/^help_message=/{/^help_message=/d;s/^\([a-z]\)/  --\1/;p
 [ $# -eq 0 ] || die "unexpected argument: $1 (--help lists the options)"
 
 ctc_exp=${ctc_exp:-$expdir/ctc}
-unit_dir=${unit_dir:-$datadir/token_list/bpe_$vocab_size}
+unit_dir=${unit_dir:-$datadir/token_list/${unit_type}_$vocab_size}
 prompt_file=${prompt_file:-../../../conf/multiprompt.jsonl}
 raw=$dumpdir/raw
 steps=$dumpdir/steps
@@ -159,7 +160,7 @@ if [ "$skip_ctc" = false ] && begin 5 units "CTC units: $raw/$train_set, $datadi
     need "$datadir/$text_set/text" 1
     run "$python" -m espnet_psslm.bin.train_units --kaldi_text true \
         --text "$raw/$train_set/text" "$datadir/$text_set/text" \
-        --vocab_size "$vocab_size" --output_dir "$unit_dir"
+        --vocab_size "$vocab_size" --model_type "$unit_type" --output_dir "$unit_dir"
     finish
 fi
 

@@ -59,4 +59,6 @@ exec ../../TEMPLATE/psslm1/psslm.sh \
     --local_data_opts "$data_opts" \
     --title "Mini home assistant: transcripts, scenarios and actions from speech" \
     --pack_notes conf/pack_notes.md \
+    --vocab_size 600 --unit_type bpe \
+    --prompt_file conf/prompts.jsonl \
     ${options[@]+"${options[@]}"}

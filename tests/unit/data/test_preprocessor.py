@@ -136,6 +136,9 @@ def test_sources(build, row_of_all):
     without_steps = {name: value for name, value in row_of_all.items() if name != "steps"}
     assert "speech" in take("auto", without_steps)
     assert "probs" in take("auto", text_rows()[0])
+    # no_audio: likewise, passing over audio
+    assert np.array_equal(take("no_audio")["unit_ids"], dumped["unit_ids"])
+    assert "probs" in take("no_audio", without_steps)
 
 
 def test_text_opens_no_audio(build, row_of_all, monkeypatch):

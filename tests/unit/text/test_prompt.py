@@ -96,6 +96,9 @@ def test_unknown_task_is_named(book):
         ("[1]", "prompts.jsonl:2: "),
         ('{"task": "ASR", "prompt": 3}', "prompts.jsonl:2: "),
         ('{"task": "hotword", "prompt": "{} and {}"}', "prompts.jsonl:2: .* once"),
+        ('{"task": "ASR", "prompt": "", "examples": [["a"]]}', "prompts.jsonl:2: .* pair"),
+        ('{"task": "ASR", "prompt": "", "system": 1}', "prompts.jsonl:2: .* must be text"),
+        ('{"task": "h", "prompt": "{}", "examples": [["a", "b"]]}', "cannot have examples"),
     ],
 )
 def test_bad_line_of_the_prompt_file(tmp_path, line, match):
@@ -123,3 +126,15 @@ def test_tokenizer_without_template(prompt_file):
     tokenizer.chat_template = None
     with pytest.raises(ValueError, match="set prompt_conf.chat_template"):
         PromptBook(prompt_file, tokenizer)
+
+
+def test_system_and_examples_become_turns_of_the_constant_prefix(tmp_path, tokenizer):
+    row = {"task": "ASR", "prompt": "Say ", "system": "repeat", "examples": [["one", "two"]]}
+    book = PromptBook(write_jsonl(tmp_path / "prompts.jsonl", [row]), tokenizer)
+    prefix = tokenizer.decode(book.prompts[0].prefix_ids)
+    turns = [
+        "<|im_start|>system", "repeat<|im_end|>", "<|im_start|>user", "Say one<|im_end|>",
+        "<|im_start|>assistant", "two<|im_end|>", "<|im_start|>user", "Say",
+    ]  # fmt: skip
+    assert "".join(prefix.split()) == "".join("".join(turns).split())
+    assert book.token_ids(0, {}) == ([], book.encode("<|im_end|>\n<|im_start|>assistant\n"))
