@@ -1,5 +1,6 @@
 """From samples to a batch; text-only and audio samples may be mixed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from espnet_psslm.bridge.steps import collate_steps
 
+SAMPLES_PER_STEP = 4000  # about four units are spoken in a second of 16 kHz audio
 TOKEN_FIELDS = ("before_ids", "after_ids", "target_ids")
 Sample = dict[str, np.ndarray]
 
@@ -56,16 +58,24 @@ class StepsCollate:
 class LengthCollate:
     """Length of each sample's sequence, for the shape file of stage 10.
 
-    Speech counts with the steps of its transcript or dump; the constant prefix does not count.
+    The constant prefix counts although it is cached: what follows attends to it, and a batch of
+    prompts of one length neither pads prefixes nor copies them.
+
+    Args:
+        prefix_lengths: tokens of each prompt's prefix, by its index.
     """
+
+    def __init__(self, *, prefix_lengths: Sequence[int]) -> None:
+        self.prefix_lengths = prefix_lengths
 
     def __call__(self, data: list[tuple[str, Sample]]) -> tuple[list[str], dict[str, Any]]:
         """Keys, and ``length`` whose rows are as long as the samples' sequences."""
-        lengths = torch.tensor(
-            [
-                sum(len(sample[name]) for name in (*TOKEN_FIELDS, "unit_ids") if name in sample)
-                for _, sample in data
-            ]
-        )
+        lengths = torch.tensor([self._length(sample) for _, sample in data])
         rows = torch.zeros(len(data), int(lengths.max()))
         return [key for key, _ in data], {"length": rows, "length_lengths": lengths}
+
+    def _length(self, sample: Sample) -> int:
+        spoken = len(sample.get("speech", ())) // SAMPLES_PER_STEP
+        fields = (*TOKEN_FIELDS, "unit_ids")
+        tokens = sum(len(sample[name]) for name in fields if name in sample)
+        return self.prefix_lengths[int(sample["prompt_index"][0])] + spoken + tokens

@@ -116,9 +116,10 @@ class PSSLMTask(AbsTask):
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
         """Pad a batch; in stage 10 only measure it."""
-        if args.collect_stats:
-            return LengthCollate()
         tokenizer = load_tokenizer(args.llm_conf["name"])
+        if args.collect_stats:
+            prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf).prompts
+            return LengthCollate(prefix_lengths=[len(prompt.prefix_ids) for prompt in prompts])
         return StepsCollate(num_units=_units(args).num_units, pad_id=tokenizer.eos_token_id)
 
     @classmethod

@@ -69,8 +69,9 @@ def test_batches_of_one_kind_lack_the_other(chosen, absent):
     assert not any(name.startswith(absent) for name in batch)
 
 
-def test_lengths_count_tokens_and_steps():
-    keys, batch = LengthCollate()(DATA)
-    assert keys == list("abcde")
-    assert batch["length_lengths"].tolist() == [7, 3, 6, 3, 3]
-    assert batch["length"].shape == (5, 7)
+def test_lengths_count_prefix_tokens_steps_and_audio():
+    spoken = sample([], [1], [3, 4], speech=np.ones(9000, np.float32))  # two steps' worth
+    keys, batch = LengthCollate(prefix_lengths=[1, 1, 10])([*DATA, ("f", spoken)])
+    assert keys == list("abcdef")
+    assert batch["length_lengths"].tolist() == [17, 13, 16, 13, 13, 15]
+    assert batch["length"].shape == (6, 17)
