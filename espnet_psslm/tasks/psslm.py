@@ -78,8 +78,8 @@ class PSSLMTask(AbsTask):
             "--source",
             choices=SOURCES,
             default="auto",
-            help="Where the speech side comes from: audio, dumped steps, simulated from text; auto: "
-            "what each row of the manifest has; no_audio: likewise, but no file of audio is opened "
+            help="Where the speech side comes from: audio, dumped steps, simulated from text; "
+            "auto: what each row of the manifest has; no_audio: likewise, but no audio is opened "
             "and no acoustic model is built",
         )
         for name, text in (

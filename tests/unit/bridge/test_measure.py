@@ -55,7 +55,8 @@ def simulator(num_units=40, **changes):
     numbers = {
         "num_units": num_units, "peaks": [0.6, 0.9, 1.0], "wrong_peaks": [0.3, 0.6],
         "blank_peaks": [0.5, 0.9], "blank_rate": 0.09, "blank_share": 0.5, "rival_share": 0.3,
-        "delete_rate": 0.03, "insert_rate": 0.02, "substitute_rate": 0.05, "rivals": {5: [[6, 1.0]]},
+        "delete_rate": 0.03, "insert_rate": 0.02, "substitute_rate": 0.05,
+        "rivals": {5: [[6, 1.0]]},
     }  # fmt: skip
     return MeasuredSimulator(num_units, blank_id=BLANK, measured=numbers | changes)
 

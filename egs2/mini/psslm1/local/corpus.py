@@ -102,6 +102,7 @@ def make_splits(
     num_sft: int,
     num_dev: int,
     num_test: int,
+    reserved: Iterable[str] = (),
 ) -> Splits:
     """Draw all splits.
 
@@ -113,6 +114,7 @@ def make_splits(
         num_sft: spoken sentences for fine-tuning.
         num_dev: spoken development sentences.
         num_test: spoken test sentences.
+        reserved: sentences that must be in no split (the prompts show them).
 
     Returns:
         The splits.
@@ -126,7 +128,7 @@ def make_splits(
             "the training text holds the spoken sentences too"
         )
     rng = random.Random(f"sentences-{seed}")
-    taken: set[str] = set()
+    taken = set(reserved)
     test = _draw_test(grammar, rng, taken, num_test)
     sampler = Sampler(grammar, rng, taken)
     dev = [sampler.draw(seen=True) for _ in range(num_dev)]

@@ -23,8 +23,17 @@ from synthesize import Utterance, plan_utterances, read_voices, speak_all
 
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 from espnet_psslm.data.release import read_recordings
+from espnet_psslm.text.prompt import read_prompt_file
+
+PROMPTS = Path(__file__).resolve().parent.parent / "conf/prompts.jsonl"
 
 SPOKEN = {"train": "train", "train_sft": "train", "dev": "dev", "test": "test"}  # set: voices
+
+
+def prompt_examples() -> set[str]:
+    """Sentences that the recipe's prompts show to the language model."""
+    rows = read_prompt_file(PROMPTS)
+    return {text for row in rows for text, _ in row.get("examples", ())}
 
 
 def _sentence_fields(sentence: Sentence) -> dict[str, Any]:
@@ -114,6 +123,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
         num_sft=args.num_sft,
         num_dev=args.num_dev,
         num_test=args.num_test,
+        reserved=prompt_examples(),
     )
     check_splits(splits, grammar)
     statistics = describe(splits, grammar)
