@@ -1,7 +1,8 @@
 """Measure an acoustic model's Steps against their texts (stage 9).
 
     python -m espnet_psslm.bin.simulation_stats --steps_manifest dump/steps/dev/psslm.jsonl \\
-        --token_list exp/units/tokens.txt --bpemodel exp/units/bpe.model --output exp/simulation.yaml
+        --token_list exp/units/tokens.txt --bpemodel exp/units/bpe.model \\
+        --output exp/simulation.yaml
 
 The result is what ``simulator: measured`` reads (``simulator_conf: {measured: FILE}``).
 """

@@ -137,6 +137,7 @@ class MeasuredSimulator(Simulator):
         }
 
     def __call__(self, unit_ids: list[int], rng: Generator) -> Rows:
+        """Draw one posterior; at most one substitution, insertion and blank step per unit."""
         rows: list[tuple[list[int], list[float]]] = []
         m, scale = self.measured, self.error_scale
         for unit in unit_ids:
