@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_psslm.bin.command import command
+
 if TYPE_CHECKING:
     from espnet_psslm.acoustic.ctc_search import GreedyHypothesis
     from espnet_psslm.acoustic.model import CTCAcoustic
@@ -131,13 +133,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
-    parser = get_parser()
-    args = parser.parse_args(cmd)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
-    try:
+    with command(get_parser(), cmd) as args:
         stats = run(args)
-    except ValueError as error:
-        parser.exit(1, f"asr_inference: error: {error}\n")
     logging.info("decoded %s: %s", args.data_dir, stats)
 
 

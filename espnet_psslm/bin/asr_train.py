@@ -18,6 +18,7 @@ Every option of ESPnet's ``asr_train`` holds.
 import argparse
 from collections.abc import Sequence
 
+from espnet_psslm.bin.command import one_line_errors
 from espnet_psslm.registry import register
 from espnet_psslm.tasks.whisper_ctc import WhisperCTCTask
 
@@ -36,10 +37,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
-    try:
+    with one_line_errors(get_parser()):
         WhisperCTCTask.main(cmd=cmd)
-    except ValueError as error:
-        get_parser().exit(1, f"asr_train: error: {error}\n")
 
 
 if __name__ == "__main__":

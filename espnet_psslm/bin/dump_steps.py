@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_psslm.bin.command import command
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -143,18 +145,13 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
-    parser = get_parser()
-    args = parser.parse_args(cmd)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
     from espnet_psslm.data.manifest import read_manifest
 
-    output = Path(args.output_dir)
-    try:
+    with command(get_parser(), cmd) as args:
+        output = Path(args.output_dir)
         rows = read_manifest(Path(args.data_dir) / "psslm.jsonl")
         locations, stats = dump(args)
         write_manifest(rows, locations, output / "psslm.jsonl")
-    except ValueError as error:
-        parser.exit(1, f"dump_steps: error: {error}\n")
     (output / "stats.json").write_text(
         json.dumps(asdict(stats), indent=2) + "\n", encoding="utf-8"
     )

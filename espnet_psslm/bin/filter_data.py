@@ -10,9 +10,9 @@ the stage and leaves the folder's data as it was.
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 
+from espnet_psslm.bin.command import command
 from espnet_psslm.data.format import filter_data
 
 
@@ -38,10 +38,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
-    parser = get_parser()
-    args = parser.parse_args(cmd)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
-    try:
+    with command(get_parser(), cmd) as args:
         filter_data(
             args.data_dir,
             fs=args.fs,
@@ -49,8 +46,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
             max_duration_s=args.max_duration_s,
             max_dropped=args.max_dropped,
         )
-    except ValueError as error:
-        parser.exit(1, f"filter_data: error: {error}\n")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ stay where they are.
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 
+from espnet_psslm.bin.command import command
 from espnet_psslm.data.format import format_data
 
 
@@ -35,13 +35,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
-    parser = get_parser()
-    args = parser.parse_args(cmd)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
-    try:
+    with command(get_parser(), cmd) as args:
         format_data(args.data_dir, args.output_dir, fs=args.fs, nj=args.nj)
-    except ValueError as error:
-        parser.exit(1, f"format_wav: error: {error}\n")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_psslm.bin.command import command
+
 if TYPE_CHECKING:
     from espnet_psslm.decode import PSSLMDecoder
     from espnet_psslm.llm.model import Hypothesis
@@ -196,12 +198,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         cmd: arguments; None reads the command line.
     """
     parser = get_parser()
-    args = parser.parse_args(cmd)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
-    try:
+    with command(parser, cmd) as args:
         skipped, total = run(args)
-    except ValueError as error:
-        parser.exit(1, f"psslm_inference: error: {error}\n")
     for key, reason in skipped.items():
         logging.warning("skipped '%s': %s", key, reason)
     if len(skipped) > args.max_skipped * total:

@@ -8,6 +8,7 @@
 import argparse
 from collections.abc import Sequence
 
+from espnet_psslm.bin.command import one_line_errors
 from espnet_psslm.tasks.psslm import PSSLMTask
 
 
@@ -17,8 +18,13 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Train."""
-    PSSLMTask.main(cmd=cmd)
+    """Train.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    with one_line_errors(get_parser()):
+        PSSLMTask.main(cmd=cmd)
 
 
 if __name__ == "__main__":

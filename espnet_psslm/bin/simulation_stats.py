@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 from tqdm import tqdm
 
+from espnet_psslm.bin.command import command
 from espnet_psslm.bridge.measure import measure
 from espnet_psslm.bridge.steps_file import read_steps
 from espnet_psslm.data.manifest import read_manifest
@@ -37,8 +38,16 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(cmd: Sequence[str] | None = None) -> None:
     """Measure and write."""
-    args = get_parser().parse_args(cmd)
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s: %(message)s")
+    with command(get_parser(), cmd) as args:
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and write what the options say.
+
+    Raises:
+        ValueError: if the dump and its units do not belong together.
+    """
     units = SentencePieceUnits(args.token_list, bpemodel=args.bpemodel)
     # Several rows (tasks) share one utterance, hence one place in the dump.
     texts = {row["steps"]: row["GT"] for row in read_manifest(args.steps_manifest).values()}

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import sentencepiece
 
+from espnet_psslm.bin.command import command
 from espnet_psslm.text.units import BLANK, SOS_EOS, UNK
 
 NUM_SPECIAL_PIECES = 3  # SentencePiece's <unk>, <s>, </s>: as many as our <blank>, <unk>, <sos/eos>
@@ -115,10 +116,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
-    parser = get_parser()
-    args = parser.parse_args(cmd)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
-    try:
+    with command(get_parser(), cmd) as args:
         sentences = [
             sentence
             for path in args.text
@@ -130,8 +128,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
             model_type=args.model_type,
             output_dir=args.output_dir,
         )
-    except ValueError as error:
-        parser.exit(1, f"train_units: error: {error}\n")
     logging.info("%d units from %d sentences in %s", len(tokens), len(sentences), args.output_dir)
 
 

@@ -21,6 +21,7 @@ from corpus import Splits, check_splits, held_values, make_splits
 from grammar import Grammar, Sentence
 from synthesize import Utterance, plan_utterances, read_voices, speak_all
 
+from espnet_psslm.bin.command import command
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 from espnet_psslm.data.release import read_recordings
 from espnet_psslm.text.prompt import read_prompt_file
@@ -227,13 +228,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
-    parser = get_parser()
-    args = parser.parse_args(cmd)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
-    try:
+    with command(get_parser(), cmd) as args:
         statistics = prepare(args)
-    except ValueError as error:
-        parser.exit(1, f"prepare_data: error: {error}\n")
     logging.info("%s", json.dumps(statistics))
 
 

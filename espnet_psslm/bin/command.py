@@ -1,0 +1,36 @@
+"""What all our command lines do alike: options, logging, and an error in one line."""
+
+import argparse
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def command(
+    parser: argparse.ArgumentParser, cmd: Sequence[str] | None
+) -> Iterator[argparse.Namespace]:
+    """Parse options and start logging; what goes wrong inside ends in one line.
+
+    Args:
+        parser: of the command.
+        cmd: arguments; None reads the command line.
+
+    Raises:
+        SystemExit: with code 1 and a message, if the body raises ValueError: bad input or a bad
+            option, which a traceback would only hide.
+    """
+    args = parser.parse_args(cmd)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
+    with one_line_errors(parser):
+        yield args
+
+
+@contextmanager
+def one_line_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """Turn ValueError into exit code 1 and one line."""
+    try:
+        yield
+    except ValueError as error:
+        parser.exit(1, f"{Path(parser.prog).stem}: error: {error}\n")

@@ -1,0 +1,30 @@
+"""Errors of our command lines: one line, exit code 1."""
+
+import argparse
+
+import pytest
+
+from espnet_psslm.bin.command import command
+
+
+def parser():
+    made = argparse.ArgumentParser(prog="tool.py")
+    made.add_argument("--size", type=int, default=3)
+    return made
+
+
+def test_options_reach_the_body():
+    with command(parser(), ["--size", "4"]) as args:
+        assert args.size == 4
+
+
+def test_bad_input_is_one_line_and_code_1(capsys):
+    with pytest.raises(SystemExit) as caught, command(parser(), []):
+        raise ValueError("a.jsonl:3: no JSON; fix it")
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "tool: error: a.jsonl:3: no JSON; fix it\n"
+
+
+def test_a_defect_keeps_its_traceback():
+    with pytest.raises(KeyError), command(parser(), []):
+        raise KeyError("not the user's fault")
