@@ -6,6 +6,7 @@ repaired in silence.
 
 import logging
 import multiprocessing
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -100,11 +101,17 @@ def _format_all(
 ) -> list[Formatted]:
     """Format all recordings in ``nj`` processes, in the order given."""
     work = partial(format_one, folder=folder, fs=fs)
-    # The readers' warnings come once per process; the parent says the same once, with counts.
-    context = multiprocessing.get_context("fork")
-    with context.Pool(nj, initializer=logging.disable, initargs=(logging.WARNING,)) as pool:
+    with multiprocessing.get_context("fork").Pool(nj, initializer=_start_worker) as pool:
         results = pool.imap(work, sources.items(), chunksize=16)
         return list(tqdm(results, total=len(sources), desc=label, unit="utt", mininterval=1.0))
+
+
+def _start_worker() -> None:
+    # The readers' warnings come once per process; the parent says the same once, with counts.
+    logging.disable(logging.WARNING)
+    # OpenMP's threads do not survive a fork: a parallel region would wait for them for ever.
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def format_one(item: tuple[str, str], *, folder: Path, fs: int) -> Formatted:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from espnet_psslm.bin import filter_data, format_wav
 from espnet_psslm.data.kaldi import read_table, write_table
@@ -195,3 +196,11 @@ def test_repeated_utterance(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("a x\na y\n")
     with pytest.raises(ValueError, match=r"text:2: utterance a was there before"):
         read_table(tmp_path / "text")
+
+
+def test_workers_survive_openmp_in_the_parent(tmp_path: Path) -> None:
+    torch.randn(512, 512) @ torch.randn(512, 512)  # starts OpenMP's threads, which a fork loses
+    soundfile.write(tmp_path / "a.wav", _tone(0.5, fs=8000), 8000)  # resampled by torch
+    data = _data(tmp_path, {"a": tmp_path / "a.wav"})
+    _format(data, tmp_path / "out", nj=2)
+    assert read_table(tmp_path / "out" / "utt2num_samples") == {"a": "8000"}
