@@ -40,7 +40,7 @@ def checkout(root, tmp_path):
     """A small checkout with the real runner, beside which ../shared may stand."""
     folder = tmp_path / "checkout"
     (folder / "tests").mkdir(parents=True)
-    for name in ("tests/run.sh", "tests/conftest.py", "pyproject.toml"):
+    for name in ("tests/run.sh", "tests/conftest.py", "tests/helpers.py", "pyproject.toml"):
         shutil.copy(root / name, folder / name)
     (folder / "tests" / "test_it.py").write_text(TESTS)
     return folder
