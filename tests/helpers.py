@@ -3,7 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import WhisperConfig
 
 SENTENCES = (
     "turn on the light in the kitchen",
@@ -101,3 +104,25 @@ def text_rows(task: str = "ASR") -> list[dict[str, str]]:
         {"key": f"utt{i}-{task}", "task": task, "target": sentence, "GT": sentence}
         for i, sentence in enumerate(SENTENCES)
     ]
+
+
+def tiny_whisper_config(max_frames: int) -> "WhisperConfig":
+    """Three encoder layers of width 32 over 80 mel and ``max_frames`` positions."""
+    from transformers import WhisperConfig
+
+    return WhisperConfig(
+        vocab_size=60,
+        num_mel_bins=80,
+        d_model=32,
+        encoder_layers=3,
+        encoder_attention_heads=4,
+        encoder_ffn_dim=48,
+        decoder_layers=1,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=48,
+        max_source_positions=max_frames,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+    )

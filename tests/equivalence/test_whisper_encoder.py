@@ -5,37 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import WhisperConfig, WhisperModel
+from transformers import WhisperModel
 
 from espnet_psslm.acoustic.whisper import HFSpeechEncoder, output_lengths
+from tests.helpers import tiny_whisper_config
 
 TOLERANCE = 1e-10  # absolute, float64
 NUM_MELS = 80
 
 
-def tiny_config(max_frames: int) -> WhisperConfig:
-    return WhisperConfig(
-        vocab_size=60,
-        num_mel_bins=NUM_MELS,
-        d_model=32,
-        encoder_layers=3,
-        encoder_attention_heads=4,
-        encoder_ffn_dim=48,
-        decoder_layers=1,
-        decoder_attention_heads=4,
-        decoder_ffn_dim=48,
-        max_source_positions=max_frames,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=1,
-    )
-
-
 @pytest.fixture(scope="module")
 def whisper_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    model = WhisperModel(tiny_config(1500))
+    model = WhisperModel(tiny_whisper_config(1500))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     folder = tmp_path_factory.mktemp("whisper")
@@ -47,7 +29,7 @@ def reference_encoder(folder: Path, num_positions: int) -> torch.nn.Module:
     """transformers' encoder whose position table is cut to ``num_positions``."""
     whole = WhisperModel.from_pretrained(folder, dtype=torch.float32).encoder
     table = whole.embed_positions.weight.detach()[:num_positions]
-    cut = WhisperModel(tiny_config(num_positions)).encoder
+    cut = WhisperModel(tiny_whisper_config(num_positions)).encoder
     state = {**whole.state_dict(), "embed_positions.weight": table}
     cut.load_state_dict(state)
     return cut.double().eval()
