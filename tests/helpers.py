@@ -51,12 +51,14 @@ def build_tokenizer() -> Any:
     return wrapped
 
 
-def build_lm(vocab_size: int, *, seed: int = 0) -> Any:
-    """A random two-layer Llama of width 32, frozen, in eval mode."""
+def build_lm(vocab_size: int, *, seed: int = 0, sliding_window: int | None = None) -> Any:
+    """A random two-layer Llama of width 32, frozen, in eval mode; Mistral if it has a window."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = LlamaConfig(
+    window = {"sliding_window": sliding_window} if sliding_window else {}
+    config = AutoConfig.for_model(
+        "mistral" if sliding_window else "llama",
         vocab_size=vocab_size,
         hidden_size=32,
         intermediate_size=48,
@@ -68,10 +70,11 @@ def build_lm(vocab_size: int, *, seed: int = 0) -> Any:
         initializer_range=0.3,  # answers that differ from sample to sample
         bos_token_id=0,
         eos_token_id=1,
+        **window,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
+        model = AutoModelForCausalLM.from_config(config)
     return model.requires_grad_(False).eval()
 
 

@@ -21,6 +21,8 @@ from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Projector
 from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
 from espnet_psslm.llm.frozen import Frozen
+from espnet_psslm.llm.frozen_head import frozen_head_loss
+from espnet_psslm.llm.prefix_attention import causal_mask, install
 from espnet_psslm.llm.prefix_cache import PrefixCache
 from espnet_psslm.llm.splice import splice
 
@@ -62,6 +64,7 @@ class PSSLMModel(AbsESPnetModel):
     ) -> None:
         super().__init__()
         self.lm = Frozen(lm)
+        self.shared_prefix = install(lm)
         self.projector = projector
         self.prefixes = PrefixCache(prefixes)
         self.end_id = end_id
@@ -99,12 +102,10 @@ class PSSLMModel(AbsESPnetModel):
         place = offset[:, None] + torch.arange(target_ids.shape[1], device=target_ids.device)
         real = torch.arange(target_ids.shape[1], device=fed.device) < target_ids_lengths[:, None]
         row = torch.arange(len(target_ids), device=fed.device)[:, None].expand_as(real)
-        logits = self.lm.module.get_output_embeddings()(hidden[row[real], place[real]])
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        targets = target_ids[real]
-        loss = nn.functional.cross_entropy(logits, targets)
+        loss, accuracy = frozen_head_loss(
+            self.lm.module, hidden[row[real], place[real]], target_ids[real]
+        )
         weight = target_ids_lengths.sum()
-        accuracy = (logits.detach().argmax(-1) == targets).float().mean()
         stats = {"loss": loss.detach(), "acc": accuracy}
         return loss, stats, weight.to(loss.dtype)
 
@@ -179,17 +180,28 @@ class PSSLMModel(AbsESPnetModel):
     def _decode(self, embeddings: Tensor, mask: Tensor, prompt_index: list[int]) -> Tensor:
         """Hidden states (B, L, H) of right-padded sequences behind their prefixes."""
         decoder = self.lm.module.get_decoder()
-        cache, prefix_mask = self.prefixes.gather(decoder, prompt_index)
-        positions = prefix_mask.sum(1, keepdim=True) + torch.arange(
-            mask.shape[1], device=mask.device
-        )
-        return decoder(
-            inputs_embeds=embeddings,
-            attention_mask=torch.cat([prefix_mask, mask.long()], 1),
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
+        device = embeddings.device
+        lengths = torch.tensor([len(self.prefixes.prefixes[prompt]) for prompt in prompt_index])
+        positions = (lengths[:, None] + torch.arange(mask.shape[1])).to(device)
+        if not self.shared_prefix:
+            cache, prefix_mask = self.prefixes.gather(decoder, prompt_index)
+            return decoder(
+                inputs_embeds=embeddings,
+                attention_mask=torch.cat([prefix_mask, mask.long()], 1),
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+        order, groups = self.prefixes.groups(decoder, prompt_index)
+        hidden = decoder(
+            inputs_embeds=embeddings[order],
+            # Padding is on the right, where the causal mask hides it from all real positions.
+            attention_mask=causal_mask(mask.shape[1], device),
+            position_ids=positions[order],
+            use_cache=False,
+            prefix=groups,
         ).last_hidden_state
+        return hidden[torch.tensor(order).argsort()]
 
     @torch.no_grad()
     def generate(

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from espnet_psslm.llm.prefix_attention import PrefixGroup
+
 
 class PrefixCache:
     """Keys and values of several prefixes, ready to be continued by a batch.
@@ -36,6 +38,33 @@ class PrefixCache:
         # (1, heads, length, head width) per layer
         return [(layer.keys, layer.values) for layer in cache.past_key_values.layers]
 
+    def _fill(self, decoder: nn.Module, index: Sequence[int]) -> Tensor:
+        parameter = next(decoder.parameters())
+        if self.place != (parameter.device, parameter.dtype):
+            self.place = (parameter.device, parameter.dtype)
+            self.clear()
+        for prompt in set(index) - self.states.keys():
+            self.states[prompt] = self._compute(decoder, prompt)
+        return parameter
+
+    def groups(
+        self, decoder: nn.Module, index: Sequence[int]
+    ) -> tuple[list[int], list[PrefixGroup]]:
+        """The order of rows that brings those of one prompt together, and their prefixes.
+
+        Args:
+            decoder: the frozen decoder of the language model.
+            index: (B,), prompt of each row. A plain sequence: no device is asked.
+        """
+        self._fill(decoder, index)
+        order = sorted(range(len(index)), key=index.__getitem__)
+        groups, start = [], 0
+        for prompt in sorted(set(index)):
+            stop = start + index.count(prompt)
+            groups.append(PrefixGroup(slice(start, stop), self.states[prompt]))
+            start = stop
+        return order, groups
+
     def gather(self, decoder: nn.Module, index: Sequence[int]) -> tuple[DynamicCache, Tensor]:
         """A cache for a batch, each row with its own prompt's prefix, padded on the left.
 
@@ -46,13 +75,7 @@ class PrefixCache:
         Returns:
             The cache, of length P, and its mask (B, P), 1 on real prefix tokens.
         """
-        parameter = next(decoder.parameters())
-        if self.place != (parameter.device, parameter.dtype):
-            self.place = (parameter.device, parameter.dtype)
-            self.clear()
-        for prompt in set(index) - self.states.keys():
-            self.states[prompt] = self._compute(decoder, prompt)
-
+        parameter = self._fill(decoder, index)
         longest = max(len(self.prefixes[prompt]) for prompt in index)
         lengths = torch.tensor([len(self.prefixes[prompt]) for prompt in index])
         mask = torch.arange(longest) >= longest - lengths[:, None]

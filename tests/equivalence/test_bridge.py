@@ -35,9 +35,9 @@ class FakeAcoustic(nn.Module):
         return posterior.log(), speech_lengths
 
 
-def build(*, seed=0, acoustic=None, dtype=torch.float64):
+def build(*, seed=0, acoustic=None, dtype=torch.float64, sliding_window=None):
     torch.manual_seed(seed)
-    lm = build_lm(VOCAB).to(dtype)
+    lm = build_lm(VOCAB, sliding_window=sliding_window).to(dtype)
     model = PSSLMModel(
         lm,
         LinearSiLU(NUM_UNITS, 32, hidden=24).to(dtype),
@@ -135,8 +135,10 @@ def gradients(model, loss):
     return dict(zip(parameters, torch.autograd.grad(loss, parameters.values()), strict=True))
 
 
-def test_loss_and_gradients_equal_the_full_forward():
-    model = build()
+@pytest.mark.parametrize("sliding_window", [None, 5])
+def test_loss_and_gradients_equal_the_full_forward(sliding_window):
+    model = build(sliding_window=sliding_window)
+    assert model.shared_prefix == (sliding_window is None)
     loss, weight = forward(model, SAMPLES)
     expected = -torch.cat([plain_log_prob(model, s, s.target) for s in SAMPLES])
     assert weight == len(expected)
@@ -177,9 +179,10 @@ def test_batch_is_the_weighted_mean_of_single_samples():
     torch.testing.assert_close(loss, expected, **TOLERANCE)
 
 
+@pytest.mark.parametrize("sliding_window", [None, 5])
 @pytest.mark.parametrize("value", [PAD, END, 17])
-def test_padding_changes_nothing(value):
-    model = build()
+def test_padding_changes_nothing(value, sliding_window):
+    model = build(sliding_window=sliding_window)
     plain, _ = forward(model, SAMPLES)
     padded, _ = forward(model, SAMPLES, value=value, extra=5)
     torch.testing.assert_close(padded, plain, **TOLERANCE)

@@ -1,0 +1,71 @@
+"""Cross-entropy behind a frozen output layer, without ever holding all logits.
+
+The gradient of the hidden states is ready as soon as a row's logits are: both are made a few rows
+at a time, in buffers that stay in the cache. With 50,000 to 260,000 tokens of vocabulary the full
+matrix, its softmax and their gradients are what fills the memory and much of the time.
+
+Legend: N targets, H width, V vocabulary.
+"""
+
+import torch
+from torch import Tensor, nn
+
+ROWS = 16  # at once: few enough for the cache, enough for a matrix product
+
+
+class _FrozenHeadLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        cap: float | None,
+    ) -> tuple[Tensor, Tensor]:
+        total = torch.promote_types(hidden.dtype, torch.float32)
+        loss = torch.zeros((), dtype=total, device=hidden.device)
+        correct = torch.zeros((), dtype=total, device=hidden.device)
+        gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for start in range(0, len(targets), ROWS):
+            rows = slice(start, start + ROWS)
+            target = targets[rows, None]
+            logits = nn.functional.linear(hidden[rows], weight, bias).to(total)
+            if cap is not None:
+                logits = logits.div_(cap).tanh_().mul_(cap)
+            correct += (logits.argmax(1, keepdim=True) == target).sum()
+            log_sum = logits.logsumexp(1, keepdim=True)
+            loss += (log_sum - logits.gather(1, target)).sum()
+            if gradient is None:
+                continue
+            slope = None if cap is None else 1.0 - (logits / cap).square_()
+            error = logits.sub_(log_sum).exp_()  # softmax - one-hot, the gradient of the logits
+            error.scatter_add_(1, target, error.new_full(target.shape, -1.0))
+            if slope is not None:
+                error.mul_(slope)
+            gradient[rows] = error.to(weight.dtype) @ weight
+        ctx.save_for_backward(gradient)
+        ctx.count = len(targets)
+        ctx.mark_non_differentiable(correct)
+        return loss / len(targets), correct / len(targets)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, loss: Tensor, _: Tensor) -> tuple:
+        (gradient,) = ctx.saved_tensors
+        return gradient * (loss / ctx.count).to(gradient.dtype), None, None, None, None
+
+
+def frozen_head_loss(lm: nn.Module, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy and share of right predictions.
+
+    Args:
+        lm: Hugging Face causal language model with a frozen output layer.
+        hidden: (N, H), states that predict the targets.
+        targets: (N,).
+
+    Returns:
+        Two scalars; only the first has a gradient, and only towards ``hidden``.
+    """
+    head = lm.get_output_embeddings()
+    cap = getattr(lm.config.get_text_config(), "final_logit_softcapping", None)  # Gemma 2
+    return _FrozenHeadLoss.apply(hidden, head.weight, head.bias, targets, cap)

@@ -1,0 +1,48 @@
+"""Loss in blocks of rows against logits and cross-entropy in one piece."""
+
+import pytest
+import torch
+from torch import nn
+
+from espnet_psslm.llm.frozen_head import ROWS, frozen_head_loss
+from tests.helpers import build_lm
+
+
+@pytest.mark.parametrize("cap", [None, 3.0])
+@pytest.mark.parametrize("count", [1, ROWS, 2 * ROWS + 3])
+def test_equals_plain_cross_entropy_in_value_and_gradient(count, cap):
+    torch.manual_seed(0)
+    lm = build_lm(20).double()
+    lm.config.final_logit_softcapping = cap
+    hidden = torch.randn(count, 32, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(20, (count,))
+    loss, accuracy = frozen_head_loss(lm, hidden, targets)
+    logits = lm.get_output_embeddings()(hidden)
+    if cap is not None:
+        logits = cap * (logits / cap).tanh()
+    expected = nn.functional.cross_entropy(logits, targets)
+    torch.testing.assert_close(loss, expected, rtol=0.0, atol=1e-12)
+    assert accuracy == (logits.argmax(1) == targets).double().mean()
+    ours = torch.autograd.grad(3.0 * loss, hidden)[0]
+    theirs = torch.autograd.grad(3.0 * expected, hidden)[0]
+    torch.testing.assert_close(ours, theirs, rtol=0.0, atol=1e-12)
+
+
+def test_bfloat16_hidden_states_give_a_float32_loss():
+    lm = build_lm(20).bfloat16()
+    hidden = torch.randn(5, 32, dtype=torch.bfloat16, requires_grad=True)
+    targets = torch.arange(5)
+    loss, _ = frozen_head_loss(lm, hidden, targets)
+    expected = nn.functional.cross_entropy(lm.get_output_embeddings()(hidden).float(), targets)
+    torch.testing.assert_close(loss, expected, rtol=0.0, atol=1e-6)
+    ours, theirs = (torch.autograd.grad(one, hidden)[0] for one in (loss, expected))
+    assert ours.dtype == torch.bfloat16
+    torch.testing.assert_close(ours, theirs, rtol=0.05, atol=1e-3)
+
+
+def test_without_gradient_the_value_is_the_same():
+    lm = build_lm(20)
+    hidden, targets = torch.randn(5, 32), torch.arange(5)
+    with torch.no_grad():
+        silent, _ = frozen_head_loss(lm, hidden, targets)
+    assert silent == frozen_head_loss(lm, hidden.requires_grad_(), targets)[0]
