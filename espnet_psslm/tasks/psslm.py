@@ -31,6 +31,7 @@ from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
 from espnet_psslm.device import resolve_device, resolve_dtype
 from espnet_psslm.llm.backbone import load_language_model, load_tokenizer
 from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import SentencePieceUnits
 
@@ -54,7 +55,7 @@ class _PerEpoch(AbsIterFactory):
         return self.factory.build_iter(epoch, shuffle)
 
 
-class PSSLMTask(AbsTask):
+class PSSLMTask(GroupedOptimizers, AbsTask):
     """Train and load ``PSSLMModel``."""
 
     num_optimizers: int = 1
@@ -68,6 +69,7 @@ class PSSLMTask(AbsTask):
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Add the options of the bridge."""
+        super().add_task_arguments(parser)
         group = parser.add_argument_group("Bridge")
         group.add_argument(
             "--token_list", type=str_or_none, help="Units of the CTC vocabulary, one a line"

@@ -15,12 +15,13 @@ from espnet_psslm.acoustic.log_mel import HOP
 from espnet_psslm.acoustic.whisper import output_lengths
 from espnet_psslm.checkpoint import check_on_load
 from espnet_psslm.data.audio import read_scp
+from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.text.units import SentencePieceUnits
 
 TOO_SHORT_FILE = "ctc_too_short_{mode}.txt"
 
 
-class WhisperCTCTask(ASRTask):
+class WhisperCTCTask(GroupedOptimizers, ASRTask):
     """ASR task that refuses what would spoil a Whisper-CTC model in silence."""
 
     @classmethod

@@ -1,0 +1,74 @@
+"""Learning rates by part of a model: ESPnet's optimizers take one set of options for all."""
+
+import argparse
+import logging
+
+import torch
+from espnet2.utils.nested_dict_action import NestedDictAction
+from torch import nn
+
+
+def scale_learning_rates(
+    optimizer: torch.optim.Optimizer, model: nn.Module, scales: dict[str, float]
+) -> None:
+    """Give parts of a model their own learning rate; schedules keep the ratio.
+
+    Args:
+        optimizer: fresh; its parameters are sorted into groups here.
+        model: where the names come from.
+        scales: by the beginning of a parameter's name, a factor on ``lr``; the longest
+            beginning that fits counts.
+
+    Raises:
+        ValueError: if a beginning fits no parameter that is trained.
+    """
+    scale_of, used = {}, set()
+    for name, parameter in model.named_parameters():
+        fits = [prefix for prefix in scales if name.startswith(prefix)]
+        if fits and parameter.requires_grad:
+            used.add(longest := max(fits, key=len))
+            scale_of[parameter] = float(scales[longest])
+    if unused := scales.keys() - used:
+        raise ValueError(
+            f"lr_scale names {sorted(unused)}, but no trained parameter begins so; trained are "
+            + ", ".join(name for name, p in model.named_parameters() if p.requires_grad)
+        )
+    groups = []
+    for group in optimizer.param_groups:
+        by_scale: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            by_scale.setdefault(scale_of.get(parameter, 1.0), []).append(parameter)
+        groups += [
+            group | {"params": parameters, "lr": group["lr"] * scale}
+            for scale, parameters in by_scale.items()
+        ]
+    optimizer.param_groups[:] = groups
+    for group in groups:
+        logging.info("%d parameters learn at %g", len(group["params"]), group["lr"])
+
+
+class GroupedOptimizers:
+    """Mixin of an ESPnet task: ``--lr_scale`` gives parts of the model their own rate."""
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the option to those of the task."""
+        super().add_task_arguments(parser)
+        parser.add_argument_group("Learning rates").add_argument(
+            "--lr_scale",
+            action=NestedDictAction,
+            default={},
+            help="Factors on the learning rate by beginning of the parameters' names, "
+            "e.g. projector.input.weight=0.1",
+        )
+
+    @classmethod
+    def build_optimizers(
+        cls, args: argparse.Namespace, model: nn.Module
+    ) -> list[torch.optim.Optimizer]:
+        """ESPnet's optimizers, their parameters grouped by learning rate."""
+        optimizers = super().build_optimizers(args, model)
+        if args.lr_scale:
+            for optimizer in optimizers:
+                scale_learning_rates(optimizer, model, args.lr_scale)
+        return optimizers

@@ -1,0 +1,58 @@
+"""Learning rates by part of a model."""
+
+import pytest
+import torch
+from torch import nn
+
+from espnet_psslm.tasks.optimizers import scale_learning_rates
+
+
+def build():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+    model[2].requires_grad_(False)
+    return model, torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.5)
+
+
+def rates(model, optimizer):
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return {names[p]: g["lr"] for g in optimizer.param_groups for p in g["params"]}
+
+
+def test_longest_beginning_counts_and_all_parameters_stay():
+    model, optimizer = build()
+    scale_learning_rates(optimizer, model, {"0.": 0.1, "0.bias": 2.0})
+    expected = {name: 1e-2 for name, _ in model.named_parameters()}
+    expected |= {"0.weight": 1e-3, "0.bias": 2e-2}
+    assert rates(model, optimizer) == pytest.approx(expected)
+    assert all(group["weight_decay"] == 0.5 for group in optimizer.param_groups)
+
+
+def test_schedules_keep_the_ratio():
+    model, optimizer = build()
+    scale_learning_rates(optimizer, model, {"1.": 0.5})
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 / (1 + step))
+    optimizer.step()
+    schedule.step()
+    got = rates(model, optimizer)
+    assert got["0.weight"] == pytest.approx(5e-3)
+    assert got["1.weight"] == pytest.approx(2.5e-3)
+
+
+def test_a_step_moves_each_part_by_its_rate():
+    model, _ = build()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    scale_learning_rates(optimizer, model, {"0.": 0.25})
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    moved = {name: (before[name] - p).mean().item() for name, p in model.named_parameters()}
+    assert moved["0.weight"] == pytest.approx(0.25)
+    assert moved["1.weight"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", ["3.", "2.weight"])  # unknown; frozen
+def test_a_name_that_scales_nothing_is_an_error(name):
+    model, optimizer = build()
+    with pytest.raises(ValueError, match=r"lr_scale names .* but no trained parameter"):
+        scale_learning_rates(optimizer, model, {name: 0.1})
