@@ -18,6 +18,8 @@ from pathlib import Path
 import sentencepiece
 
 from espnet_psslm.bin.command import command
+from espnet_psslm.llm.backbone import load_tokenizer
+from espnet_psslm.text.llm_units import llm_unit_model
 from espnet_psslm.text.units import BLANK, SOS_EOS, UNK
 
 NUM_SPECIAL_PIECES = 3  # SentencePiece's <unk>, <s>, </s>: as many as our <blank>, <unk>, <sos/eos>
@@ -46,15 +48,22 @@ def read_sentences(path: str | Path, *, kaldi_text: bool) -> list[str]:
 
 
 def train_units(
-    sentences: Sequence[str], *, vocab_size: int, model_type: str, output_dir: str | Path
+    sentences: Sequence[str],
+    *,
+    vocab_size: int,
+    model_type: str,
+    output_dir: str | Path,
+    llm: str = "",
 ) -> list[str]:
     """Train SentencePiece and write ``bpe.model`` and ``tokens.txt``.
 
     Args:
         sentences: normalised text.
-        vocab_size: number of units V, the width of the CTC layer, special units included.
-        model_type: "unigram" or "bpe".
+        vocab_size: number of units V, the width of the CTC layer, special units included; with
+            "llm" the most that there may be.
+        model_type: "unigram", "bpe", or "llm": tokens of the language model.
         output_dir: folder to write to.
+        llm: name of that language model.
 
     Returns:
         The units.
@@ -66,29 +75,37 @@ def train_units(
         raise ValueError("the training text is empty: give --text a file with sentences")
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    model_bytes = io.BytesIO()  # not a path: the model would carry it
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(sentences),
-            model_writer=model_bytes,
-            vocab_size=vocab_size,
-            model_type=model_type,
-            character_coverage=1.0,
-            normalization_rule_name="identity",  # the text is normalised; ids must not depend on it
-            num_threads=1,  # same text, same bytes
-            minloglevel=2,
-        )
-    except (RuntimeError, OSError) as error:
+        if model_type == "llm":
+            model_bytes = llm_unit_model(sentences, load_tokenizer(llm), num_pieces=vocab_size)
+        else:
+            model_bytes = _train_sentencepiece(sentences, vocab_size, model_type)
+    except (RuntimeError, OSError, ValueError) as error:
         raise ValueError(
             f"SentencePiece cannot make {vocab_size} {model_type} units from {len(sentences)} "
             f"sentences: {' '.join(str(error).split())}; change --vocab_size or give more text"
         ) from error
-    (output_dir / "bpe.model").write_bytes(model_bytes.getvalue())
-    model = sentencepiece.SentencePieceProcessor(model_proto=model_bytes.getvalue())
+    (output_dir / "bpe.model").write_bytes(model_bytes)
+    model = sentencepiece.SentencePieceProcessor(model_proto=model_bytes)
     pieces = [model.id_to_piece(i) for i in range(NUM_SPECIAL_PIECES, model.get_piece_size())]
     tokens = [BLANK, UNK, *pieces, SOS_EOS]
     (output_dir / "tokens.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
     return tokens
+
+
+def _train_sentencepiece(sentences: Sequence[str], vocab_size: int, model_type: str) -> bytes:
+    buffer = io.BytesIO()  # not a path: the model would carry it
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences),
+        model_writer=buffer,
+        vocab_size=vocab_size,
+        model_type=model_type,
+        character_coverage=1.0,
+        normalization_rule_name="identity",  # the text is normalised; ids must not depend on it
+        num_threads=1,  # same text, same bytes
+        minloglevel=2,
+    )
+    return buffer.getvalue()
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -105,7 +122,8 @@ def get_parser() -> argparse.ArgumentParser:
         help="lines start with an utterance id",
     )
     parser.add_argument("--vocab_size", type=int, required=True, help="number of units V")
-    parser.add_argument("--model_type", choices=("unigram", "bpe"), default="unigram")
+    parser.add_argument("--model_type", choices=("unigram", "bpe", "llm"), default="unigram")
+    parser.add_argument("--llm", default="", help="language model whose tokens are the units")
     parser.add_argument("--output_dir", required=True, help="for bpe.model and tokens.txt")
     return parser
 
@@ -127,6 +145,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             vocab_size=args.vocab_size,
             model_type=args.model_type,
             output_dir=args.output_dir,
+            llm=args.llm,
         )
     logging.info("%d units from %d sentences in %s", len(tokens), len(sentences), args.output_dir)
 

@@ -31,7 +31,8 @@ max_dropped=0.01   # share of unusable utterances that stops stage 4
 
 # Units and acoustic model
 vocab_size=500     # CTC units, blank and special units included
-unit_type=unigram  # of the SentencePiece model: unigram | bpe
+unit_type=unigram  # unigram | bpe: SentencePiece | llm: tokens of a language model
+unit_llm=          # with --unit_type llm: its name, that of llm_conf
 ctc_config=conf/train_ctc.yaml
 ctc_args=          # further options of asr_train
 ctc_exp=           # empty: $expdir/ctc; with --skip_ctc true, where the finished model is
@@ -160,7 +161,8 @@ if [ "$skip_ctc" = false ] && begin 5 units "CTC units: $raw/$train_set, $datadi
     need "$datadir/$text_set/text" 1
     run "$python" -m espnet_psslm.bin.train_units --kaldi_text true \
         --text "$raw/$train_set/text" "$datadir/$text_set/text" \
-        --vocab_size "$vocab_size" --model_type "$unit_type" --output_dir "$unit_dir"
+        --vocab_size "$vocab_size" --model_type "$unit_type" --llm "$unit_llm" \
+        --output_dir "$unit_dir"
     finish
 fi
 
