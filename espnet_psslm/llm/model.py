@@ -22,8 +22,7 @@ from espnet_psslm.bridge.projector import Projector
 from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
 from espnet_psslm.llm.frozen import Frozen
 from espnet_psslm.llm.frozen_head import frozen_head_loss
-from espnet_psslm.llm.prefix_attention import causal_mask, install
-from espnet_psslm.llm.prefix_cache import PrefixCache
+from espnet_psslm.llm.prefix_attention import build_prefix_cache
 from espnet_psslm.llm.splice import splice
 
 IGNORE_INDEX = -100
@@ -64,9 +63,8 @@ class PSSLMModel(AbsESPnetModel):
     ) -> None:
         super().__init__()
         self.lm = Frozen(lm)
-        self.shared_prefix = install(lm)
         self.projector = projector
-        self.prefixes = PrefixCache(prefixes)
+        self.prefixes = build_prefix_cache(lm, prefixes)
         self.end_id = end_id
         self.pad_id = pad_id
         self.acoustic = Frozen(acoustic) if acoustic is not None else None
@@ -95,7 +93,7 @@ class PSSLMModel(AbsESPnetModel):
         fed = target_ids[:, :-1]  # the last token of each row is only ever predicted
         context.append((self._embed(fed), target_ids_lengths - 1))
         embeddings, mask = splice(context)
-        hidden = self._decode(embeddings, mask, prompt_index)
+        hidden = self.prefixes.forward(self.lm.module, embeddings, mask, prompt_index)
 
         # The state that predicts target j stands j places behind the last context token.
         offset = sum(lengths for _, lengths in context[:-1]) - 1
@@ -177,32 +175,6 @@ class PSSLMModel(AbsESPnetModel):
     def _embed(self, token_ids: Tensor) -> Tensor:
         return self.lm.module.get_input_embeddings()(token_ids)
 
-    def _decode(self, embeddings: Tensor, mask: Tensor, prompt_index: list[int]) -> Tensor:
-        """Hidden states (B, L, H) of right-padded sequences behind their prefixes."""
-        decoder = self.lm.module.get_decoder()
-        device = embeddings.device
-        lengths = torch.tensor([len(self.prefixes.prefixes[prompt]) for prompt in prompt_index])
-        positions = (lengths[:, None] + torch.arange(mask.shape[1])).to(device)
-        if not self.shared_prefix:
-            cache, prefix_mask = self.prefixes.gather(decoder, prompt_index)
-            return decoder(
-                inputs_embeds=embeddings,
-                attention_mask=torch.cat([prefix_mask, mask.long()], 1),
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state
-        order, groups = self.prefixes.groups(decoder, prompt_index)
-        hidden = decoder(
-            inputs_embeds=embeddings[order],
-            # Padding is on the right, where the causal mask hides it from all real positions.
-            attention_mask=causal_mask(mask.shape[1], device),
-            position_ids=positions[order],
-            use_cache=False,
-            prefix=groups,
-        ).last_hidden_state
-        return hidden[torch.tensor(order).argsort()]
-
     @torch.no_grad()
     def generate(
         self, *, beam_size: int = 4, max_new_tokens: int = 200, **inputs: Tensor
@@ -253,27 +225,16 @@ class PSSLMModel(AbsESPnetModel):
         beam_size: int,
         max_new_tokens: int,
     ) -> object:
-        lm = self.lm.module
-        cache, prefix_mask = self.prefixes.gather(lm.get_decoder(), prompt_index)
-        cache.batch_repeat_interleave(beam_size)
-        # ``generate`` wants the whole sequence and cuts off what the cache already holds.
-        whole = torch.cat(
-            [embeddings.new_zeros(*prefix_mask.shape, embeddings.shape[2]), embeddings], 1
+        config = GenerationConfig(
+            num_beams=beam_size,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=self.end_id,
+            pad_token_id=self.pad_id,
+            return_dict_in_generate=True,
+            output_scores=True,
         )
-        return lm.generate(
-            inputs_embeds=whole,
-            attention_mask=torch.cat([prefix_mask, mask.long()], 1),
-            past_key_values=cache,
-            generation_config=GenerationConfig(
-                num_beams=beam_size,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                eos_token_id=self.end_id,
-                pad_token_id=self.pad_id,
-                return_dict_in_generate=True,
-                output_scores=True,
-            ),
-        )
+        return self.prefixes.generate(self.lm.module, embeddings, mask, prompt_index, config)
 
 
 def _interleave(

@@ -1,20 +1,26 @@
-"""Attention of a batch to itself and to a prefix that all its rows share.
+"""Attention of a batch to itself and to prefixes that its rows and beams share.
 
-A cache would repeat the prefix's keys and values for every row and for every query head of a
-group, and the backward pass would compute gradients of all these copies only to drop them. Here
-the prefix stays one constant matrix per head: all queries meet it in one product.
+A cache would repeat the prefix's keys and values for every row, beam and query head of a group;
+the backward pass would compute gradients of all these copies only to drop them, and beam search
+would move them about with every token. Here a prefix stays one constant matrix per head: all
+queries meet it in one product.
 
-Legend: b rows, G query heads per key head, K key heads, L positions, P prefix positions, d width.
+Legend: b rows, G query heads per key head, K key heads, Q queries, L own positions, P prefix
+positions, d head width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, GenerationConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from espnet_psslm.llm.prefix_cache import CopiedPrefix, PrefixCache
 
 NAME = "psslm_prefix"  # of the attention implementation, among transformers' own
 
@@ -27,32 +33,49 @@ class PrefixGroup:
     states: Sequence[tuple[Tensor, Tensor]]  # per layer keys and values, each (1, K, P, d)
 
 
-def causal_mask(length: int, device: torch.device) -> Tensor:
-    """(1, 1, L, L), true where a position may look."""
-    return torch.ones(1, 1, length, length, dtype=torch.bool, device=device).tril()
+# What the rows that pass through a language model just now continue: ``generate`` hands no
+# argument of ours down to the layers.
+_groups: ContextVar[Sequence[PrefixGroup]] = ContextVar("psslm_prefix_groups", default=())
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, prefix: tuple[Tensor, Tensor]) -> Tensor:
-    """Causal attention to one's own past and to the whole prefix.
+@contextmanager
+def _behind(groups: Sequence[PrefixGroup]) -> Iterator[None]:
+    token = _groups.set(groups)
+    try:
+        yield
+    finally:
+        _groups.reset(token)
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    prefix: tuple[Tensor, Tensor],
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Attention to own positions and to the whole prefix.
 
     Args:
-        query: (b, K * G, L, d), scaled; head ``k * G + g`` reads key head k.
+        query: (b, K * G, Q, d), scaled; head ``k * G + g`` reads key head k.
         key: (b, K, L, d); value: likewise.
         prefix: keys and values, each (1, K, P, d); they get no gradient.
+        mask: (b or 1, 1, Q, L), true where a query may look; None: everywhere.
 
     Returns:
-        (b, L, K * G, d).
+        (b, Q, K * G, d).
     """
     rows, heads, length, width = query.shape
     key_heads, prefix_length = prefix[0].shape[1:3]
     grouped = query.transpose(1, 2).reshape(rows, length, key_heads, -1, width)
-    query = grouped.permute(2, 0, 1, 3, 4).reshape(key_heads, rows, -1, width)  # (K, b, L G, d)
+    query = grouped.permute(2, 0, 1, 3, 4).reshape(key_heads, rows, -1, width)  # (K, b, Q G, d)
     own = query @ key.transpose(0, 1).mT
-    allowed = causal_mask(length, query.device)[0, 0].repeat_interleave(heads // key_heads, 0)
-    own = own.masked_fill(~allowed, -torch.inf)
+    if mask is not None:
+        allowed = mask[:, 0].repeat_interleave(heads // key_heads, 1)
+        own = own.masked_fill(~allowed, -torch.inf)
     far = query.reshape(key_heads, -1, width) @ prefix[0][0].mT
     weights = torch.cat([far.view(*own.shape[:3], -1), own], -1).softmax(-1)
-    far, own = weights.split([prefix_length, length], -1)
+    far, own = weights.split([prefix_length, key.shape[2]], -1)
     output = own @ value.transpose(0, 1)
     output = output + (far.reshape(key_heads, -1, prefix_length) @ prefix[1][0]).view_as(output)
     output = output.view(key_heads, rows, length, -1, width)
@@ -65,39 +88,112 @@ def _attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    prefix: Sequence[PrefixGroup] | None = None,
     **options: object,
 ) -> tuple[Tensor, None]:
-    """transformers' attention interface; without ``prefix`` it is plain SDPA."""
-    if prefix is None:
+    """transformers' attention interface; outside of ``_behind`` it is plain SDPA."""
+    groups = _groups.get()
+    if not groups:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    if attention_mask is None and query.shape[2] > 1:  # transformers leaves the triangle to SDPA
+        attention_mask = _triangle(query.shape[2], query.device)
     query = query * module.scaling
-    output = [
-        attend(query[g.rows], key[g.rows], value[g.rows], g.states[module.layer_idx])
-        for g in prefix
-    ]
+    output = []
+    for group in groups:
+        rows = group.rows
+        mask = attention_mask
+        if mask is not None and mask.shape[0] > 1:
+            mask = mask[rows]
+        states = group.states[module.layer_idx]
+        output.append(attend(query[rows], key[rows], value[rows], states, mask))
     return torch.cat(output), None
 
 
-def install(lm: nn.Module) -> bool:
-    """Let a language model take ``prefix`` in its forward, if its attention allows that.
+def _triangle(length: int, device: torch.device) -> Tensor:
+    """(1, 1, L, L), true where a position may look."""
+    return torch.ones(1, 1, length, length, dtype=torch.bool, device=device).tril()
 
-    Sliding windows and capped scores are not served; such a model is left as it is.
+
+AttentionInterface.register(NAME, _attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+class SharedPrefix(PrefixCache):
+    """Each prefix once, whatever the number of rows and beams."""
+
+    def _groups(
+        self, lm: nn.Module, prompts: Sequence[int], copies: int = 1
+    ) -> tuple[Tensor, list[PrefixGroup]]:
+        """The order of rows that brings those of one prompt together, and their prefixes."""
+        self.fill(lm, prompts)
+        order = sorted(range(len(prompts)), key=prompts.__getitem__)
+        groups, start = [], 0
+        for prompt in sorted(set(prompts)):
+            stop = start + copies * prompts.count(prompt)
+            groups.append(PrefixGroup(slice(start, stop), self.states[prompt]))
+            start = stop
+        return torch.tensor(order, device=self.place[0]), groups
+
+    def forward(
+        self, lm: nn.Module, embeddings: Tensor, mask: Tensor, prompts: Sequence[int]
+    ) -> Tensor:
+        """As the base class says."""
+        order, groups = self._groups(lm, prompts)
+        positions = self.lengths(prompts) + torch.arange(mask.shape[1], device=mask.device)
+        with _behind(groups):
+            hidden = lm.get_decoder()(
+                inputs_embeds=embeddings[order],
+                # Padding is on the right, where the triangle hides it from all real positions.
+                attention_mask=_triangle(mask.shape[1], mask.device),
+                position_ids=positions[order],
+                use_cache=False,
+            ).last_hidden_state
+        return hidden[order.argsort()]
+
+    def generate(
+        self,
+        lm: nn.Module,
+        embeddings: Tensor,
+        mask: Tensor,
+        prompts: Sequence[int],
+        config: GenerationConfig,
+    ) -> object:
+        """As the base class says."""
+        order, groups = self._groups(lm, prompts, config.num_beams)
+        positions = self.lengths(prompts) + mask.long().cumsum(1) - mask.long()
+        with _behind(groups):
+            output = lm.generate(
+                inputs_embeds=embeddings[order],
+                attention_mask=mask[order].long(),
+                position_ids=positions[order],
+                generation_config=config,
+            )
+        return _reorder(output, order.argsort())
+
+
+def _reorder(output: object, order: Tensor) -> object:
+    """The rows of what ``generate`` returned, in another order."""
+    output.sequences = output.sequences[order]
+    if "sequences_scores" in output:
+        output.sequences_scores = output.sequences_scores[order]
+    else:
+        output.scores = tuple(score[order] for score in output.scores)
+    return output
+
+
+def build_prefix_cache(lm: nn.Module, prefixes: Sequence[Sequence[int]]) -> PrefixCache:
+    """The fastest cache that a language model's attention allows.
+
+    Sliding windows and capped scores are not served by ``attend``; such a model gets copies.
 
     Args:
-        lm: Hugging Face causal language model.
-
-    Returns:
-        Whether ``prefix`` is understood.
+        lm: Hugging Face causal language model; its attention implementation may be changed.
+        prefixes: token ids of each prompt's prefix.
     """
     config = lm.config.get_text_config()
     layers = getattr(config, "layer_types", None) or ["full_attention"]
     special = ("sliding_window", "attn_logit_softcapping")
     plain = set(layers) == {"full_attention"} and not any(getattr(config, s, None) for s in special)
-    if served := plain and lm._supports_attention_backend:
-        lm.set_attn_implementation(NAME)
-    return served
-
-
-AttentionInterface.register(NAME, _attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+    if not (plain and lm._supports_attention_backend):
+        return CopiedPrefix(prefixes)
+    lm.set_attn_implementation(NAME)
+    return SharedPrefix(prefixes)

@@ -2,19 +2,22 @@
 
 With a frozen language model they do not depend on anything that is trained: the tokens before
 the speech cost one forward pass per prompt in the life of the model, in training and decoding.
+
+Legend: B batch, L positions behind the prefix, P prefix positions, H language model width.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers import DynamicCache, GenerationConfig
 
-from espnet_psslm.llm.prefix_attention import PrefixGroup
+from espnet_psslm.llm.splice import compact
 
 
-class PrefixCache:
-    """Keys and values of several prefixes, ready to be continued by a batch.
+class PrefixCache(ABC):
+    """Keys and values of several prefixes, and the language model behind them.
 
     Args:
         prefixes: token ids of each prompt's prefix; prompts are named by their index here.
@@ -31,62 +34,78 @@ class PrefixCache:
         """Forget everything: the weights of the language model have changed."""
         self.states.clear()
 
-    @torch.no_grad()
-    def _compute(self, decoder: nn.Module, index: int) -> list[tuple[Tensor, Tensor]]:
-        ids = torch.tensor([self.prefixes[index]], device=self.place[0])
-        cache = decoder(input_ids=ids, past_key_values=DynamicCache(), use_cache=True)
-        # (1, heads, length, head width) per layer
-        return [(layer.keys, layer.values) for layer in cache.past_key_values.layers]
-
-    def _fill(self, decoder: nn.Module, index: Sequence[int]) -> Tensor:
-        parameter = next(decoder.parameters())
+    def fill(self, lm: nn.Module, prompts: Sequence[int]) -> None:
+        """Make sure that the states of some prompts are there, on the model's device."""
+        parameter = next(lm.parameters())
         if self.place != (parameter.device, parameter.dtype):
             self.place = (parameter.device, parameter.dtype)
             self.clear()
-        for prompt in set(index) - self.states.keys():
-            self.states[prompt] = self._compute(decoder, prompt)
-        return parameter
+        for prompt in set(prompts) - self.states.keys():
+            self.states[prompt] = self._compute(lm.get_decoder(), prompt)
 
-    def groups(
-        self, decoder: nn.Module, index: Sequence[int]
-    ) -> tuple[list[int], list[PrefixGroup]]:
-        """The order of rows that brings those of one prompt together, and their prefixes.
+    @torch.no_grad()
+    def _compute(self, decoder: nn.Module, prompt: int) -> list[tuple[Tensor, Tensor]]:
+        ids = torch.tensor([self.prefixes[prompt]], device=self.place[0])
+        cache = decoder(input_ids=ids, past_key_values=DynamicCache(), use_cache=True)
+        # (1, heads, P, head width) per layer
+        return [(layer.keys, layer.values) for layer in cache.past_key_values.layers]
 
-        Args:
-            decoder: the frozen decoder of the language model.
-            index: (B,), prompt of each row. A plain sequence: no device is asked.
-        """
-        self._fill(decoder, index)
-        order = sorted(range(len(index)), key=index.__getitem__)
-        groups, start = [], 0
-        for prompt in sorted(set(index)):
-            stop = start + index.count(prompt)
-            groups.append(PrefixGroup(slice(start, stop), self.states[prompt]))
-            start = stop
-        return order, groups
+    def lengths(self, prompts: Sequence[int]) -> Tensor:
+        """(B, 1), P of each row, on the model's device."""
+        lengths = torch.tensor([[len(self.prefixes[prompt])] for prompt in prompts])
+        return lengths.to(self.place[0])
 
-    def gather(self, decoder: nn.Module, index: Sequence[int]) -> tuple[DynamicCache, Tensor]:
-        """A cache for a batch, each row with its own prompt's prefix, padded on the left.
+    @abstractmethod
+    def forward(
+        self, lm: nn.Module, embeddings: Tensor, mask: Tensor, prompts: Sequence[int]
+    ) -> Tensor:
+        """Hidden states behind the prefixes.
 
         Args:
-            decoder: the frozen decoder of the language model.
-            index: (B,), prompt of each row. A plain sequence: no device is asked.
+            lm: the language model.
+            embeddings: (B, L, H), right-padded.
+            mask: (B, L), true on real positions.
+            prompts: (B,), prompt of each row. A plain sequence: no device is asked.
 
         Returns:
-            The cache, of length P, and its mask (B, P), 1 on real prefix tokens.
+            (B, L, H); padding is meaningless.
         """
-        parameter = self._fill(decoder, index)
-        longest = max(len(self.prefixes[prompt]) for prompt in index)
-        lengths = torch.tensor([len(self.prefixes[prompt]) for prompt in index])
-        mask = torch.arange(longest) >= longest - lengths[:, None]
+
+    @abstractmethod
+    def generate(
+        self,
+        lm: nn.Module,
+        embeddings: Tensor,
+        mask: Tensor,
+        prompts: Sequence[int],
+        config: GenerationConfig,
+    ) -> object:
+        """What ``lm.generate`` makes of left-padded sequences behind the prefixes.
+
+        Arguments as in ``forward``; ``config`` sets the search.
+        """
+
+
+class CopiedPrefix(PrefixCache):
+    """A cache as transformers keeps it, a copy of the prefix for every row: any model takes it."""
+
+    def gather(self, lm: nn.Module, prompts: Sequence[int]) -> tuple[DynamicCache, Tensor]:
+        """A cache for a batch, each row with its own prompt's prefix, padded on the left.
+
+        Returns:
+            The cache, of the longest prefix' length P, and its mask (B, P), 1 on real tokens.
+        """
+        self.fill(lm, prompts)
+        longest = max(len(self.prefixes[prompt]) for prompt in prompts)
+        mask = torch.arange(longest, device=self.place[0]) >= longest - self.lengths(prompts)
         cache = DynamicCache()
-        for layer in range(len(self.states[index[0]])):
+        for layer in range(len(self.states[prompts[0]])):
             keys, values = (
-                self._rows([self.states[prompt][layer][part] for prompt in index], longest)
+                self._rows([self.states[prompt][layer][part] for prompt in prompts], longest)
                 for part in range(2)
             )
             cache.update(keys, values, layer)
-        return cache, mask.long().to(parameter.device)
+        return cache, mask.long()
 
     @staticmethod
     def _rows(states: list[Tensor], longest: int) -> Tensor:
@@ -94,4 +113,40 @@ class PrefixCache:
             return states[0].expand(len(states), -1, -1, -1)
         return torch.cat(
             [nn.functional.pad(s, (0, 0, longest - s.shape[2], 0)) for s in states]
+        )
+
+    def forward(
+        self, lm: nn.Module, embeddings: Tensor, mask: Tensor, prompts: Sequence[int]
+    ) -> Tensor:
+        """As the base class says."""
+        cache, prefix_mask = self.gather(lm, prompts)
+        return lm.get_decoder()(
+            inputs_embeds=embeddings,
+            attention_mask=torch.cat([prefix_mask, mask.long()], 1),
+            position_ids=self.lengths(prompts) + torch.arange(mask.shape[1], device=mask.device),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+
+    def generate(
+        self,
+        lm: nn.Module,
+        embeddings: Tensor,
+        mask: Tensor,
+        prompts: Sequence[int],
+        config: GenerationConfig,
+    ) -> object:
+        """As the base class says; the prefix is read again.
+
+        Behind a cached prefix the padding would stand between prefix and speech, where a sliding
+        window counts it.
+        """
+        ids = [torch.tensor(self.prefixes[prompt], device=embeddings.device) for prompt in prompts]
+        lengths = torch.tensor([len(row) for row in ids], device=embeddings.device)
+        tokens = nn.utils.rnn.pad_sequence(ids, batch_first=True)
+        whole = torch.cat([lm.get_input_embeddings()(tokens), embeddings], 1)
+        real = torch.arange(tokens.shape[1], device=embeddings.device) < lengths[:, None]
+        whole, mask = compact(whole, torch.cat([real, mask], 1), pad_left=True)
+        return lm.generate(
+            inputs_embeds=whole, attention_mask=mask.long(), generation_config=config
         )

@@ -30,10 +30,24 @@ def splice(
         ],
         1,
     )
+    return compact(values, valid, pad_left=pad_left)
+
+
+def compact(values: Tensor, valid: Tensor, *, pad_left: bool) -> tuple[Tensor, Tensor]:
+    """Close the gaps in every row.
+
+    Args:
+        values: (B, S, H).
+        valid: (B, S), bool; what to keep, in order.
+        pad_left: where the padding goes.
+
+    Returns:
+        As ``splice``.
+    """
     length = int(valid.sum(1).max())
     # A stable sort by validity moves every valid position to one side and keeps their order.
     order = valid.to(torch.uint8).argsort(dim=1, descending=not pad_left, stable=True)
     order = order[:, -length:] if pad_left else order[:, :length]
     mask = valid.gather(1, order)
-    spliced = values.gather(1, order[..., None].expand(-1, -1, values.shape[2]))
-    return spliced * mask[..., None], mask
+    gathered = values.gather(1, order[..., None].expand(-1, -1, values.shape[2]))
+    return gathered * mask[..., None], mask

@@ -11,6 +11,8 @@ from espnet_psslm.bridge.phone_sync import MergeThenDrop
 from espnet_psslm.bridge.projector import LinearSiLU
 from espnet_psslm.bridge.steps import collate_steps
 from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.llm.prefix_attention import SharedPrefix
+from espnet_psslm.llm.prefix_cache import CopiedPrefix
 from tests.helpers import build_lm
 
 NUM_UNITS = 11
@@ -138,7 +140,7 @@ def gradients(model, loss):
 @pytest.mark.parametrize("sliding_window", [None, 5])
 def test_loss_and_gradients_equal_the_full_forward(sliding_window):
     model = build(sliding_window=sliding_window)
-    assert model.shared_prefix == (sliding_window is None)
+    assert isinstance(model.prefixes, CopiedPrefix if sliding_window else SharedPrefix)
     loss, weight = forward(model, SAMPLES)
     expected = -torch.cat([plain_log_prob(model, s, s.target) for s in SAMPLES])
     assert weight == len(expected)
@@ -195,9 +197,10 @@ def test_padding_changes_nothing(value, sliding_window):
     assert [s for _, s in answers[0]] == pytest.approx([s for _, s in answers[1]], abs=1e-9)
 
 
+@pytest.mark.parametrize("sliding_window", [None, 5])
 @pytest.mark.parametrize("beam_size", [1, 2, 4])
-def test_generation_equals_the_full_sequence_alone(beam_size):
-    model = build()
+def test_generation_equals_the_full_sequence_alone(beam_size, sliding_window):
+    model = build(sliding_window=sliding_window)
     together = model.generate(
         beam_size=beam_size, max_new_tokens=8, **without_target(collate(SAMPLES))
     )
