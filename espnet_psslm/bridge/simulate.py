@@ -167,7 +167,7 @@ class MeasuredSimulator(Simulator):
         if unit in self.rivals:
             units, weights = self.rivals[unit]
             return units[int(np.searchsorted(weights, rng.random() * weights[-1]))]
-        other = int(rng.integers(self.num_units - 1))
+        other = int(rng.integers(self.num_units))
         while other in (unit, self.blank_id):
             other = int(rng.integers(self.num_units))
         return other
@@ -185,7 +185,8 @@ class MeasuredSimulator(Simulator):
         if best == self.blank_id:
             # The third slot takes any unit that is free, at the probability it has anyway.
             third = next(u for u in range(self.num_units) if u not in (best, second))
-            to_second = left * self.measured["rival_share"] / (1 - self.measured["blank_share"])
+            spare = 1.0 - self.measured["blank_share"]  # of what a unit's step leaves
+            to_second = left * (self.measured["rival_share"] / spare if spare > 0.0 else 1.0)
             return [best, second, third], [
                 peak, to_second, (left - to_second) / (self.num_units - 2),
             ]  # fmt: skip

@@ -98,6 +98,14 @@ def test_error_scale_zero_keeps_every_unit_and_text_never_vanishes():
     assert deaf([], np.random.default_rng(0))[0].shape == (0, 1)
 
 
+def test_blank_steps_where_all_spare_mass_was_on_blank():
+    draw = simulator(blank_share=1.0, rival_share=0.0, blank_rate=1.0)
+    ids, probs = draw([5, 7], np.random.default_rng(0))
+    blank = ids[:, 0] == BLANK
+    assert blank.sum() == 2
+    np.testing.assert_allclose(probs[blank, :2].sum(1), 1.0, atol=1e-6)
+
+
 def test_measured_on_other_units_or_incomplete():
     with pytest.raises(ValueError, match="of 40 units, the vocabulary has 41"):
         MeasuredSimulator(41, blank_id=BLANK, measured=simulator().measured)

@@ -1,0 +1,43 @@
+"""The recipe's configurations agree with each other and with run.sh."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+RECIPE = Path(__file__).resolve().parents[3] / "egs2/mini/psslm1"
+SHARED = ("llm_conf", "prompt_conf", "projector", "projector_conf", "reduction", "reduction_conf")
+
+
+def read(name):
+    return yaml.safe_load((RECIPE / f"conf/{name}.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def options():
+    """What run.sh passes to psslm.sh."""
+    text = (RECIPE / "run.sh").read_text(encoding="utf-8").replace("\\\n", " ")
+    return dict(re.findall(r"--(\w+) ([\w./:-]+)", text[text.index("exec ../../TEMPLATE") :]))
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_fine_tuning_builds_the_text_only_model(name):
+    assert read("tune_psslm")[name] == read("train_psslm")[name]
+
+
+def test_dumped_steps_are_reduced_as_in_decoding(options):
+    threshold = read("train_psslm")["reduction_conf"]["blank_threshold"]
+    assert float(options["blank_threshold"]) == threshold
+
+
+def test_units_are_tokens_of_the_same_language_model(options):
+    assert options["unit_llm"] == read("train_psslm")["llm_conf"]["name"]
+
+
+def test_schedules_end_with_the_training():
+    text = read("train_psslm")
+    assert text["scheduler_conf"]["max_steps"] == text["max_epoch"] * text["num_iters_per_epoch"]
+    tune = read("tune_psslm")
+    batches = -(-3 * 200 // tune["batch_size"])  # three tasks of 200 utterances
+    assert 0 <= tune["scheduler_conf"]["max_steps"] - tune["max_epoch"] * (batches - 1) <= 6
