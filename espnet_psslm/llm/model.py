@@ -208,14 +208,15 @@ class PSSLMModel(AbsESPnetModel):
         return answers
 
     def _scores(self, output: object) -> list[float]:
-        """Log probability per token, end of turn included; greedy search does not give it."""
-        if "sequences_scores" in output:
-            return output.sequences_scores.tolist()
+        """Log probability per token, end of turn included."""
         ended = output.sequences == self.end_id
         scored = ended.long().cumsum(1) - ended.long() == 0  # up to the first end of turn
+        count = scored.sum(1)
+        if "sequences_scores" in output:  # beam search; greedy search gives every token's own
+            return (output.sequences_scores / count).tolist()
         log_prob = torch.stack(output.scores, 1).float().log_softmax(-1)
         chosen = log_prob.gather(2, output.sequences[..., None])[..., 0]
-        return ((chosen * scored).sum(1) / scored.sum(1)).tolist()
+        return ((chosen * scored).sum(1) / count).tolist()
 
     def _search(
         self,
@@ -228,6 +229,8 @@ class PSSLMModel(AbsESPnetModel):
         config = GenerationConfig(
             num_beams=beam_size,
             max_new_tokens=max_new_tokens,
+            # Sums, as in ESPnet: a mean over tokens rewards an answer that repeats itself for ever.
+            length_penalty=0.0,
             do_sample=False,
             eos_token_id=self.end_id,
             pad_token_id=self.pad_id,

@@ -216,6 +216,7 @@ def test_generation_equals_the_full_sequence_alone(beam_size, sliding_window):
             generation_config=GenerationConfig(
                 num_beams=beam_size,
                 max_new_tokens=8,
+                length_penalty=0.0,
                 do_sample=False,
                 eos_token_id=END,
                 pad_token_id=PAD,
@@ -232,6 +233,30 @@ def test_generation_equals_the_full_sequence_alone(beam_size, sliding_window):
         assert alone[0][1] == pytest.approx(score, abs=1e-5)
         answers.add(ids)
     assert len(answers) > 2
+
+
+def test_wide_beam_finds_the_most_probable_answer_of_all():
+    """Sums of log probabilities decide: their means would reward answers that repeat themselves."""
+    model = build(seed=2)
+    end = model.end_id = 11  # for one sample the likeliest first token
+    embed = model.lm.module.get_input_embeddings()
+    heard = [s for s in SAMPLES if len(s.ids)]
+    found = model.generate(beam_size=VOCAB, max_new_tokens=2, **without_target(collate(heard)))
+    means_agree = True
+    for s, (ids, score) in zip(heard, found, strict=True):
+        context = plain_context(model, s).expand(VOCAB, -1, -1)
+        fed = torch.cat([context, embed(torch.arange(VOCAB))[:, None]], 1)
+        logits = model.lm.module(inputs_embeds=fed).logits[:, -2:].log_softmax(-1)
+        answers = (logits[0, 0][:, None] + logits[:, 1]).masked_fill(
+            torch.arange(VOCAB)[:, None] == end, -torch.inf
+        )
+        first, second = divmod(int(answers.argmax()), VOCAB)
+        long, short = answers.max().item(), logits[0, 0, end].item()
+        best, total = ((first, second), long) if long > short else ((end,), short)
+        assert ids == tuple(token for token in best if token != end)
+        assert score == pytest.approx(total / len(best), abs=1e-5)
+        means_agree &= (long > short) == (long / 2 > short)
+    assert not means_agree
 
 
 def test_more_beams_find_no_worse_answers():
