@@ -25,6 +25,7 @@ from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.llm.model import Hypothesis, PSSLMModel
 from espnet_psslm.tasks.psslm import PSSLMTask
 
+STEP_INPUTS = ("unit_ids", "probs", "unit_ids_lengths")
 WINDOW = 16  # batches that are read at once and sorted by length; bounds the audio in memory
 
 Row = Mapping[str, Any]
@@ -37,7 +38,7 @@ class Decoded:
 
     hypotheses: dict[str, Hypothesis]  # by key, in the order of the rows
     skipped: dict[str, str]  # key -> why its row could not be used
-    audio_s: float  # duration of the audio that was read
+    audio_s: float  # duration of the audio that was read; what was remembered does not count
 
 
 class PSSLMDecoder:
@@ -112,14 +113,21 @@ class PSSLMDecoder:
         return list(decoded.hypotheses.values())
 
     def decode_usable(
-        self, rows: Sequence[Row], *, progress: Callable[[int], object] = lambda count: None
+        self,
+        rows: Sequence[Row],
+        *,
+        progress: Callable[[int], object] = lambda count: None,
+        remember: bool = False,
     ) -> Decoded:
         """Answer the rows that can be used.
 
         Args:
             rows: of a manifest.
             progress: called with the number of rows done since its last call.
+            remember: keep the Steps of what is heard (kilobytes an utterance): later calls do not
+                read and encode the same audio file again.
         """
+        paths = {row["key"]: row["path"] for row in rows if "path" in row} if remember else {}
         found: dict[str, Hypothesis] = {}
         skipped: dict[str, str] = {}
         audio_s = 0.0
@@ -133,7 +141,7 @@ class PSSLMDecoder:
             samples.sort(key=_length, reverse=True)
             for start in range(0, len(samples), self.batch_size):
                 batch = samples[start : start + self.batch_size]
-                found |= self._decode_batch(batch)
+                found |= self._decode_batch(batch, paths)
                 progress(len(batch))
         if cut := sum(len(hyp.token_ids) == self.max_new_tokens for hyp in found.values()):
             logging.warning("%d answers are cut at %d tokens", cut, self.max_new_tokens)
@@ -162,13 +170,17 @@ class PSSLMDecoder:
                 f"{duration_s:.1f} s of audio, the acoustic model takes {limit_s:.0f} s; cut it"
             )
 
-    def _decode_batch(self, samples: list[tuple[str, Sample]]) -> dict[str, Hypothesis]:
+    def _decode_batch(
+        self, samples: list[tuple[str, Sample]], paths: Mapping[str, str]
+    ) -> dict[str, Hypothesis]:
         keys, batch = self.collate(samples)
         del batch["target_ids"], batch["target_ids_lengths"]
         inputs = {
             name: value.to(self.device) if isinstance(value, Tensor) else value
             for name, value in batch.items()
         }
+        if paths and "speech" in inputs:
+            inputs = self._hear(keys, inputs, paths)
         answers = self.model.generate(
             beam_size=self.beam_size, max_new_tokens=self.max_new_tokens, **inputs
         )
@@ -177,6 +189,25 @@ class PSSLMDecoder:
             key: Hypothesis(text, ids, score)
             for key, text, (ids, score) in zip(keys, texts, answers, strict=True)
         }
+
+
+    @torch.no_grad()
+    def _hear(
+        self, keys: list[str], inputs: dict[str, Any], paths: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """The inputs with Steps in place of audio; those of ``paths`` are kept."""
+        names = ("speech", "speech_lengths", "speech_rows", *STEP_INPUTS)
+        source = {name: inputs.pop(name) for name in names if name in inputs}
+        steps = self.model.steps(**source, num_units=inputs["num_units"])
+        for row in source["speech_rows"]:
+            if keys[row] in paths:
+                count = int(steps.lengths[row])
+                self.preprocessor.heard[paths[keys[row]]] = {
+                    "unit_ids": steps.unit_ids[row, :count].cpu().numpy(),
+                    "probs": steps.probs[row, :count].cpu().numpy(),
+                }
+        values = (steps.unit_ids, steps.probs, steps.lengths)
+        return inputs | dict(zip(STEP_INPUTS, values, strict=True))
 
 
 def _length(item: tuple[str, Sample]) -> tuple[int, int]:

@@ -7,7 +7,8 @@ Usage::
         --output_dir exp/psslm_sft/decode/test --batch_size 16 --beam_size 4 --device auto
 
 Writes, for each task, ``TASK/1best_recog/{text,score}`` (``key answer``, in the manifest's order)
-and ``TASK/stats.json``: seconds from audio to text, seconds of audio, samples. ``stats.json`` holds
+and ``TASK/stats.json``: seconds from audio to text, seconds of audio, samples. Audio that several
+tasks share is read and encoded for the first of them only, and counts there. ``stats.json`` holds
 the seconds of loading and the peak of memory. Rows that cannot be used are left out and listed in
 ``skipped.txt``; more than ``--max_skipped`` of them end in an error, after all others are written.
 
@@ -173,7 +174,9 @@ def run(args: argparse.Namespace) -> tuple[dict[str, str], int]:
     for task, task_rows in rows.items():
         start = time.perf_counter()
         with show_progress(len(task_rows), task) as progress:
-            decoded = decoder.decode_usable(task_rows, progress=progress)
+            decoded = decoder.decode_usable(
+                task_rows, progress=progress, remember=len(rows) > 1
+            )
         stats = {
             "wall_s": round(time.perf_counter() - start, 3),
             "audio_s": round(decoded.audio_s, 3),

@@ -73,11 +73,14 @@ def train_units(
     """
     if not sentences:
         raise ValueError("the training text is empty: give --text a file with sentences")
+    if model_type == "llm" and not llm:
+        raise ValueError("--model_type llm needs --llm, the language model (recipe: --unit_llm)")
+    tokenizer = load_tokenizer(llm) if model_type == "llm" else None
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     try:
-        if model_type == "llm":
-            model_bytes = llm_unit_model(sentences, load_tokenizer(llm), num_pieces=vocab_size)
+        if tokenizer is not None:
+            model_bytes = llm_unit_model(sentences, tokenizer, num_pieces=vocab_size)
         else:
             model_bytes = _train_sentencepiece(sentences, vocab_size, model_type)
     except (RuntimeError, OSError, ValueError) as error:

@@ -55,6 +55,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
         self.source = source
         self.seed = seed
         self.epoch = 0
+        self.heard: dict[str, dict[str, np.ndarray]] = {}  # Steps of audio, by its path
 
     def __call__(self, uid: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
         """Arrays of one sample.
@@ -99,7 +100,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
             )
         value = row[field[source]]
         if source == "audio":
-            return {"speech": read_audio(value)}
+            return self.heard.get(value) or {"speech": read_audio(value)}
         if source == "steps":
             unit_ids, probs, _ = read_steps(value)
             return {"unit_ids": unit_ids.numpy(), "probs": probs.numpy()}

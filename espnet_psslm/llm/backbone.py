@@ -36,7 +36,7 @@ def load_tokenizer(name: str) -> Any:
 
 
 def load_language_model(name: str, *, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """Load a causal language model, frozen and in eval mode, with SDPA attention.
+    """Load a causal language model, frozen and in eval mode.
 
     Args:
         name: hub name, folder, ``*.gguf`` file, or ``package://module/file``.
@@ -47,9 +47,7 @@ def load_language_model(name: str, *, dtype: torch.dtype = torch.float32) -> nn.
     """
     from transformers import AutoModelForCausalLM
 
-    model = _load(
-        AutoModelForCausalLM.from_pretrained, name, dtype=dtype, attn_implementation="sdpa"
-    )
+    model = _load(AutoModelForCausalLM.from_pretrained, name, dtype=dtype)
     return model.requires_grad_(False).eval()
 
 

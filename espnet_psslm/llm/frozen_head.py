@@ -9,8 +9,10 @@ Legend: N targets, H width, V vocabulary.
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-ROWS = 16  # at once: few enough for the cache, enough for a matrix product
+ROWS = {"cpu": 16}  # at once: few enough for the cache, enough for a matrix product
+ROWS_ELSEWHERE = 512  # an accelerator reads the whole layer once per block
 
 
 class _FrozenHeadLoss(torch.autograd.Function):
@@ -27,8 +29,9 @@ class _FrozenHeadLoss(torch.autograd.Function):
         loss = torch.zeros((), dtype=total, device=hidden.device)
         correct = torch.zeros((), dtype=total, device=hidden.device)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for start in range(0, len(targets), ROWS):
-            rows = slice(start, start + ROWS)
+        block = ROWS.get(hidden.device.type, ROWS_ELSEWHERE)
+        for start in range(0, len(targets), block):
+            rows = slice(start, start + block)
             target = targets[rows, None]
             logits = nn.functional.linear(hidden[rows], weight, bias).to(total)
             if cap is not None:
@@ -46,10 +49,12 @@ class _FrozenHeadLoss(torch.autograd.Function):
             gradient[rows] = error.to(weight.dtype) @ weight
         ctx.save_for_backward(gradient)
         ctx.count = len(targets)
-        ctx.mark_non_differentiable(correct)
-        return loss / len(targets), correct / len(targets)
+        accuracy = correct / len(targets)
+        ctx.mark_non_differentiable(accuracy)
+        return loss / len(targets), accuracy
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: torch.autograd.function.FunctionCtx, loss: Tensor, _: Tensor) -> tuple:
         (gradient,) = ctx.saved_tensors
         return gradient * (loss / ctx.count).to(gradient.dtype), None, None, None, None
@@ -66,6 +71,13 @@ def frozen_head_loss(lm: nn.Module, hidden: Tensor, targets: Tensor) -> tuple[Te
     Returns:
         Two scalars; only the first has a gradient, and only towards ``hidden``.
     """
+    config = lm.config.get_text_config()
+    for name in ("logits_scaling", "logit_scale"):  # Granite, Cohere
+        if getattr(config, name, None) not in (None, 1.0):
+            raise ValueError(
+                f"the language model scales its logits ({name}: {getattr(config, name)}), which "
+                "training does not do: use another llm_conf.name"
+            )
     head = lm.get_output_embeddings()
-    cap = getattr(lm.config.get_text_config(), "final_logit_softcapping", None)  # Gemma 2
+    cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
     return _FrozenHeadLoss.apply(hidden, head.weight, head.bias, targets, cap)

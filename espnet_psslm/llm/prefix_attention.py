@@ -88,15 +88,19 @@ def _attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
+    *,
+    scaling: float,
     **options: object,
 ) -> tuple[Tensor, None]:
     """transformers' attention interface; outside of ``_behind`` it is plain SDPA."""
     groups = _groups.get()
     if not groups:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **options
+        )
     if attention_mask is None and query.shape[2] > 1:  # transformers leaves the triangle to SDPA
         attention_mask = _triangle(query.shape[2], query.device)
-    query = query * module.scaling
+    query = query * scaling
     output = []
     for group in groups:
         rows = group.rows
@@ -183,7 +187,8 @@ def _reorder(output: object, order: Tensor) -> object:
 def build_prefix_cache(lm: nn.Module, prefixes: Sequence[Sequence[int]]) -> PrefixCache:
     """The fastest cache that a language model's attention allows.
 
-    Sliding windows and capped scores are not served by ``attend``; such a model gets copies.
+    Sliding windows, capped scores and latent keys (DeepSeek) are not served by ``attend``; such a
+    model gets copies.
 
     Args:
         lm: Hugging Face causal language model; its attention implementation may be changed.
@@ -191,7 +196,7 @@ def build_prefix_cache(lm: nn.Module, prefixes: Sequence[Sequence[int]]) -> Pref
     """
     config = lm.config.get_text_config()
     layers = getattr(config, "layer_types", None) or ["full_attention"]
-    special = ("sliding_window", "attn_logit_softcapping")
+    special = ("sliding_window", "attn_logit_softcapping", "kv_lora_rank")
     plain = set(layers) == {"full_attention"} and not any(getattr(config, s, None) for s in special)
     if not (plain and lm._supports_attention_backend):
         return CopiedPrefix(prefixes)

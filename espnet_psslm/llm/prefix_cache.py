@@ -1,7 +1,7 @@
 """Keys and values of the constant prefix of each prompt, computed once.
 
 With a frozen language model they do not depend on anything that is trained: the tokens before
-the speech cost one forward pass per prompt in the life of the model, in training and decoding.
+the speech cost one forward pass per prompt in the life of the model.
 
 Legend: B batch, L positions behind the prefix, P prefix positions, H language model width.
 """
@@ -31,7 +31,7 @@ class PrefixCache(ABC):
         self.place: tuple[torch.device, torch.dtype] | None = None
 
     def clear(self) -> None:
-        """Forget everything: the weights of the language model have changed."""
+        """Forget everything: the language model has moved."""
         self.states.clear()
 
     def fill(self, lm: nn.Module, prompts: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from typing import Any
 
 import torch
 from espnet2.utils.nested_dict_action import NestedDictAction
@@ -11,7 +12,10 @@ from torch import nn
 def scale_learning_rates(
     optimizer: torch.optim.Optimizer, model: nn.Module, scales: dict[str, float]
 ) -> None:
-    """Give parts of a model their own learning rate; schedules keep the ratio.
+    """Give parts of a model their own learning rate.
+
+    Schedules that work from each group's own rate keep the ratio (``tristagelr``, ``warmuplr``,
+    ``noamlr``); ``cosineannealingwarmuprestarts`` and ``onecyclelr`` set one rate for all.
 
     Args:
         optimizer: fresh; its parameters are sorted into groups here.
@@ -44,7 +48,19 @@ def scale_learning_rates(
         ]
     optimizer.param_groups[:] = groups
     for group in groups:
-        logging.info("%d parameters learn at %g", len(group["params"]), group["lr"])
+        trained = sum(parameter.requires_grad for parameter in group["params"])
+        logging.info("%d trained tensors learn at %g", trained, group["lr"])
+
+
+def _flat(scales: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Names with dots; the command line splits ``a.b=0.1`` into ``{"a": {"b": 0.1}}``."""
+    flat: dict[str, float] = {}
+    for name, value in scales.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = float(value)
+    return flat
 
 
 class GroupedOptimizers:
@@ -68,7 +84,7 @@ class GroupedOptimizers:
     ) -> list[torch.optim.Optimizer]:
         """ESPnet's optimizers, their parameters grouped by learning rate."""
         optimizers = super().build_optimizers(args, model)
-        if args.lr_scale:
+        if scales := _flat(args.lr_scale):
             for optimizer in optimizers:
-                scale_learning_rates(optimizer, model, args.lr_scale)
+                scale_learning_rates(optimizer, model, scales)
         return optimizers

@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from espnet_psslm.llm.frozen_head import ROWS, frozen_head_loss
+from espnet_psslm.llm.frozen_head import ROWS as BLOCKS
+from espnet_psslm.llm.frozen_head import frozen_head_loss
 from tests.helpers import build_lm
+
+ROWS = BLOCKS["cpu"]
 
 
 @pytest.mark.parametrize("cap", [None, 3.0])
@@ -22,6 +25,7 @@ def test_equals_plain_cross_entropy_in_value_and_gradient(count, cap):
         logits = cap * (logits / cap).tanh()
     expected = nn.functional.cross_entropy(logits, targets)
     torch.testing.assert_close(loss, expected, rtol=0.0, atol=1e-12)
+    assert not accuracy.requires_grad
     assert accuracy == (logits.argmax(1) == targets).double().mean()
     ours = torch.autograd.grad(3.0 * loss, hidden)[0]
     theirs = torch.autograd.grad(3.0 * expected, hidden)[0]
@@ -46,3 +50,10 @@ def test_without_gradient_the_value_is_the_same():
     with torch.no_grad():
         silent, _ = frozen_head_loss(lm, hidden, targets)
     assert silent == frozen_head_loss(lm, hidden.requires_grad_(), targets)[0]
+
+
+def test_scaled_logits_are_an_error():
+    lm = build_lm(20)
+    lm.config.logits_scaling = 8.0
+    with pytest.raises(ValueError, match="scales its logits .logits_scaling: 8.0.*llm_conf.name"):
+        frozen_head_loss(lm, torch.randn(1, 32), torch.zeros(1, dtype=torch.long))

@@ -51,6 +51,22 @@ def test_a_step_moves_each_part_by_its_rate():
     assert moved["1.weight"] == pytest.approx(1.0)
 
 
+def test_command_line_and_yaml_name_the_same_part():
+    from espnet_psslm.tasks.psslm import PSSLMTask
+
+    parser = PSSLMTask.get_parser()
+    model = nn.ModuleDict({"projector": nn.ModuleDict({"input": nn.Linear(2, 2)})})
+    yaml = {"projector.input.weight": 0.5}
+    rate = {}
+    for name, options in {"yaml": [], "both": ["--lr_scale", "projector.input.weight=0.1"]}.items():
+        parser.set_defaults(lr_scale=yaml, optim="sgd", optim_conf={"lr": 1.0})
+        args = parser.parse_args(options)
+        (optimizer,) = PSSLMTask.build_optimizers(args, model)
+        rate[name] = rates(model, optimizer)
+    assert rate["yaml"] == {"projector.input.weight": 0.5, "projector.input.bias": 1.0}
+    assert rate["both"] == {"projector.input.weight": 0.1, "projector.input.bias": 1.0}
+
+
 @pytest.mark.parametrize("name", ["3.", "2.weight"])  # unknown; frozen
 def test_a_name_that_scales_nothing_is_an_error(name):
     model, optimizer = build()

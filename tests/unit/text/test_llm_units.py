@@ -78,5 +78,13 @@ def test_too_few_for_the_characters_is_an_error(folder, capsys):
     assert "characters alone; change --vocab_size" in capsys.readouterr().err
 
 
+def test_no_language_model_is_an_error_that_names_the_option(folder, capsys):
+    options = ["--kaldi_text", "false", "--vocab_size", "500", "--model_type", "llm"]
+    options += ["--text", str(folder / "text"), "--output_dir", str(folder / "none")]
+    with pytest.raises(SystemExit):
+        main(options)
+    assert "--model_type llm needs --llm" in capsys.readouterr().err
+
+
 def test_counts_leave_out_parts_of_a_character(tokenizer):
     assert set(count_token_texts(["\u00e9 a"], tokenizer)) == {"\u2581a"}
