@@ -12,7 +12,7 @@ INSTALL_REQUIRES = [
     "espnet_model_zoo>=0.1.11",
     "torch>=2.11,<2.15,!=2.12.*",
     "torchaudio>=2.11",
-    "transformers>=5",
+    "transformers>=5.17",
     "peft",
     "gguf",
     "safetensors",

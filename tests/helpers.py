@@ -51,14 +51,20 @@ def build_tokenizer() -> Any:
     return wrapped
 
 
-def build_lm(vocab_size: int, *, seed: int = 0, sliding_window: int | None = None) -> Any:
-    """A random two-layer Llama of width 32, frozen, in eval mode; Mistral if it has a window."""
+def build_lm(
+    vocab_size: int,
+    *,
+    seed: int = 0,
+    architecture: str = "llama",
+    sliding_window: int | None = None,
+) -> Any:
+    """A random two-layer language model of width 32, frozen, in eval mode."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     window = {"sliding_window": sliding_window} if sliding_window else {}
     config = AutoConfig.for_model(
-        "mistral" if sliding_window else "llama",
+        architecture,
         vocab_size=vocab_size,
         hidden_size=32,
         intermediate_size=48,

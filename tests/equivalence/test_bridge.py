@@ -19,6 +19,8 @@ NUM_UNITS = 11
 VOCAB = 40
 END, PAD = 1, 2
 PREFIXES = ((3, 4, 5, 6), (7, 8), (9,))
+ARCHITECTURES = ("llama", "qwen2", "gemma", "mistral")
+COPIED = ("mistral",)  # sliding window
 TOLERANCE = {"rtol": 0.0, "atol": 1e-9}
 
 
@@ -37,9 +39,10 @@ class FakeAcoustic(nn.Module):
         return posterior.log(), speech_lengths
 
 
-def build(*, seed=0, acoustic=None, dtype=torch.float64, sliding_window=None):
+def build(*, seed=0, acoustic=None, dtype=torch.float64, architecture="llama"):
     torch.manual_seed(seed)
-    lm = build_lm(VOCAB, sliding_window=sliding_window).to(dtype)
+    window = {"sliding_window": 5} if architecture == "mistral" else {}
+    lm = build_lm(VOCAB, architecture=architecture, **window).to(dtype)
     model = PSSLMModel(
         lm,
         LinearSiLU(NUM_UNITS, 32, hidden=24).to(dtype),
@@ -137,10 +140,10 @@ def gradients(model, loss):
     return dict(zip(parameters, torch.autograd.grad(loss, parameters.values()), strict=True))
 
 
-@pytest.mark.parametrize("sliding_window", [None, 5])
-def test_loss_and_gradients_equal_the_full_forward(sliding_window):
-    model = build(sliding_window=sliding_window)
-    assert isinstance(model.prefixes, CopiedPrefix if sliding_window else SharedPrefix)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_loss_and_gradients_equal_the_full_forward(architecture):
+    model = build(architecture=architecture)
+    assert isinstance(model.prefixes, CopiedPrefix if architecture in COPIED else SharedPrefix)
     loss, weight = forward(model, SAMPLES)
     expected = -torch.cat([plain_log_prob(model, s, s.target) for s in SAMPLES])
     assert weight == len(expected)
@@ -181,10 +184,10 @@ def test_batch_is_the_weighted_mean_of_single_samples():
     torch.testing.assert_close(loss, expected, **TOLERANCE)
 
 
-@pytest.mark.parametrize("sliding_window", [None, 5])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("value", [PAD, END, 17])
-def test_padding_changes_nothing(value, sliding_window):
-    model = build(sliding_window=sliding_window)
+def test_padding_changes_nothing(value, architecture):
+    model = build(architecture=architecture)
     plain, _ = forward(model, SAMPLES)
     padded, _ = forward(model, SAMPLES, value=value, extra=5)
     torch.testing.assert_close(padded, plain, **TOLERANCE)
@@ -197,10 +200,10 @@ def test_padding_changes_nothing(value, sliding_window):
     assert [s for _, s in answers[0]] == pytest.approx([s for _, s in answers[1]], abs=1e-9)
 
 
-@pytest.mark.parametrize("sliding_window", [None, 5])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("beam_size", [1, 2, 4])
-def test_generation_equals_the_full_sequence_alone(beam_size, sliding_window):
-    model = build(sliding_window=sliding_window)
+def test_generation_equals_the_full_sequence_alone(beam_size, architecture):
+    model = build(architecture=architecture)
     together = model.generate(
         beam_size=beam_size, max_new_tokens=8, **without_target(collate(SAMPLES))
     )

@@ -55,7 +55,7 @@ def test_mask_of_each_row_hides_its_own_padding():
 
 def test_a_sliding_window_gets_copies():
     assert isinstance(build_prefix_cache(build_lm(20), [[3]]), SharedPrefix)
-    windowed = build_lm(20, sliding_window=4)
+    windowed = build_lm(20, architecture="mistral", sliding_window=4)
     assert not isinstance(build_prefix_cache(windowed, [[3]]), SharedPrefix)
     assert windowed.config._attn_implementation == "sdpa"
 

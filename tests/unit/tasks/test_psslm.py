@@ -303,6 +303,23 @@ def test_audio_of_a_perfect_acoustic_model_answers_as_oracle(trained, audio, tmp
     assert whole["peak_rss_mb"] > 50
 
 
+def test_audio_that_tasks_share_is_read_once(trained, audio, tmp_path, monkeypatch):
+    from espnet_psslm.data import preprocessor
+
+    folder, _ = trained
+    both = [*audio, *({**r, "key": r["key"] + "-2", "task": "SLU_scenario"} for r in audio)]
+    manifest = ("--manifest", str(write_jsonl(tmp_path / "both.jsonl", both)))
+    infer(folder, tmp_path / "alone", *manifest, "--tasks", "SLU_scenario")
+    read = []
+    real = preprocessor.read_audio
+    monkeypatch.setattr(preprocessor, "read_audio", lambda path: (read.append(path), real(path))[1])
+    infer(folder, tmp_path / "both", *manifest)
+    assert read == [row["path"] for row in audio]
+    again, alone = (answers(tmp_path / name, "SLU_scenario") for name in ("both", "alone"))
+    assert again == alone
+    assert len(set(alone.values())) > 1
+
+
 def test_rows_that_cannot_be_used_are_named(trained, audio, tmp_path, capsys):
     folder, _ = trained
     Path(audio[2]["path"]).unlink()
