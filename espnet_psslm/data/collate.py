@@ -59,7 +59,7 @@ class LengthCollate:
     """Length of each sample's sequence, for the shape file of stage 10.
 
     The constant prefix counts although it is cached: what follows attends to it, and a batch of
-    prompts of one length neither pads prefixes nor copies them.
+    one prompt meets its prefix in one product.
 
     Args:
         prefix_lengths: tokens of each prompt's prefix, by its index.
