@@ -190,7 +190,6 @@ class PSSLMDecoder:
             for key, text, (ids, score) in zip(keys, texts, answers, strict=True)
         }
 
-
     @torch.no_grad()
     def _hear(
         self, keys: list[str], inputs: dict[str, Any], paths: Mapping[str, str]

@@ -10,19 +10,16 @@ Reads plain text (one sentence a line) or Kaldi-style ``text`` files (utterance 
 """
 
 import argparse
-import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 
 from espnet_psslm.bin.command import command
-from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.text.llm_units import llm_unit_model
-from espnet_psslm.text.units import BLANK, SOS_EOS, UNK
-
-NUM_SPECIAL_PIECES = 3  # SentencePiece's <unk>, <s>, </s>: as many as our <blank>, <unk>, <sos/eos>
+from espnet_psslm.text.units import BLANK, NUM_SPECIAL_PIECES, SOS_EOS, UNK, train_sentencepiece
 
 
 def read_sentences(path: str | Path, *, kaldi_text: bool) -> list[str]:
@@ -75,14 +72,16 @@ def train_units(
         raise ValueError("the training text is empty: give --text a file with sentences")
     if model_type == "llm" and not llm:
         raise ValueError("--model_type llm needs --llm, the language model (recipe: --unit_llm)")
-    tokenizer = load_tokenizer(llm) if model_type == "llm" else None
+    tokenizer = _load_tokenizer(llm) if model_type == "llm" else None
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     try:
         if tokenizer is not None:
             model_bytes = llm_unit_model(sentences, tokenizer, num_pieces=vocab_size)
         else:
-            model_bytes = _train_sentencepiece(sentences, vocab_size, model_type)
+            model_bytes = train_sentencepiece(
+                sentences, vocab_size=vocab_size, model_type=model_type
+            )
     except (RuntimeError, OSError, ValueError) as error:
         raise ValueError(
             f"SentencePiece cannot make {vocab_size} {model_type} units from {len(sentences)} "
@@ -96,19 +95,10 @@ def train_units(
     return tokens
 
 
-def _train_sentencepiece(sentences: Sequence[str], vocab_size: int, model_type: str) -> bytes:
-    buffer = io.BytesIO()  # not a path: the model would carry it
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences),
-        model_writer=buffer,
-        vocab_size=vocab_size,
-        model_type=model_type,
-        character_coverage=1.0,
-        normalization_rule_name="identity",  # the text is normalised; ids must not depend on it
-        num_threads=1,  # same text, same bytes
-        minloglevel=2,
-    )
-    return buffer.getvalue()
+def _load_tokenizer(name: str) -> Any:
+    from espnet_psslm.llm.backbone import load_tokenizer  # torch: seconds, of use here only
+
+    return load_tokenizer(name)
 
 
 def get_parser() -> argparse.ArgumentParser:

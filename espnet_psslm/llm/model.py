@@ -25,8 +25,6 @@ from espnet_psslm.llm.frozen_head import frozen_head_loss
 from espnet_psslm.llm.prefix_attention import build_prefix_cache
 from espnet_psslm.llm.splice import splice
 
-IGNORE_INDEX = -100
-
 
 @dataclass(frozen=True)
 class Hypothesis:

@@ -35,16 +35,16 @@ class PrefixGroup:
 
 # What the rows that pass through a language model just now continue: ``generate`` hands no
 # argument of ours down to the layers.
-_groups: ContextVar[Sequence[PrefixGroup]] = ContextVar("psslm_prefix_groups", default=())
+_current: ContextVar[Sequence[PrefixGroup]] = ContextVar("psslm_prefix_groups", default=())
 
 
 @contextmanager
 def _behind(groups: Sequence[PrefixGroup]) -> Iterator[None]:
-    token = _groups.set(groups)
+    token = _current.set(groups)
     try:
         yield
     finally:
-        _groups.reset(token)
+        _current.reset(token)
 
 
 def attend(
@@ -93,7 +93,7 @@ def _attention(
     **options: object,
 ) -> tuple[Tensor, None]:
     """transformers' attention interface; outside of ``_behind`` it is plain SDPA."""
-    groups = _groups.get()
+    groups = _current.get()
     if not groups:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **options

@@ -7,12 +7,9 @@ unit of the corpus's own making may be worth several tokens and starts as their 
 import math
 from collections import Counter
 from collections.abc import Sequence
-from io import BytesIO
 from typing import Any
 
-import sentencepiece
-
-from espnet_psslm.text.units import WORD_START
+from espnet_psslm.text.units import NUM_SPECIAL_PIECES, WORD_START, train_sentencepiece
 
 RARE = 0.1  # sightings of a character that never stands alone: the last resort for new words
 
@@ -60,25 +57,19 @@ def llm_unit_model(sentences: Sequence[str], tokenizer: Any, *, num_pieces: int)
 
     counts = count_token_texts(sentences, tokenizer)
     characters = {WORD_START, *"".join(sentences).replace(" ", "")}
-    if (room := num_pieces - 3 - len(characters)) < 0:
+    if (room := num_pieces - NUM_SPECIAL_PIECES - len(characters)) < 0:
         raise ValueError(f"the text has {len(characters)} characters alone")
     tokens = sorted(counts.keys() - characters, key=lambda text: (-counts[text], text))[:room]
 
-    buffer = BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences),
-        model_writer=buffer,
-        vocab_size=3 + len(characters),
+    spelling = train_sentencepiece(
+        sentences,
+        vocab_size=NUM_SPECIAL_PIECES + len(characters),
         model_type="char",
         hard_vocab_limit=False,
-        character_coverage=1.0,
-        normalization_rule_name="identity",  # the text is normalised; ids must not depend on it
-        num_threads=1,
-        minloglevel=2,
     )
-    model = sentencepiece_model_pb2.ModelProto.FromString(buffer.getvalue())
+    model = sentencepiece_model_pb2.ModelProto.FromString(spelling)
     model.trainer_spec.model_type = sentencepiece_model_pb2.TrainerSpec.UNIGRAM
-    del model.pieces[3:]
+    del model.pieces[NUM_SPECIAL_PIECES:]
     total = counts.total()
     for text in [*tokens, *sorted(characters)]:
         model.pieces.add(piece=text, score=math.log(max(counts[text], RARE) / total))

@@ -4,7 +4,8 @@
 ESPnet's ASR task needs exactly that; the CTC layer is as wide as the file has lines.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import sentencepiece
@@ -13,6 +14,39 @@ BLANK = "<blank>"
 UNK = "<unk>"
 SOS_EOS = "<sos/eos>"
 WORD_START = "\u2581"  # SentencePiece's mark of a word's first piece
+NUM_SPECIAL_PIECES = 3  # SentencePiece's <unk>, <s>, </s>: as many as our <blank>, <unk>, <sos/eos>
+
+
+def train_sentencepiece(
+    sentences: Sequence[str], *, vocab_size: int, model_type: str, **options: object
+) -> bytes:
+    """Train a SentencePiece model on normalised text.
+
+    Args:
+        sentences: normalised text; the same text gives the same bytes.
+        vocab_size: number of pieces, special ones included.
+        model_type: SentencePiece's: "unigram", "bpe", "char".
+        options: further ones of SentencePiece's trainer.
+
+    Returns:
+        The serialised model.
+
+    Raises:
+        RuntimeError, OSError: SentencePiece's own, if the text does not admit so many pieces.
+    """
+    buffer = BytesIO()  # not a path: the model would carry it
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences),
+        model_writer=buffer,
+        vocab_size=vocab_size,
+        model_type=model_type,
+        character_coverage=1.0,
+        normalization_rule_name="identity",  # the text is normalised; ids must not depend on it
+        num_threads=1,  # same text, same bytes
+        minloglevel=2,
+        **options,
+    )
+    return buffer.getvalue()
 
 
 def read_token_list(path: str | Path) -> list[str]:
