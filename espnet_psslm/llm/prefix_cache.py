@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, GenerationConfig
 
+from espnet_psslm.llm.length_limit import end_in_time
 from espnet_psslm.llm.splice import compact
 
 
@@ -79,10 +80,12 @@ class PrefixCache(ABC):
         mask: Tensor,
         prompts: Sequence[int],
         config: GenerationConfig,
+        limits: Tensor | None,
     ) -> object:
         """What ``lm.generate`` makes of left-padded sequences behind the prefixes.
 
-        Arguments as in ``forward``; ``config`` sets the search.
+        Arguments as in ``forward``; ``config`` sets the search, ``limits`` (B,) the tokens of
+        each answer, end of turn included, where there is a limit per row.
         """
 
 
@@ -111,9 +114,7 @@ class CopiedPrefix(PrefixCache):
     def _rows(states: list[Tensor], longest: int) -> Tensor:
         if all(state is states[0] for state in states):
             return states[0].expand(len(states), -1, -1, -1)
-        return torch.cat(
-            [nn.functional.pad(s, (0, 0, longest - s.shape[2], 0)) for s in states]
-        )
+        return torch.cat([nn.functional.pad(s, (0, 0, longest - s.shape[2], 0)) for s in states])
 
     def forward(
         self, lm: nn.Module, embeddings: Tensor, mask: Tensor, prompts: Sequence[int]
@@ -135,6 +136,7 @@ class CopiedPrefix(PrefixCache):
         mask: Tensor,
         prompts: Sequence[int],
         config: GenerationConfig,
+        limits: Tensor | None,
     ) -> object:
         """As the base class says; the prefix is read again.
 
@@ -148,5 +150,8 @@ class CopiedPrefix(PrefixCache):
         real = torch.arange(tokens.shape[1], device=embeddings.device) < lengths[:, None]
         whole, mask = compact(whole, torch.cat([real, mask], 1), pad_left=True)
         return lm.generate(
-            inputs_embeds=whole, attention_mask=mask.long(), generation_config=config
+            inputs_embeds=whole,
+            attention_mask=mask.long(),
+            generation_config=config,
+            logits_processor=end_in_time(limits, config),
         )
