@@ -64,6 +64,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch_size", type=int, default=16, help="rows per batch")
     parser.add_argument("--beam_size", type=int, default=4, help="beams; 1 is greedy")
     parser.add_argument("--max_new_tokens", type=int, default=64, help="longest answer")
+    parser.add_argument(
+        "--merge_lora",
+        choices=("true", "false"),
+        default="false",
+        help="add trained adapters to the weights: faster; rounded, where these are bfloat16",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or npu[:n]")
     parser.add_argument(
         "--max_skipped", type=float, default=0.01, help="share of rows that may be unusable"
@@ -131,6 +137,7 @@ def load_decoder(args: argparse.Namespace) -> "PSSLMDecoder":
         batch_size=args.batch_size,
         beam_size=args.beam_size,
         max_new_tokens=args.max_new_tokens,
+        merge_lora=args.merge_lora == "true",
     )
 
 
