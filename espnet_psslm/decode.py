@@ -19,13 +19,13 @@ import yaml
 from torch import Tensor
 
 from espnet_psslm.data.audio import SAMPLE_RATE
-from espnet_psslm.data.collate import StepsCollate
 from espnet_psslm.device import resolve_device
 from espnet_psslm.llm.backbone import load_tokenizer
+from espnet_psslm.llm.lora import LoRA
 from espnet_psslm.llm.model import Hypothesis, PSSLMModel
 from espnet_psslm.tasks.psslm import PSSLMTask
 
-STEP_INPUTS = ("unit_ids", "probs", "unit_ids_lengths")
+STEP_INPUTS = ("unit_ids", "probs", "unit_ids_lengths", "features", "features_lengths")
 WINDOW = 16  # batches that are read at once and sorted by length; bounds the audio in memory
 
 Row = Mapping[str, Any]
@@ -56,6 +56,7 @@ class PSSLMDecoder:
         beam_size: beams; 1 is greedy.
         max_new_tokens: longest answer, in tokens.
         max_len_ratio: longest answer, in tokens per step heard; 0: no such limit.
+        merge_lora: add trained adapters to the language model's weights; see ``LoRA.merge``.
 
     Raises:
         ValueError: if a file is missing or does not fit the others.
@@ -74,6 +75,7 @@ class PSSLMDecoder:
         beam_size: int = 4,
         max_new_tokens: int = 64,
         max_len_ratio: float = 0.0,
+        merge_lora: bool = False,
     ) -> None:
         sizes = {"batch_size": batch_size, "beam_size": beam_size, "max_new_tokens": max_new_tokens}
         for name, value in sizes.items():
@@ -86,18 +88,21 @@ class PSSLMDecoder:
             raise ValueError(f"max_len_ratio ({max_len_ratio}) must not be negative")
         self.max_new_tokens = max_new_tokens
         self.max_len_ratio = max_len_ratio
-        args = argparse.Namespace(**read_config(train_config))
+        # Options that are younger than the training mean what they did not yet change.
+        args = argparse.Namespace(**PSSLMTask.get_default_config() | read_config(train_config))
         args.source = "text" if oracle else source
         args.acoustic_conf = dict(acoustic_conf or args.acoustic_conf)
         args.ngpu = int(self.device != torch.device("cpu"))
         args.projector_init = "none"  # the checkpoint holds the projector
         self.model = load_model(args, model_file, self.device)
+        if merge_lora:
+            if not isinstance(self.model.lm, LoRA):
+                raise ValueError(f"merge_lora: {train_config} has no tuning: lora")
+            self.model.lm.merge()
         self.preprocessor = PSSLMTask.build_preprocess_fn(args, train=False)
         if oracle:
             self.preprocessor.simulator = None
-        self.collate = StepsCollate(
-            num_units=self.preprocessor.units.num_units, pad_id=self.model.pad_id
-        )
+        self.collate = PSSLMTask.build_collate_fn(args, train=False)
         self.tokenizer = load_tokenizer(args.llm_conf["name"])
 
     def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
@@ -208,19 +213,16 @@ class PSSLMDecoder:
         steps = self.model.steps(**source, num_units=inputs["num_units"])
         for row in source["speech_rows"]:
             if keys[row] in paths:
-                count = int(steps.lengths[row])
-                self.preprocessor.heard[paths[keys[row]]] = {
-                    "unit_ids": steps.unit_ids[row, :count].cpu().numpy(),
-                    "probs": steps.probs[row, :count].cpu().numpy(),
-                }
-        values = (steps.unit_ids, steps.probs, steps.lengths)
-        return inputs | dict(zip(STEP_INPUTS, values, strict=True))
+                sample = steps.sample(row).items()
+                heard = {name: value.cpu().numpy() for name, value in sample}
+                self.preprocessor.heard[paths[keys[row]]] = heard
+        return inputs | steps.inputs()
 
 
 def _length(item: tuple[str, Sample]) -> tuple[int, int]:
     """Rows with audio first, each kind by its length."""
     _, sample = item
-    return len(sample.get("speech", ())), len(sample.get("unit_ids", ()))
+    return len(sample.get("speech", ())), len(sample.get("unit_ids", sample.get("features", ())))
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

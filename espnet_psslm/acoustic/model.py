@@ -38,6 +38,7 @@ class CTCAcoustic(nn.Module):
         self.blank_id: int = model.blank_id
         self.token_list: list[str] = list(model.token_list)
         self.num_units = len(self.token_list)
+        self.feature_width: int = model.encoder.output_size()
         self.frame_shift_s: float = model.encoder.frame_shift_s
         self.max_duration_s: float = model.encoder.max_frames * FEATURE_SHIFT_S
         self.eval()
@@ -53,15 +54,26 @@ class CTCAcoustic(nn.Module):
 
     @torch.no_grad()
     def log_posterior(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """CTC posteriors of a batch.
+        """CTC posteriors of a batch, float32 (B, T, V), and lengths (B,); see ``encode``."""
+        features, lengths = self.encode(speech, speech_lengths)
+        return self.classify(features), lengths
+
+    @torch.no_grad()
+    def classify(self, features: Tensor) -> Tensor:
+        """Encoder outputs (B, T, D) to log posteriors (B, T, V), float32."""
+        return self.model.ctc.log_softmax(features).float()
+
+    @torch.no_grad()
+    def encode(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Encoder outputs of a batch.
 
         Args:
             speech: (B, N), 16 kHz, in [-1, 1].
             speech_lengths: (B,), samples.
 
         Returns:
-            log posterior (B, T, V), float32, and lengths (B,) in frames of ``frame_shift_s``.
-            An utterance shorter than one feature frame (10 ms) has length 0.
+            outputs (B, T, D) and lengths (B,) in frames of ``frame_shift_s``. An utterance
+            shorter than one feature frame (10 ms) has length 0.
 
         Raises:
             ValueError: if an utterance is longer than ``max_duration_s``.
@@ -75,8 +87,7 @@ class CTCAcoustic(nn.Module):
         # ESPnet asserts that some frame is there: an empty utterance is given one, then none.
         speech = F.pad(speech, (0, max(HOP - speech.shape[1], 0)))
         encoded, lengths = self.model.encode(speech, speech_lengths.clamp_min(HOP))
-        log_posterior = self.model.ctc.log_softmax(encoded).float()
-        return log_posterior, lengths.masked_fill(speech_lengths < HOP, 0)
+        return encoded, lengths.masked_fill(speech_lengths < HOP, 0)
 
 
 def load_ctc_acoustic(

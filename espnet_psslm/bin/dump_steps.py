@@ -1,4 +1,4 @@
-"""Dump Steps: the reduced posteriors of a frozen acoustic model, once for all epochs.
+"""Dump Steps: the reduced posteriors, or encoder outputs, of a frozen model, once for all epochs.
 
 Usage::
 
@@ -7,7 +7,8 @@ Usage::
         --output_dir dump/steps/dev --reduction merge_then_drop --max_units 16
 
 Writes ``steps.ark``, ``steps.scp``, ``psslm.jsonl`` (the data folder's rows with a field
-``steps``) and ``stats.json``.
+``steps``) and ``stats.json`` (``--stats_file``): how many frames make a step, and the share of
+probability that reduction dropped: of blank, which is its purpose, and of all other units.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from espnet_psslm.bin.command import command
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from espnet_psslm.bridge.steps import PosteriorSteps
+    from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
 
 
 @dataclass
@@ -36,9 +37,30 @@ class DumpStats:
     empty_utts: int = 0  # utterances without any step
     blank_mass: float = 0.0  # sum of blank probability over frames, in frames
     dropped_blank_mass: float = 0.0  # the part of it in dropped frames
+    dropped_unit_mass: float = 0.0  # probability of all other units in dropped frames
+
+    @property
+    def frames_per_step(self) -> float:
+        """How much reduction shortens."""
+        return self.frames / max(1, self.steps)
+
+    @property
+    def dropped_blank_share(self) -> float:
+        """Share of blank's probability that is gone."""
+        return self.dropped_blank_mass / max(1e-9, self.blank_mass)
+
+    @property
+    def dropped_unit_share(self) -> float:
+        """Share of the other units' probability that is gone."""
+        return self.dropped_unit_mass / max(1e-9, self.frames - self.blank_mass)
 
     def add(
-        self, posterior: "Tensor", lengths: "Tensor", steps: "PosteriorSteps", *, blank_id: int
+        self,
+        posterior: "Tensor",
+        lengths: "Tensor",
+        steps: "PosteriorSteps | FeatureSteps",
+        *,
+        blank_id: int,
     ) -> None:
         """Count a batch: posterior (B, T, V), lengths (B,) and the Steps made of them."""
         import torch
@@ -57,6 +79,13 @@ class DumpStats:
         self.empty_utts += int((steps.lengths == 0).sum())
         self.blank_mass += float(blank[valid].sum())
         self.dropped_blank_mass += float(blank[valid & ~kept].sum())
+        self.dropped_unit_mass += float((1.0 - blank)[valid & ~kept].sum())
+
+    def to_json(self) -> str:
+        """Counts and shares."""
+        names = ("frames_per_step", "dropped_blank_share", "dropped_unit_share")
+        shares = {name: round(getattr(self, name), 6) for name in names}
+        return json.dumps(asdict(self) | shares, indent=2) + "\n"
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -70,8 +99,18 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data_dir", required=True, help="with wav.scp, psslm.jsonl")
     parser.add_argument("--output_dir", required=True, help="for steps.ark, steps.scp, psslm.jsonl")
     parser.add_argument(
-        "--reduction", default="merge_then_drop", help="merge_then_drop or drop_then_merge"
+        "--reduction",
+        default="merge_then_drop",
+        help="merge_then_drop, drop_then_merge, frame_sync (none) or fixed_rate",
     )
+    parser.add_argument("--rate", type=int, default=5, help="frames per step of fixed_rate")
+    parser.add_argument(
+        "--step_kind",
+        choices=("posterior", "feature"),
+        default="posterior",
+        help="what a step holds: the CTC posterior, or the encoder's output",
+    )
+    parser.add_argument("--stats_file", help="where the statistics go; default: output_dir")
     parser.add_argument(
         "--blank_threshold", type=float, default=0.9, help="drop from this blank probability on"
     )
@@ -93,7 +132,7 @@ def dump(args: argparse.Namespace) -> tuple[dict[str, str], DumpStats]:
     from tqdm import tqdm
 
     from espnet_psslm.acoustic.model import load_ctc_acoustic
-    from espnet_psslm.bridge.phone_sync import reduce_posterior
+    from espnet_psslm.bridge.phone_sync import build_reduction
     from espnet_psslm.bridge.steps_file import StepsWriter
     from espnet_psslm.data.audio_batches import AudioBatches
     from espnet_psslm.device import resolve_device
@@ -101,24 +140,33 @@ def dump(args: argparse.Namespace) -> tuple[dict[str, str], DumpStats]:
     batches = AudioBatches(args.data_dir, batch_size=args.batch_size)
     device = resolve_device(args.device)
     acoustic = load_ctc_acoustic(args.asr_train_config, args.asr_model_file, device)
+    reduction = build_reduction(
+        args.reduction, blank_id=acoustic.blank_id, **_reduction_conf(args)
+    )
     stats = DumpStats()
     with StepsWriter(Path(args.output_dir) / "steps.ark") as writer:
         for batch in tqdm(batches, desc="dump steps", unit="batch"):
-            log_posterior, lengths = acoustic.log_posterior(
+            features, lengths = acoustic.encode(
                 batch.speech.to(device), batch.speech_lengths.to(device)
             )
-            posterior = log_posterior.exp()
-            steps = reduce_posterior(
-                posterior,
-                lengths,
-                blank_id=acoustic.blank_id,
-                blank_threshold=args.blank_threshold,
-                max_units=args.max_units,
-                order=args.reduction,
-            )
+            posterior = acoustic.classify(features).exp()
+            if args.step_kind == "feature":
+                steps = reduction.reduce_features(features, lengths, posterior)
+            else:
+                steps = reduction(posterior, lengths)
             writer.write_batch(batch.utt_ids, steps)
             stats.add(posterior, lengths, steps, blank_id=acoustic.blank_id)
     return writer.locations, stats
+
+
+def _reduction_conf(args: argparse.Namespace) -> dict[str, float]:
+    """The options that the reduction has."""
+    conf: dict[str, float] = {"max_units": args.max_units}
+    if args.reduction == "frame_sync":
+        return conf
+    if args.reduction == "fixed_rate":
+        return conf | {"rate": args.rate}
+    return conf | {"blank_threshold": args.blank_threshold}
 
 
 def write_manifest(rows: dict[str, dict], locations: dict[str, str], path: Path) -> None:
@@ -152,10 +200,15 @@ def main(cmd: Sequence[str] | None = None) -> None:
         rows = read_manifest(Path(args.data_dir) / "psslm.jsonl")
         locations, stats = dump(args)
         write_manifest(rows, locations, output / "psslm.jsonl")
-    (output / "stats.json").write_text(
-        json.dumps(asdict(stats), indent=2) + "\n", encoding="utf-8"
-    )
-    logging.info("Steps of %s: %s", args.data_dir, stats)
+    stats_file = Path(args.stats_file or output / "stats.json")
+    stats_file.parent.mkdir(parents=True, exist_ok=True)
+    stats_file.write_text(stats.to_json(), encoding="utf-8")
+    logging.info(
+        "%s: %d utterances (%d without a step), %d steps, %.2f frames per step; dropped: %.2f %% "
+        "of blank's probability, %.2f %% of all other units'",
+        args.data_dir, stats.num_utts, stats.empty_utts, stats.steps, stats.frames_per_step,
+        100 * stats.dropped_blank_share, 100 * stats.dropped_unit_share,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

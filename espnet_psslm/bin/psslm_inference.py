@@ -71,6 +71,12 @@ def get_parser() -> argparse.ArgumentParser:
         help="longest answer in tokens per step heard (8 tokens are always allowed); "
         "0: --max_new_tokens alone",
     )
+    parser.add_argument(
+        "--merge_lora",
+        choices=("true", "false"),
+        default="false",
+        help="add trained adapters to the weights: faster; rounded, where these are bfloat16",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or npu[:n]")
     parser.add_argument(
         "--max_skipped", type=float, default=0.01, help="share of rows that may be unusable"
@@ -139,6 +145,7 @@ def load_decoder(args: argparse.Namespace) -> "PSSLMDecoder":
         beam_size=args.beam_size,
         max_new_tokens=args.max_new_tokens,
         max_len_ratio=args.maxlenratio,
+        merge_lora=args.merge_lora == "true",
     )
 
 

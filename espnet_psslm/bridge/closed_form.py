@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from espnet_psslm.bridge.steps import PosteriorSteps
+from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
 
 
 class _WeightedRows(torch.autograd.Function):
@@ -55,9 +55,7 @@ class _WeightedRows(torch.autograd.Function):
         through_shift = grad.sum(0)  # (D,)
         listed_gain = gain[unit_ids]  # (N, K)
         # <grad_n, W_k>, one listed unit at a time: (N, K, D) would be K times the output.
-        products = torch.stack(
-            [(grad * weight[ids]).sum(1) for ids in unit_ids.unbind(1)], dim=1
-        )
+        products = torch.stack([(grad * weight[ids]).sum(1) for ids in unit_ids.unbind(1)], dim=1)
         grad_coef = products * listed_gain
         grad_uniform = grad @ by_gain
         grad_gain = (weight @ through_gain).index_add_(
@@ -72,6 +70,8 @@ class _WeightedRows(torch.autograd.Function):
 
 class NormLinear(nn.Module):
     """LayerNorm(V) -> Linear(V, D) on ``PosteriorSteps``, in closed form.
+
+    ``FeatureSteps``, V wide, go through the dense layer.
 
     The weight is kept by rows, (V, D): a step reads K rows of it.
 
@@ -97,7 +97,7 @@ class NormLinear(nn.Module):
         """s of a one-hot step: what LayerNorm multiplies its peak by."""
         return (1 / self.num_units - 1 / self.num_units**2 + self.eps) ** -0.5
 
-    def forward(self, steps: PosteriorSteps) -> Tensor:
+    def forward(self, steps: PosteriorSteps | FeatureSteps) -> Tensor:
         """Project steps.
 
         Args:
@@ -109,13 +109,15 @@ class NormLinear(nn.Module):
         Raises:
             ValueError: if the steps have another width.
         """
-        if steps.num_units != self.num_units:
+        if steps.width != self.num_units:
             raise ValueError(
-                f"steps over {steps.num_units} units reach a projector built for "
+                f"steps over {steps.width} units reach a projector built for "
                 f"{self.num_units}: the CTC vocabulary differs from the projector's"
             )
-        num_listed = steps.unit_ids.shape[2]
         dtype = self.weight.dtype
+        if isinstance(steps, FeatureSteps):
+            return self.dense_forward(steps.values.to(dtype))
+        num_listed = steps.unit_ids.shape[2]
         probs = steps.probs.flatten(0, 1).to(dtype)  # (N, K)
         rest = steps.rest.flatten().to(dtype)  # (N,)
         mean = 1.0 / self.num_units
@@ -132,7 +134,7 @@ class NormLinear(nn.Module):
         return (rows + self.bias).unflatten(0, steps.unit_ids.shape[:2])
 
     def dense_forward(self, posterior: Tensor) -> Tensor:
-        """The same layer on dense posteriors (..., V), where no sparse form exists."""
+        """The same layer on dense rows (..., V), where no sparse form exists."""
         normed = nn.functional.layer_norm(
             posterior, (self.num_units,), self.gain, self.shift, self.eps
         )

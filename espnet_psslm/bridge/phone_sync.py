@@ -10,37 +10,87 @@ nothing is searched. Two orders are in use, and they differ on "a blank a":
 - ``DropThenMerge`` (TASU, arXiv 2511.03310, as TASU2 restates it): confident blanks go first,
   and the two a's, now neighbours, become one step.
 
-Legend: B batch, T frames, V units, U steps, K listed units per step, F kept frames of the batch.
+Systems without phone synchrony, for comparison: ``FrameSynchronous`` keeps every frame,
+``FixedRate`` averages every few of them. (Projectors can stack steps on top of either.)
+
+Posteriors and encoder outputs are reduced alike: the posterior decides which frames make a step,
+and either of the two is averaged.
+
+Legend: B batch, T frames, V units, D encoder width, U steps, K listed units per step, F kept
+frames of the batch.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from espnet_psslm.bridge.steps import PosteriorSteps, uniform_rows
+from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps, uniform_rows
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Which frames make which step; the steps of the batch are counted through."""
+
+    lengths: Tensor  # (B,), steps
+    utt: Tensor  # (F,), utterance of each kept frame
+    frame: Tensor  # (F,), its place in the utterance
+    step: Tensor  # (F,), its step
+    first: Tensor  # (F,), whether it opens the step
+
+    @classmethod
+    def of(cls, kept: Tensor, starts: Tensor) -> "_Runs":
+        """From two (B, T) masks."""
+        utt, frame = kept.nonzero(as_tuple=True)  # utterance by utterance
+        first = starts[utt, frame]
+        return cls(starts.sum(1), utt, frame, first.long().cumsum(0) - 1, first)
+
+    def average(self, values: Tensor) -> Tensor:
+        """(B, T, X) to (steps of the batch, X)."""
+        total = int(self.step[-1]) + 1 if self.step.numel() else 0
+        ones = torch.ones(len(self.step), dtype=torch.float32, device=values.device)
+        count = torch.zeros(total, device=values.device).index_add_(0, self.step, ones)
+        summed = values.new_zeros(total, values.shape[2])
+        summed.index_add_(0, self.step, values[self.utt, self.frame])
+        return summed / count[:, None].to(summed.dtype)
+
+    def place(self, padded: Tensor, values: Tensor) -> Tensor:
+        """Write one value per step of the batch into its place in ``padded`` (B, U, ...)."""
+        utt = self.utt[self.first]
+        before = self.lengths.cumsum(0) - self.lengths  # steps of the utterances before
+        padded[utt, torch.arange(len(utt), device=utt.device) - before[utt]] = values
+        return padded
+
+    @property
+    def num_steps(self) -> int:
+        """U: padding included, at least 1."""
+        return max(1, int(self.lengths.max()))
+
+    def spans(self) -> tuple[Tensor, Tensor]:
+        """First frame of each step, and one past its last: two (B, U)."""
+        last = torch.zeros_like(self.first)
+        last[:-1] = self.first[1:]
+        last[-1:] = True
+        empty = self.lengths.new_zeros(len(self.lengths), self.num_steps)
+        start = self.place(empty.clone(), self.frame[self.first])
+        return start, self.place(empty, self.frame[last] + 1)
 
 
 class Reduction(ABC):
-    """Average each run of one non-blank unit; drop confident blanks.
-
-    Blank-labelled frames that are kept stay one step each.
+    """From frames to steps.
 
     Args:
         blank_id: the CTC blank; there is no default, because vocabularies differ.
-        blank_threshold: blank probability from which a step is dropped.
         max_units: K, units kept per step (all, where the vocabulary is smaller).
     """
 
-    def __init__(
-        self, *, blank_id: int, blank_threshold: float = 0.9, max_units: int = 16
-    ) -> None:
-        if not 0.0 < blank_threshold <= 1.0:
-            raise ValueError(f"blank_threshold ({blank_threshold}) must lie in (0, 1]")
+    needs_posterior = True  # also where encoder outputs are reduced
+
+    def __init__(self, *, blank_id: int, max_units: int = 16) -> None:
         if max_units < 1:
             raise ValueError(f"max_units ({max_units}) must be at least 1")
         self.blank_id = blank_id
-        self.blank_threshold = blank_threshold
         self.max_units = max_units
 
     def __call__(self, posterior: Tensor, lengths: Tensor) -> PosteriorSteps:
@@ -59,57 +109,101 @@ class Reduction(ABC):
         num_units = posterior.shape[2]
         if not 0 <= self.blank_id < num_units:
             raise ValueError(f"blank_id ({self.blank_id}) must lie in [0, {num_units})")
-        valid = torch.arange(posterior.shape[1], device=lengths.device) < lengths[:, None]
-        labels = posterior.argmax(2)  # (B, T), the first of equal units
-        kept, starts = self._keep(labels, posterior[..., self.blank_id], valid)
-        return self._average(posterior, kept, starts)
+        runs = self._runs(posterior, lengths)
+        num_listed = min(self.max_units, num_units)
+        probs, unit_ids = runs.average(posterior).topk(num_listed, dim=1)
+        shape = (len(lengths), runs.num_steps, num_listed)
+        pad_ids, pad_probs = uniform_rows(1, num_listed, num_units, probs.dtype)
+        out_ids = runs.place(pad_ids.to(unit_ids.device).expand(shape).clone(), unit_ids)
+        out_probs = runs.place(pad_probs.to(probs.device).expand(shape).clone(), probs)
+        return PosteriorSteps(out_ids, out_probs, runs.lengths, num_units, *runs.spans())
+
+    def reduce_features(
+        self, features: Tensor, lengths: Tensor, posterior: Tensor | None = None
+    ) -> FeatureSteps:
+        """Reduce encoder outputs by the same runs.
+
+        Args:
+            features: (B, T, D).
+            lengths: (B,), valid frames.
+            posterior: (B, T, V) of the same frames; None where ``needs_posterior`` is false.
+        """
+        runs = self._runs(features if posterior is None else posterior, lengths)
+        values = features.new_zeros(len(lengths), runs.num_steps, features.shape[2])
+        return FeatureSteps(runs.place(values, runs.average(features)), runs.lengths, *runs.spans())
+
+    def _runs(self, frames: Tensor, lengths: Tensor) -> _Runs:
+        valid = torch.arange(frames.shape[1], device=lengths.device) < lengths[:, None]
+        return _Runs.of(*self._keep(frames, valid))
 
     @abstractmethod
-    def _keep(self, labels: Tensor, blank: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Which frames stay, and which of those open a new step: two (B, T) masks."""
+    def _keep(self, posterior: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Which frames stay, and which of those open a new step: two (B, T) masks.
 
-    def _average(self, posterior: Tensor, kept: Tensor, starts: Tensor) -> PosteriorSteps:
-        num_utts, _, num_units = posterior.shape
-        num_listed = min(self.max_units, num_units)
-        lengths = starts.sum(1)
-        utt, frame = kept.nonzero(as_tuple=True)  # (F,), utterance by utterance
-        step = starts[utt, frame].cumsum(0) - 1  # (F,), steps counted through the batch
-        total = int(step[-1]) + 1 if step.numel() else 0
-        count = torch.zeros(total, device=step.device).index_add_(
-            0, step, torch.ones_like(step, dtype=torch.float32)
-        )
-        mean = posterior.new_zeros(total, num_units).index_add_(0, step, posterior[utt, frame])
-        mean = mean / count[:, None].to(mean.dtype)
-        probs, unit_ids = mean.topk(num_listed, dim=1)
+        Args:
+            posterior: (B, T, V).
+            valid: (B, T), true inside each utterance.
+        """
 
-        first = starts[utt, frame]
-        before = lengths.cumsum(0) - lengths  # steps of the utterances before
-        place = torch.arange(total, device=step.device) - before[utt[first]]
-        max_steps = max(1, int(lengths.max()))
-        shape = (num_utts, max_steps, num_listed)
-        pad_ids, pad_probs = uniform_rows(1, num_listed, num_units, probs.dtype)
-        out_ids = pad_ids.to(unit_ids.device).expand(shape).clone()
-        out_probs = pad_probs.to(probs.device).expand(shape).clone()
-        out_ids[utt[first], place] = unit_ids
-        out_probs[utt[first], place] = probs
-        frame_start = lengths.new_zeros(num_utts, max_steps)
-        frame_end = lengths.new_zeros(num_utts, max_steps)
-        frame_start[utt[first], place] = frame[first]
-        last = torch.zeros_like(first)
-        last[:-1] = first[1:]
-        last[-1:] = True
-        frame_end[utt[first], place] = frame[last] + 1
-        return PosteriorSteps(out_ids, out_probs, lengths, num_units, frame_start, frame_end)
+
+class FrameSynchronous(Reduction):
+    """No reduction: every frame is a step."""
+
+    needs_posterior = False
+
+    def _keep(self, posterior: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        return valid, valid
+
+
+class FixedRate(Reduction):
+    """Average every ``rate`` frames, whatever they hold; the last step may have fewer.
+
+    Args:
+        blank_id: as in ``Reduction``.
+        rate: frames per step.
+        max_units: as in ``Reduction``.
+    """
+
+    needs_posterior = False
+
+    def __init__(self, *, blank_id: int, rate: int, max_units: int = 16) -> None:
+        super().__init__(blank_id=blank_id, max_units=max_units)
+        if rate < 1:
+            raise ValueError(f"rate ({rate}) must be at least 1 frame")
+        self.rate = rate
+
+    def _keep(self, posterior: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        frame = torch.arange(valid.shape[1], device=valid.device)
+        return valid, valid & (frame % self.rate == 0)
+
+
+class PhoneSynchronous(Reduction):
+    """Average each run of one non-blank unit; drop confident blanks.
+
+    Blank-labelled frames that are kept stay one step each.
+
+    Args:
+        blank_id: as in ``Reduction``.
+        blank_threshold: blank probability from which a step is dropped.
+        max_units: as in ``Reduction``.
+    """
+
+    def __init__(self, *, blank_id: int, blank_threshold: float = 0.9, max_units: int = 16) -> None:
+        super().__init__(blank_id=blank_id, max_units=max_units)
+        if not 0.0 < blank_threshold <= 1.0:
+            raise ValueError(f"blank_threshold ({blank_threshold}) must lie in (0, 1]")
+        self.blank_threshold = blank_threshold
 
     def _changes(self, labels: Tensor, before: Tensor) -> Tensor:
         """Where a label opens a step: it differs from the one before, or is blank."""
         return (labels != before) | (labels == self.blank_id)
 
 
-class MergeThenDrop(Reduction):
+class MergeThenDrop(PhoneSynchronous):
     """Find the runs among all frames, then drop steps whose mean blank is >= the threshold."""
 
-    def _keep(self, labels: Tensor, blank: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def _keep(self, posterior: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        labels, blank = posterior.argmax(2), posterior[..., self.blank_id]  # the first of equals
         before = torch.full_like(labels, -1)
         before[:, 1:] = labels[:, :-1]
         starts = self._changes(labels, before)
@@ -122,10 +216,11 @@ class MergeThenDrop(Reduction):
         return kept, starts & kept
 
 
-class DropThenMerge(Reduction):
+class DropThenMerge(PhoneSynchronous):
     """Drop frames whose blank is over the threshold, then find the runs among the rest."""
 
-    def _keep(self, labels: Tensor, blank: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def _keep(self, posterior: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        labels, blank = posterior.argmax(2), posterior[..., self.blank_id]
         kept = valid & (blank <= self.blank_threshold)
         # Label of the nearest kept frame before: its index is a running maximum.
         index = torch.arange(labels.shape[1], device=labels.device).expand_as(labels)
@@ -137,22 +232,37 @@ class DropThenMerge(Reduction):
         return kept, kept & self._changes(labels, before)
 
 
+REDUCTIONS = {
+    "merge_then_drop": MergeThenDrop,
+    "drop_then_merge": DropThenMerge,
+    "frame_sync": FrameSynchronous,
+    "fixed_rate": FixedRate,
+}
+
+
+def build_reduction(name: str, *, blank_id: int, **options: object) -> Reduction:
+    """``REDUCTIONS[name]`` with its options.
+
+    Raises:
+        ValueError: if there is none of that name, or an option is unknown to it or lacking.
+    """
+    if name not in REDUCTIONS:
+        raise ValueError(f"reduction '{name}' is unknown; use one of {sorted(REDUCTIONS)}")
+    try:
+        return REDUCTIONS[name](blank_id=blank_id, **options)
+    except TypeError as error:
+        raise ValueError(
+            f"reduction '{name}' with {options}: {error}; see reduction_conf"
+        ) from error
+
+
 def reduce_posterior(
     posterior: Tensor,
     lengths: Tensor,
     *,
     blank_id: int,
-    blank_threshold: float = 0.9,
-    max_units: int = 16,
     order: str = "merge_then_drop",
+    **options: object,
 ) -> PosteriorSteps:
-    """``REDUCTIONS[order]`` as one call; see ``Reduction``."""
-    if order not in REDUCTIONS:
-        raise ValueError(f"reduction '{order}' is unknown; use one of {sorted(REDUCTIONS)}")
-    reduction = REDUCTIONS[order](
-        blank_id=blank_id, blank_threshold=blank_threshold, max_units=max_units
-    )
-    return reduction(posterior, lengths)
-
-
-REDUCTIONS = {"merge_then_drop": MergeThenDrop, "drop_then_merge": DropThenMerge}
+    """``REDUCTIONS[order]`` as one call; see there for the options."""
+    return build_reduction(order, blank_id=blank_id, **options)(posterior, lengths)

@@ -2,20 +2,88 @@
 
 A step is what phone-synchronous reduction leaves of a run of frames, or what simulation makes
 of one unit of text. A CTC posterior is nearly one-hot, so a step keeps its K largest units and
-one number for all others: each unlisted unit has the same probability ``rest``.
+one number for all others: each unlisted unit has the same probability ``rest``. Reduced encoder
+outputs are dense (``FeatureSteps``). Both have ``lengths``, ``width``, ``mask``, frame spans,
+``to``, ``select``, ``inputs`` and ``sample``.
 
-Legend: B batch, U steps, K listed units per step, V units of the CTC vocabulary.
+Legend: B batch, U steps, K listed units per step, V units of the CTC vocabulary, D encoder width.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
 
+class _Batch:
+    """What both kinds of Steps do with all their tensors."""
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, U), True on valid steps."""
+        steps = torch.arange(self.num_steps, device=self.lengths.device)
+        return steps < self.lengths[:, None]
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same steps on another device."""
+        moved = {name: value.to(device) for name, value in self._tensors().items()}
+        return replace(self, **moved)
+
+    def select(self, index: Tensor) -> Self:
+        """Some utterances of the batch.
+
+        Args:
+            index: (B',), long, or (B,), bool.
+        """
+        return replace(self, **{name: value[index] for name, value in self._tensors().items()})
+
+    def sample(self, row: int) -> dict[str, Tensor]:
+        """The steps of one utterance, without padding, as a data reader gives them."""
+        count = int(self.lengths[row])
+        inputs = self.inputs()
+        return {name: inputs[name][row, :count] for name in self.fields}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+
 @dataclass(frozen=True, eq=False)
-class PosteriorSteps:
+class FeatureSteps(_Batch):
+    """Dense steps: reduced encoder outputs.
+
+    Args:
+        values: (B, U, D), zero on padding.
+        lengths: (B,), valid steps; may be 0.
+        frame_start: (B, U), first frame of the step.
+        frame_end: (B, U), one past its last frame.
+    """
+
+    values: Tensor
+    lengths: Tensor
+    frame_start: Tensor | None = None
+    frame_end: Tensor | None = None
+
+    fields = ("features",)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.values.shape[2]
+
+    @property
+    def num_steps(self) -> int:
+        """U, padding included."""
+        return self.values.shape[1]
+
+    def inputs(self) -> dict[str, Tensor]:
+        """The arguments of ``PSSLMModel.steps`` that give these steps."""
+        return {"features": self.values, "features_lengths": self.lengths}
+
+
+@dataclass(frozen=True, eq=False)
+class PosteriorSteps(_Batch):
     """Sparse posteriors, one row per step.
 
     A row sums to 1: ``sum_k probs[k] + (V - K) * rest = 1``. A free slot of a row with fewer
@@ -38,6 +106,8 @@ class PosteriorSteps:
     frame_start: Tensor | None = None
     frame_end: Tensor | None = None
 
+    fields = ("unit_ids", "probs")
+
     def __post_init__(self) -> None:
         if self.unit_ids.shape != self.probs.shape or self.unit_ids.dim() != 3:
             raise ValueError(
@@ -56,10 +126,9 @@ class PosteriorSteps:
         return self.num_units
 
     @property
-    def mask(self) -> Tensor:
-        """(B, U), True on valid steps."""
-        steps = torch.arange(self.unit_ids.shape[1], device=self.lengths.device)
-        return steps < self.lengths[:, None]
+    def num_steps(self) -> int:
+        """U, padding included."""
+        return self.unit_ids.shape[1]
 
     @property
     def rest(self) -> Tensor:
@@ -76,25 +145,9 @@ class PosteriorSteps:
         rows = self.rest[..., None].expand(*self.probs.shape[:2], self.num_units)
         return rows.scatter(2, self.unit_ids, self.probs.to(rows.dtype))
 
-    def to(self, device: torch.device | str) -> "PosteriorSteps":
-        """The same steps on another device."""
-        moved = {
-            name: value.to(device)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        return replace(self, **moved)
-
-    def select(self, index: Tensor) -> "PosteriorSteps":
-        """Some utterances of the batch.
-
-        Args:
-            index: (B',), long, or (B,), bool.
-        """
-        chosen = {
-            name: value[index] for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
-        return replace(self, **chosen)
+    def inputs(self) -> dict[str, Tensor]:
+        """The arguments of ``PSSLMModel.steps`` that give these steps."""
+        return {"unit_ids": self.unit_ids, "probs": self.probs, "unit_ids_lengths": self.lengths}
 
 
 def uniform_rows(
@@ -154,3 +207,12 @@ def collate_steps(
         batch_ids.append(torch.cat([ids, pad_ids]))
         batch_probs.append(torch.cat([probs.float(), pad_probs]))
     return torch.stack(batch_ids), torch.stack(batch_probs), lengths
+
+
+def collate_features(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Pad dense steps (U_i, D) of several utterances: (B, U, D), zero on padding, and (B,)."""
+    lengths = torch.tensor([len(row) for row in rows])
+    values = torch.zeros(len(rows), max(1, int(lengths.max())), rows[0].shape[1])
+    for padded, row in zip(values, rows, strict=True):
+        padded[: len(row)] = row
+    return values, lengths

@@ -1,8 +1,9 @@
 """Steps on disk: one ark of many utterances, each reached as ``path:offset``.
 
-A record is three NumPy arrays, one after another in NumPy's own format: unit ids (U, K),
-probabilities (U, K) in half precision, and frame spans (U, 2). Half precision moves a
-probability by at most 5e-4 relative, far below what distinguishes units.
+A record is NumPy arrays, one after another in NumPy's own format. Posteriors: unit ids (U, K),
+probabilities (U, K) in half precision, and frame spans (U, 2). Encoder outputs: values (U, D) in
+half precision, and frame spans. Half precision moves a value by at most 5e-4 relative, far below
+what distinguishes units.
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_psslm.bridge.steps import PosteriorSteps
+from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
 
 
 class StepsWriter:
@@ -26,19 +27,19 @@ class StepsWriter:
         self.file = self.path.open("wb")
         self.locations: dict[str, str] = {}
 
-    def write_batch(self, utt_ids: list[str], steps: PosteriorSteps) -> None:
+    def write_batch(self, utt_ids: list[str], steps: PosteriorSteps | FeatureSteps) -> None:
         """Append a batch that came from audio (with frame spans)."""
         steps = steps.to("cpu")
-        id_type = np.uint16 if steps.num_units <= 1 << 16 else np.uint32
+        id_type = np.uint16 if steps.width <= 1 << 16 else np.uint32
+        types = {"unit_ids": id_type, "probs": np.float16, "features": np.float16}
         spans = torch.stack([steps.frame_start, steps.frame_end], -1)
         for row, utt_id in enumerate(utt_ids):
             count = int(steps.lengths[row])
             self.locations[utt_id] = f"{self.path}:{self.file.tell()}"
-            for array in (
-                steps.unit_ids[row, :count].numpy().astype(id_type),
-                steps.probs[row, :count].numpy().astype(np.float16),
-                spans[row, :count].numpy().astype(np.uint16),
-            ):
+            arrays = {
+                name: value.numpy().astype(types[name]) for name, value in steps.sample(row).items()
+            }
+            for array in (*arrays.values(), spans[row, :count].numpy().astype(np.uint16)):
                 np.save(self.file, array, allow_pickle=False)
 
     def close(self) -> None:
@@ -55,7 +56,7 @@ class StepsWriter:
 
 
 def read_steps(location: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Read one utterance's Steps.
+    """Read one utterance's posterior Steps.
 
     Args:
         location: ``path:offset``.
@@ -64,19 +65,42 @@ def read_steps(location: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
         unit_ids (U, K) long, probs (U, K) float32, spans (U, 2) frames.
 
     Raises:
+        ValueError: if the file is missing, or holds no such Steps at that offset.
+    """
+    sample, spans = read_sample(location)
+    if "features" in sample:
+        raise ValueError(
+            f"'{location}' holds encoder outputs, not posteriors: dump with --step_kind posterior"
+        )
+    return sample["unit_ids"], sample["probs"], spans
+
+
+def read_sample(location: str) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Read one utterance's Steps of either kind.
+
+    Args:
+        location: ``path:offset``.
+
+    Returns:
+        ``unit_ids`` (U, K) long and ``probs`` (U, K) float32, or ``features`` (U, D) float32; and
+        spans (U, 2) frames.
+
+    Raises:
         ValueError: if the file is missing, or holds no Steps at that offset.
     """
     path, _, offset = location.rpartition(":")
     try:
         with open(path, "rb") as file:
             file.seek(int(offset))
-            unit_ids, probs, spans = (np.load(file, allow_pickle=False) for _ in range(3))
+            first = np.load(file, allow_pickle=False)
+            dense = first.dtype == np.float16
+            others = [np.load(file, allow_pickle=False) for _ in range(1 if dense else 2)]
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(
             f"no Steps at '{location}' ({error}); dump them again with stage 8 (dump_steps)"
         ) from error
-    return (
-        torch.from_numpy(unit_ids.astype(np.int64)),
-        torch.from_numpy(probs.astype(np.float32)),
-        torch.from_numpy(spans.astype(np.int64)),
-    )
+    spans = torch.from_numpy(others[-1].astype(np.int64))
+    if dense:
+        return {"features": torch.from_numpy(first.astype(np.float32))}, spans
+    sample = {"unit_ids": torch.from_numpy(first.astype(np.int64))}
+    return sample | {"probs": torch.from_numpy(others[0].astype(np.float32))}, spans

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_psslm.bridge.steps import collate_steps
+from espnet_psslm.bridge.steps import collate_features, collate_steps
 
 SAMPLES_PER_STEP = 4000  # about four units are spoken in a second of 16 kHz audio
 TOKEN_FIELDS = ("before_ids", "after_ids", "target_ids")
@@ -47,12 +47,26 @@ class StepsCollate:
         posteriors = [
             (torch.from_numpy(sample["unit_ids"]), torch.from_numpy(sample["probs"]))
             for sample in samples
-            if "speech" not in sample
+            if "unit_ids" in sample
         ]
+        features = [torch.from_numpy(s["features"]) for s in samples if "features" in s]
+        if features and posteriors:
+            raise ValueError(
+                f"a batch holds both posteriors ('{_first(data, 'unit_ids')}') and encoder outputs "
+                f"('{_first(data, 'features')}'): dump all Steps with one --step_kind"
+            )
+        if features:
+            values, lengths = collate_features(features)
+            batch |= {"features": values, "features_lengths": lengths}
         if posteriors:
             ids, probs, lengths = collate_steps(posteriors, num_units=self.num_units)
             batch |= {"unit_ids": ids, "probs": probs, "unit_ids_lengths": lengths}
         return keys, batch
+
+
+def _first(data: list[tuple[str, Sample]], name: str) -> str:
+    """Key of the first sample that has a field."""
+    return next(key for key, sample in data if name in sample)
 
 
 class LengthCollate:
@@ -76,6 +90,6 @@ class LengthCollate:
 
     def _length(self, sample: Sample) -> int:
         spoken = len(sample.get("speech", ())) // SAMPLES_PER_STEP
-        fields = (*TOKEN_FIELDS, "unit_ids")
+        fields = (*TOKEN_FIELDS, "unit_ids", "features")
         tokens = sum(len(sample[name]) for name in fields if name in sample)
         return self.prefix_lengths[int(sample["prompt_index"][0])] + spoken + tokens

@@ -8,7 +8,7 @@ import numpy as np
 from espnet2.train.preprocessor import AbsPreprocessor
 
 from espnet_psslm.bridge.simulate import Simulator, one_hot_rows
-from espnet_psslm.bridge.steps_file import read_steps
+from espnet_psslm.bridge.steps_file import read_sample
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.prompt import PromptBook
@@ -26,7 +26,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
     Args:
         train: draw prompts and simulations anew each epoch; else as in epoch 0, first prompts.
         prompts: the prompt book.
-        units: the CTC vocabulary.
+        units: the CTC vocabulary; None: nothing can be simulated from text.
         end_id: token that ends an answer.
         simulator: makes posteriors of text; None: noise-free.
         source: ``audio``, ``steps`` (dumped) or ``text`` (simulated); ``auto`` takes what a row
@@ -39,7 +39,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
         train: bool,
         *,
         prompts: PromptBook,
-        units: SentencePieceUnits,
+        units: SentencePieceUnits | None,
         end_id: int,
         simulator: Simulator | None = None,
         source: str = "auto",
@@ -66,7 +66,8 @@ class PSSLMPreprocessor(AbsPreprocessor):
 
         Returns:
             ``prompt_index`` (1,), ``before_ids``, ``after_ids``, ``target_ids`` (end of turn
-            included), and ``speech`` (N,) or ``unit_ids`` and ``probs`` (U, K).
+            included), and ``speech`` (N,), ``unit_ids`` and ``probs`` (U, K), or ``features``
+            (U, D).
         """
         row = data["sample"]
         rng = np.random.default_rng([self.seed, self.epoch, zlib.crc32(uid.encode())])
@@ -84,7 +85,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
     def speech_side(
         self, row: Mapping[str, Any], rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
-        """``speech``, or ``unit_ids`` and ``probs``, of a row.
+        """``speech``, or the Steps, of a row.
 
         Raises:
             ValueError: if the row has not what ``source`` asks for.
@@ -102,8 +103,12 @@ class PSSLMPreprocessor(AbsPreprocessor):
         if source == "audio":
             return self.heard.get(value) or {"speech": read_audio(value)}
         if source == "steps":
-            unit_ids, probs, _ = read_steps(value)
-            return {"unit_ids": unit_ids.numpy(), "probs": probs.numpy()}
+            return {name: array.numpy() for name, array in read_sample(value)[0].items()}
+        if self.units is None:
+            raise ValueError(
+                f"sample '{row['key']}' has text only, and encoder outputs (step_kind: feature) "
+                "cannot be simulated: give it audio or dumped steps"
+            )
         # Characters that the vocabulary lacks have no step in a CTC posterior either.
         known = [u for u in self.units.encode(normalize_text(value)) if u != self.units.unk_id]
         rows = self.simulator(known, rng) if self.simulator else one_hot_rows(known)

@@ -60,6 +60,18 @@ class _FrozenHeadLoss(torch.autograd.Function):
         return gradient * (loss / ctx.count).to(gradient.dtype), None, None, None, None
 
 
+def output_loss(lm: nn.Module, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """``frozen_head_loss``, or the ordinary one where the output layer is trained."""
+    if not any(parameter.requires_grad for parameter in lm.get_output_embeddings().parameters()):
+        return frozen_head_loss(lm, hidden, targets)
+    logits = lm.get_output_embeddings()(hidden)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if (cap := _logit_cap(lm)) is not None:
+        logits = (logits / cap).tanh() * cap
+    accuracy = (logits.argmax(1) == targets).to(logits.dtype).mean()
+    return nn.functional.cross_entropy(logits, targets), accuracy
+
+
 def frozen_head_loss(lm: nn.Module, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy and share of right predictions.
 
@@ -71,6 +83,16 @@ def frozen_head_loss(lm: nn.Module, hidden: Tensor, targets: Tensor) -> tuple[Te
     Returns:
         Two scalars; only the first has a gradient, and only towards ``hidden``.
     """
+    head = lm.get_output_embeddings()
+    return _FrozenHeadLoss.apply(hidden, head.weight, head.bias, targets, _logit_cap(lm))
+
+
+def _logit_cap(lm: nn.Module) -> float | None:
+    """Gemma 2's cap on logits.
+
+    Raises:
+        ValueError: if the model does to its logits what no loss here does.
+    """
     config = lm.config.get_text_config()
     for name in ("logits_scaling", "logit_scale"):  # Granite, Cohere
         if getattr(config, name, None) not in (None, 1.0):
@@ -78,6 +100,4 @@ def frozen_head_loss(lm: nn.Module, hidden: Tensor, targets: Tensor) -> tuple[Te
                 f"the language model scales its logits ({name}: {getattr(config, name)}), which "
                 "training does not do: use another llm_conf.name"
             )
-    head = lm.get_output_embeddings()
-    cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
-    return _FrozenHeadLoss.apply(hidden, head.weight, head.bias, targets, cap)
+    return getattr(config, "final_logit_softcapping", None)

@@ -4,7 +4,9 @@
     <|im_start|>user\nTranscribe ...  [s1 s2 ... sU] <|im_end|>\n<|im_start|>assistant\n turn on ...
 
 Training and generation build the same sequence by the same calls; generation leaves the target
-out. A frozen language model passes gradients through to the projector and keeps none itself.
+out. A frozen language model passes gradients through to the projector and keeps none itself. One
+that is trained itself (LoRA) reads the prefix anew in every training step; where no gradient is
+asked for, its prefix is cached as a frozen one's.
 
 Legend: B batch, U steps, K listed units, L positions, H language model width.
 """
@@ -17,11 +19,17 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
+from espnet_psslm.bridge.hear import Hear, Steps, hear_posteriors
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Projector
-from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
-from espnet_psslm.llm.frozen import Frozen
-from espnet_psslm.llm.frozen_head import frozen_head_loss
+from espnet_psslm.bridge.steps import (
+    FeatureSteps,
+    PosteriorSteps,
+    collate_features,
+    collate_steps,
+)
+from espnet_psslm.llm.frozen import Frozen, Held
+from espnet_psslm.llm.frozen_head import output_loss
 from espnet_psslm.llm.length_limit import answer_limits
 from espnet_psslm.llm.prefix_attention import build_prefix_cache
 from espnet_psslm.llm.splice import splice
@@ -40,18 +48,19 @@ class PSSLMModel(AbsESPnetModel):
     """Phone-synchronous speech language model (TASU, arXiv 2511.03310).
 
     Args:
-        lm: Hugging Face causal language model; frozen here.
-        projector: from Steps to (B, U, H); the part that is trained.
+        lm: Hugging Face causal language model, frozen here; or one held as it is to be trained.
+        projector: from Steps to (B, U, H).
         prefixes: token ids of each prompt's constant prefix.
         end_id: token that ends an answer.
         pad_id: any token of the vocabulary; hidden by masks.
-        acoustic: CTC acoustic model for samples with audio; None where there are none.
-        reduction: from its posteriors to Steps.
+        acoustic: acoustic model for samples with audio; None where there are none. Frozen.
+        reduction: from its frames to Steps.
+        hear: which Steps: of its posteriors, or of its encoder outputs.
     """
 
     def __init__(
         self,
-        lm: nn.Module,
+        lm: nn.Module | Held,
         projector: Projector,
         *,
         prefixes: Sequence[Sequence[int]],
@@ -59,15 +68,17 @@ class PSSLMModel(AbsESPnetModel):
         pad_id: int,
         acoustic: nn.Module | None = None,
         reduction: Reduction | None = None,
+        hear: Hear = hear_posteriors,
     ) -> None:
         super().__init__()
-        self.lm = Frozen(lm)
+        self.lm = lm if isinstance(lm, Held) else Frozen(lm)
         self.projector = projector
-        self.prefixes = build_prefix_cache(lm, prefixes)
+        self.prefixes = build_prefix_cache(self.lm.module, prefixes)
         self.end_id = end_id
         self.pad_id = pad_id
         self.acoustic = Frozen(acoustic) if acoustic is not None else None
         self.reduction = reduction
+        self.hear = hear
 
     def forward(
         self,
@@ -92,14 +103,19 @@ class PSSLMModel(AbsESPnetModel):
         fed = target_ids[:, :-1]  # the last token of each row is only ever predicted
         context.append((self._embed(fed), target_ids_lengths - 1))
         embeddings, mask = splice(context)
-        hidden = self.prefixes.forward(self.lm.module, embeddings, mask, prompt_index)
+        if self.lm.trained and torch.is_grad_enabled():
+            behind = self.prefixes.forward_uncached
+        else:
+            self.prefixes.keep_if(self.lm.version)
+            behind = self.prefixes.forward
+        hidden = behind(self.lm.module, embeddings, mask, prompt_index)
 
         # The state that predicts target j stands j places behind the last context token.
         offset = sum(lengths for _, lengths in context[:-1]) - 1
         place = offset[:, None] + torch.arange(target_ids.shape[1], device=target_ids.device)
         real = torch.arange(target_ids.shape[1], device=fed.device) < target_ids_lengths[:, None]
         row = torch.arange(len(target_ids), device=fed.device)[:, None].expand_as(real)
-        loss, accuracy = frozen_head_loss(
+        loss, accuracy = output_loss(
             self.lm.module, hidden[row[real], place[real]], target_ids[real]
         )
         weight = target_ids_lengths.sum()
@@ -129,10 +145,10 @@ class PSSLMModel(AbsESPnetModel):
             source: see ``steps``.
         """
         steps = self.steps(**source)
-        speech = self.projector(steps).to(self.lm.module.dtype)
+        speech = self.projector(steps).to(self.lm.dtype)
         segments = [
             (self._embed(before_ids), before_ids_lengths),
-            (speech, steps.lengths),
+            (speech, self.projector.output_lengths(steps.lengths)),
             (self._embed(after_ids), after_ids_lengths),
         ]
         return segments, prompt_index
@@ -144,22 +160,27 @@ class PSSLMModel(AbsESPnetModel):
         probs: Tensor | None = None,
         unit_ids_lengths: Tensor | None = None,
         num_units: int = 0,
+        features: Tensor | None = None,
+        features_lengths: Tensor | None = None,
         speech: Tensor | None = None,
         speech_lengths: Tensor | None = None,
         speech_rows: list[int] | None = None,
-    ) -> PosteriorSteps:
-        """The Steps of a batch, from text or dumps (``unit_ids``, ``probs``) and from audio.
+    ) -> Steps:
+        """The Steps of a batch, given (simulated from text, or dumped) and heard in audio.
 
         Args:
             unit_ids: (B', U, K) of the samples without audio; ``probs`` likewise.
             unit_ids_lengths: (B',).
             num_units: V.
+            features: (B', U, D) in place of these, ``features_lengths`` (B',).
             speech: (B'', N), waveforms of the others; ``speech_lengths`` (B'',).
             speech_rows: their rows in the batch.
         """
         given = None
         if unit_ids is not None:
             given = PosteriorSteps(unit_ids, probs, unit_ids_lengths, num_units)
+        elif features is not None:
+            given = FeatureSteps(features, features_lengths)
         if speech is None:
             return given
         if self.acoustic is None:
@@ -167,8 +188,7 @@ class PSSLMModel(AbsESPnetModel):
                 "a sample has audio, but the model was built without an acoustic model: set "
                 "acoustic_conf.train_config and acoustic_conf.model_file, or dump its Steps"
             )
-        log_posterior, lengths = self.acoustic.module.log_posterior(speech, speech_lengths)
-        heard = self.reduction(log_posterior.exp(), lengths)
+        heard = self.hear(self.acoustic.module, self.reduction, speech, speech_lengths)
         return heard if given is None else _interleave(given, heard, speech_rows)
 
     def _embed(self, token_ids: Tensor) -> Tensor:
@@ -207,6 +227,7 @@ class PSSLMModel(AbsESPnetModel):
             limits = answer_limits(context[1][1][heard], max_len_ratio=max_len_ratio)
             max_new_tokens = min(max_new_tokens, int(limits.max()))
         config = self._search_config(beam_size, max_new_tokens)
+        self.prefixes.keep_if(self.lm.version)
         prompts = [prompt_index[row] for row in rows]
         output = self.prefixes.generate(self.lm.module, embeddings, mask, prompts, config, limits)
         for row, ids, score in zip(
@@ -242,18 +263,26 @@ class PSSLMModel(AbsESPnetModel):
         )
 
 
-def _interleave(
-    given: PosteriorSteps, heard: PosteriorSteps, heard_rows: list[int]
-) -> PosteriorSteps:
-    """One batch of both kinds, in the order of the samples."""
+def _interleave(given: Steps, heard: Steps, heard_rows: list[int]) -> Steps:
+    """One batch of both, in the order of the samples."""
+    if type(given) is not type(heard):
+        raise ValueError(
+            f"a batch holds {type(given).__name__} beside audio that becomes "
+            f"{type(heard).__name__}: encoder outputs cannot be simulated from text; set step_kind "
+            "or source, or dump the Steps again"
+        )
     heard_at = set(heard_rows)
     total = len(given.lengths) + len(heard.lengths)
     given_rows = [row for row in range(total) if row not in heard_at]
-    rows: list[tuple[Tensor, Tensor]] = [None] * total
+    samples: list[dict[str, Tensor]] = [{}] * total
     for steps, places in ((given, given_rows), (heard, heard_rows)):
-        for i, place in enumerate(places):
-            count = int(steps.lengths[i])
-            rows[place] = (steps.unit_ids[i, :count].cpu(), steps.probs[i, :count].cpu())
+        for row, place in enumerate(places):
+            samples[place] = steps.sample(row)
     device = heard.lengths.device
-    ids, probs, lengths = collate_steps(rows, num_units=given.num_units)
-    return PosteriorSteps(ids.to(device), probs.to(device), lengths.to(device), given.num_units)
+    if isinstance(given, FeatureSteps):
+        features = [sample["features"].cpu() for sample in samples]
+        return FeatureSteps(*collate_features(features)).to(device)
+    rows = [(sample["unit_ids"].cpu(), sample["probs"].cpu()) for sample in samples]
+    return PosteriorSteps(*collate_steps(rows, num_units=given.num_units), given.num_units).to(
+        device
+    )

@@ -30,10 +30,17 @@ class PrefixCache(ABC):
         self.prefixes = prefixes
         self.states: dict[int, list[tuple[Tensor, Tensor]]] = {}
         self.place: tuple[torch.device, torch.dtype] | None = None
+        self.version = 0
 
     def clear(self) -> None:
-        """Forget everything: the language model has moved."""
+        """Forget everything: the language model has moved or changed."""
         self.states.clear()
+
+    def keep_if(self, version: int) -> None:
+        """Forget everything unless the language model's weights are those of the last call."""
+        if version != self.version:
+            self.version = version
+            self.clear()
 
     def fill(self, lm: nn.Module, prompts: Sequence[int]) -> None:
         """Make sure that the states of some prompts are there, on the model's device."""
@@ -55,6 +62,36 @@ class PrefixCache(ABC):
         """(B, 1), P of each row, on the model's device."""
         lengths = torch.tensor([[len(self.prefixes[prompt])] for prompt in prompts])
         return lengths.to(self.place[0])
+
+    def forward_uncached(
+        self, lm: nn.Module, embeddings: Tensor, mask: Tensor, prompts: Sequence[int]
+    ) -> Tensor:
+        """``forward`` for a language model in training: gradients reach the prefix too."""
+        whole, real = self._with_prefix(lm, embeddings, mask, prompts, pad_left=False)
+        hidden = lm.get_decoder()(
+            inputs_embeds=whole, attention_mask=real.long(), use_cache=False
+        ).last_hidden_state
+        lengths = torch.tensor([[len(self.prefixes[prompt])] for prompt in prompts])
+        place = lengths.to(mask.device) + torch.arange(mask.shape[1], device=mask.device)
+        place = place.clamp_max(whole.shape[1] - 1)  # padding lies behind the longest row's end
+        return hidden.gather(1, place[..., None].expand(-1, -1, hidden.shape[2]))
+
+    def _with_prefix(
+        self,
+        lm: nn.Module,
+        embeddings: Tensor,
+        mask: Tensor,
+        prompts: Sequence[int],
+        *,
+        pad_left: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Whole sequences, prefix included, and their mask."""
+        ids = [torch.tensor(self.prefixes[prompt], device=embeddings.device) for prompt in prompts]
+        lengths = torch.tensor([len(row) for row in ids], device=embeddings.device)
+        tokens = nn.utils.rnn.pad_sequence(ids, batch_first=True)
+        whole = torch.cat([lm.get_input_embeddings()(tokens), embeddings], 1)
+        real = torch.arange(tokens.shape[1], device=embeddings.device) < lengths[:, None]
+        return compact(whole, torch.cat([real, mask], 1), pad_left=pad_left)
 
     @abstractmethod
     def forward(
@@ -143,12 +180,7 @@ class CopiedPrefix(PrefixCache):
         Behind a cached prefix the padding would stand between prefix and speech, where a sliding
         window counts it.
         """
-        ids = [torch.tensor(self.prefixes[prompt], device=embeddings.device) for prompt in prompts]
-        lengths = torch.tensor([len(row) for row in ids], device=embeddings.device)
-        tokens = nn.utils.rnn.pad_sequence(ids, batch_first=True)
-        whole = torch.cat([lm.get_input_embeddings()(tokens), embeddings], 1)
-        real = torch.arange(tokens.shape[1], device=embeddings.device) < lengths[:, None]
-        whole, mask = compact(whole, torch.cat([real, mask], 1), pad_left=True)
+        whole, mask = self._with_prefix(lm, embeddings, mask, prompts, pad_left=True)
         return lm.generate(
             inputs_embeds=whole,
             attention_mask=mask.long(),

@@ -5,7 +5,7 @@ launchers serve it unchanged. A saved ``config.yaml`` is enough to build the mod
 """
 
 import argparse
-import logging
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,20 +18,31 @@ from espnet2.train.dataset import DATA_TYPES, ESPnetDataset
 from espnet2.train.trainer import Trainer
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str_or_none
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
-from espnet_psslm.bridge.phone_sync import REDUCTIONS
-from espnet_psslm.bridge.projector import PROJECTORS, Projector
+from espnet_psslm.bridge.hear import HEAR
+from espnet_psslm.bridge.phone_sync import REDUCTIONS, Reduction, build_reduction
+from espnet_psslm.bridge.projector import PROJECTORS, Ends, Projector, build_projector
 from espnet_psslm.bridge.simulate import SIMULATORS, Simulator
+from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.checkpoint import drop_frozen_from_state_dict
 from espnet_psslm.data.collate import LengthCollate, StepsCollate
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
-from espnet_psslm.device import resolve_device, resolve_dtype
-from espnet_psslm.llm.backbone import load_language_model, load_tokenizer
+from espnet_psslm.llm.backbone import load_tokenizer
+from espnet_psslm.llm.frozen import Held
+from espnet_psslm.llm.lora import TUNINGS
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
+from espnet_psslm.tasks.psslm_parts import (
+    build_acoustic,
+    build_language_model,
+    check_posterior,
+    feature_width,
+    start_projector,
+    unit_text_embeddings,
+)
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import SentencePieceUnits
 
@@ -63,7 +74,8 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
     class_choices_list = [
         ClassChoices("projector", PROJECTORS, type_check=Projector, default="linear-silu"),
         ClassChoices("simulator", SIMULATORS, type_check=Simulator, default="tasu"),
-        ClassChoices("reduction", REDUCTIONS, default="merge_then_drop"),
+        ClassChoices("reduction", REDUCTIONS, type_check=Reduction, default="merge_then_drop"),
+        ClassChoices("tuning", TUNINGS, type_check=Held, default="frozen"),
     ]
 
     @classmethod
@@ -87,15 +99,33 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         for name, text in (
             ("llm_conf", "name (hub name, folder, .gguf, package://...), dtype"),
             ("prompt_conf", "layout, system, chat_template"),
-            ("acoustic_conf", "train_config and model_file of a CTC model, for rows with audio"),
+            (
+                "acoustic_conf",
+                "for rows with audio: train_config and model_file of a CTC model; or whisper (name "
+                "of weights; num_mels, pad_to_30s), a pretrained encoder without CTC",
+            ),
             ("model_conf", "extract_feats_in_collect_stats"),
         ):
             group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=text)
         group.add_argument(
+            "--step_kind",
+            choices=list(HEAR),
+            default="posterior",
+            help="What a step holds: the CTC posterior, or the encoder's output",
+        )
+        group.add_argument(
+            "--feature_width",
+            type=int,
+            default=0,
+            help="Width of the encoder's outputs; 0: ask the acoustic model. To be given only "
+            "where dumped outputs are read and no acoustic model is built",
+        )
+        group.add_argument(
             "--projector_init",
-            choices=("none", "unit_text"),
+            choices=("none", "unit_text", "ctc_head"),
             default="none",
-            help="unit_text: each unit starts as the mean embedding of the tokens of its text",
+            help="unit_text: each unit starts as the mean embedding of the tokens of its text; "
+            "ctc_head: simple_linear starts as the CTC layer of acoustic_conf.model_file",
         )
         for choice in cls.class_choices_list:
             choice.add_arguments(group)
@@ -108,9 +138,9 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         return PSSLMPreprocessor(
             train,
             prompts=PromptBook(args.prompt_file, tokenizer, **args.prompt_conf),
-            units=units,
+            units=None if args.step_kind == "feature" else units,
             end_id=tokenizer.eos_token_id,
-            simulator=_simulator(args, units),
+            simulator=None if args.step_kind == "feature" else _simulator(args, units),
             source=args.source,
             seed=args.seed,
         )
@@ -122,7 +152,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         if args.collect_stats:
             prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf).prompts
             return LengthCollate(prefix_lengths=[len(prompt.prefix_ids) for prompt in prompts])
-        return StepsCollate(num_units=_units(args).num_units, pad_id=tokenizer.eos_token_id)
+        return StepsCollate(num_units=_num_units(args), pad_id=tokenizer.eos_token_id)
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
@@ -170,39 +200,71 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         )
 
     @classmethod
+    def build_optimizers(
+        cls, args: argparse.Namespace, model: nn.Module
+    ) -> list[torch.optim.Optimizer]:
+        """ESPnet's optimizers."""
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ValueError(
+                f"projector '{args.projector}' with tuning '{args.tuning}' has nothing to train: "
+                "set tuning: lora, or projector_conf: {train_table: true} with lego"
+            )
+        return super().build_optimizers(args, model)
+
+    @classmethod
     def build_model(cls, args: argparse.Namespace) -> PSSLMModel:
         """Build the model from a configuration, also from a saved one."""
         _inline_files(args)
         units = _units(args)
-        device = resolve_device("auto" if getattr(args, "ngpu", 0) > 0 else "cpu")
-        dtype = resolve_dtype(args.llm_conf.get("dtype", "float32"), device)
-        lm = load_language_model(args.llm_conf["name"], dtype=dtype)
         tokenizer = load_tokenizer(args.llm_conf["name"])
         prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf)
-        projector = PROJECTORS[args.projector](
-            units.num_units, lm.config.hidden_size, **args.projector_conf
+        lm = build_language_model(args)
+        acoustic = build_acoustic(args, units)
+        blank_id = SentencePieceUnits.blank_id
+        reduction = build_reduction(args.reduction, blank_id=blank_id, **args.reduction_conf)
+        check_posterior(args, acoustic, reduction)
+        kind, hear = HEAR[args.step_kind]
+        embeddings = lm.module.get_input_embeddings()
+        ends = Ends(
+            kind=kind,
+            width=feature_width(args, acoustic) if kind is FeatureSteps else units.num_units,
+            lm_width=embeddings.weight.shape[1],
+            blank_id=blank_id,
+            token_embeddings=functools.partial(getattr, embeddings, "weight"),
+            unit_embeddings=functools.partial(unit_text_embeddings, units, prompts, embeddings),
         )
-        if args.projector_init == "unit_text":
-            embeddings = lm.get_input_embeddings().weight.float()
-            projector.init_from_embeddings(unit_text_embeddings(units, prompts, embeddings))
+        projector = build_projector(PROJECTORS[args.projector], ends, **args.projector_conf)
+        start_projector(args, projector, ends)
         model = PSSLMModel(
             lm,
             projector,
             prefixes=[prompt.prefix_ids for prompt in prompts.prompts],
             end_id=tokenizer.eos_token_id,
             pad_id=tokenizer.eos_token_id,
-            acoustic=_acoustic(args, units),
-            reduction=REDUCTIONS[args.reduction](blank_id=units.blank_id, **args.reduction_conf),
+            acoustic=acoustic,
+            reduction=reduction,
+            hear=hear,
         )
         drop_frozen_from_state_dict(model)
         return model
 
 
-def _units(args: argparse.Namespace) -> SentencePieceUnits:
-    for option in ("token_list", "bpemodel", "prompt_file"):
+def _units(args: argparse.Namespace) -> SentencePieceUnits | None:
+    """The CTC vocabulary; encoder outputs do without one where none is given."""
+    needed = ["prompt_file", "token_list", "bpemodel"]
+    if args.step_kind == "feature" and not args.token_list:
+        needed = ["prompt_file"]
+    for option in needed:
         if not getattr(args, option):
             raise ValueError(f"--{option} is not set; it is needed to build the model")
+    if "token_list" not in needed:
+        return None
     return SentencePieceUnits(args.token_list, bpemodel=args.bpemodel)
+
+
+def _num_units(args: argparse.Namespace) -> int:
+    units = _units(args)
+    return 0 if units is None else units.num_units
 
 
 def _simulator(args: argparse.Namespace, units: SentencePieceUnits) -> Simulator:
@@ -224,44 +286,3 @@ def _inline_files(args: argparse.Namespace) -> None:
                 "stage 9 (simulation_stats) makes it"
             )
         args.simulator_conf["measured"] = yaml.safe_load(Path(measured).read_text())
-
-
-def _acoustic(args: argparse.Namespace, units: SentencePieceUnits) -> nn.Module | None:
-    """The acoustic model, where rows with audio are to be expected."""
-    if args.source in ("no_audio", "steps", "text") or not args.acoustic_conf.get("model_file"):
-        return None
-    from espnet_psslm.acoustic.model import load_ctc_acoustic
-
-    acoustic = load_ctc_acoustic(
-        args.acoustic_conf["train_config"], args.acoustic_conf["model_file"]
-    )
-    if list(acoustic.token_list) != units.tokens:
-        raise ValueError(
-            f"the acoustic model {args.acoustic_conf['model_file']} has {acoustic.num_units} units "
-            f"that are not the {units.num_units} of --token_list: use the list it was trained with"
-        )
-    return acoustic
-
-
-def unit_text_embeddings(
-    units: SentencePieceUnits, prompts: PromptBook, embeddings: Tensor
-) -> Tensor:
-    """For each unit the mean embedding of the tokens of its text.
-
-    Args:
-        units: the CTC vocabulary.
-        prompts: knows the language model's tokenizer.
-        embeddings: (tokens, H), the language model's input embeddings.
-
-    Returns:
-        (V, H); units without a text (blank, unknown) get the mean of the others.
-    """
-    rows = [prompts.encode(text) for text in units.unit_texts()]
-    table = torch.stack(
-        [embeddings[ids].mean(0) if ids else torch.full_like(embeddings[0], torch.nan)
-         for ids in rows]
-    )
-    empty = table.isnan().any(1)
-    logging.info("unit_text: %d of %d units have a text", int((~empty).sum()), len(rows))
-    table[empty] = table[~empty].mean(0)
-    return table

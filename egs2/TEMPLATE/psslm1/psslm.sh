@@ -202,7 +202,7 @@ fi
 step_sets=("$valid_set")
 if [ "$sft" = true ]; then step_sets+=("$sft_set"); fi
 
-if begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps"; then
+if begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/steps_stats"; then
     need "$ctc_model" 6
     for name in "${step_sets[@]}"; do
         need "$raw/$name/psslm.jsonl" 4
@@ -211,6 +211,7 @@ if begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps"; then
             --asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model" \
             --data_dir "$raw/$name" --output_dir "$steps/$name" --reduction "$reduction" \
             --blank_threshold "$blank_threshold" --max_units "$max_units" \
+            --stats_file "$expdir/steps_stats/$name.json" \
             --batch_size "$batch_size" --device "$device"
     done
     finish

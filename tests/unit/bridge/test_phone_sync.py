@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from espnet_psslm.bridge.phone_sync import REDUCTIONS, reduce_posterior
+from espnet_psslm.bridge.phone_sync import build_reduction, reduce_posterior
 
 BLANK, A, B = 0, 1, 2
+ORDERS = ("drop_then_merge", "merge_then_drop")
 
 
 def plain_loop(posterior, *, blank_id, threshold, order):
@@ -46,7 +47,7 @@ def reduce(posterior, order="merge_then_drop", lengths=None, **options):
     return reduce_posterior(posterior, lengths, blank_id=BLANK, order=order, **options)
 
 
-@pytest.mark.parametrize("order", sorted(REDUCTIONS))
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("blank_id", [0, 4])
 @pytest.mark.parametrize("seed", range(6))
 def test_equals_plain_loop(order, blank_id, seed):
@@ -79,13 +80,13 @@ def test_repeated_label_over_a_blank():
 
 def test_unsure_blank_survives_alone():
     posterior = frames([0.6, 0.4, 0.0], [0.6, 0.4, 0.0], [0.95, 0.05, 0.0])
-    for order in REDUCTIONS:
+    for order in ORDERS:
         assert spans(reduce(posterior, order)) == [[(0, 1), (1, 2)]]
 
 
 def test_threshold_itself_is_dropped_only_after_merging():
     posterior = frames([0.75, 0.25, 0.0], [0.0, 1.0, 0.0])
-    kept = {order: spans(reduce(posterior, order, blank_threshold=0.75)) for order in REDUCTIONS}
+    kept = {order: spans(reduce(posterior, order, blank_threshold=0.75)) for order in ORDERS}
     assert kept == {"merge_then_drop": [[(1, 2)]], "drop_then_merge": [[(0, 1), (1, 2)]]}
 
 
@@ -96,7 +97,7 @@ def test_tie_takes_the_first_unit():
 
 def test_all_blank_is_empty_and_one_frame_is_one_step():
     posterior = frames([1.0, 0.0, 0.0], [0.99, 0.01, 0.0])
-    for order in REDUCTIONS:
+    for order in ORDERS:
         steps = reduce(posterior, order)
         assert steps.lengths.tolist() == [0]
         assert steps.dense().shape == (1, 1, 3)
@@ -107,7 +108,7 @@ def test_padding_and_batch_change_nothing():
     generator = torch.Generator().manual_seed(0)
     posterior = (3 * torch.randn(3, 20, 9, generator=generator).double()).softmax(-1)
     lengths = torch.tensor([20, 7, 12])
-    for order in REDUCTIONS:
+    for order in ORDERS:
         batch = reduce_posterior(posterior, lengths, blank_id=0, max_units=4, order=order)
         for row, length in enumerate(lengths.tolist()):
             alone = reduce_posterior(
@@ -136,3 +137,53 @@ def test_blank_outside_the_vocabulary(options):
 def test_unknown_order_names_the_choices():
     with pytest.raises(ValueError, match="drop_then_merge"):
         reduce(frames([1.0, 0.0, 0.0]), order="drop")
+
+
+def test_frame_synchronous_keeps_every_frame():
+    posterior = frames([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
+    steps = reduce(posterior, "frame_sync", lengths=torch.tensor([3]))
+    assert spans(steps) == [[(0, 1), (1, 2), (2, 3)]]
+    torch.testing.assert_close(steps.dense()[0], posterior[0, :3])
+
+
+def test_fixed_rate_averages_and_keeps_the_rest():
+    posterior = frames([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
+    steps = reduce(posterior, "fixed_rate", rate=2)
+    assert spans(steps) == [[(0, 2), (2, 3)]]
+    torch.testing.assert_close(
+        steps.dense()[0], torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    )
+    assert reduce(posterior, "fixed_rate", rate=2, lengths=torch.tensor([0])).lengths == 0
+
+
+@pytest.mark.parametrize("order", [*ORDERS, "frame_sync", "fixed_rate"])
+def test_features_are_reduced_by_the_runs_of_the_posterior(order):
+    """Were the features the posterior itself, both reductions would give the same."""
+    generator = torch.Generator().manual_seed(1)
+    posterior = (3 * torch.randn(3, 20, 6, generator=generator).double()).softmax(-1)
+    lengths = torch.tensor([20, 0, 12])
+    reduction = build_reduction(
+        order, blank_id=0, max_units=6, **({"rate": 3} if order == "fixed_rate" else {})
+    )
+    expected = reduction(posterior, lengths)
+    features = reduction.reduce_features(posterior + 1.0, lengths, posterior)
+    assert torch.equal(features.lengths, expected.lengths)
+    assert spans(features) == spans(expected)
+    wanted = (expected.dense() + 1.0) * expected.mask[..., None]
+    torch.testing.assert_close(features.values, wanted, rtol=0, atol=1e-14)
+    if not reduction.needs_posterior:
+        again = reduction.reduce_features(posterior + 1.0, lengths)
+        assert torch.equal(again.values, features.values)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "match"),
+    [
+        ("fixed_rate", {}, "fixed_rate.*rate"),
+        ("fixed_rate", {"rate": 0}, "rate \\(0\\)"),
+        ("frame_sync", {"blank_threshold": 0.5}, "blank_threshold"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(name, options, match):
+    with pytest.raises(ValueError, match=match):
+        build_reduction(name, blank_id=0, **options)

@@ -146,7 +146,7 @@ def test_text_opens_no_audio(build, row_of_all, monkeypatch):
         raise AssertionError("must not be called")
 
     monkeypatch.setattr("espnet_psslm.data.preprocessor.read_audio", fail)
-    monkeypatch.setattr("espnet_psslm.data.preprocessor.read_steps", fail)
+    monkeypatch.setattr("espnet_psslm.data.preprocessor.read_sample", fail)
     draw(build(source="text"), [row_of_all | {"path": "/nowhere.wav"}])
 
 

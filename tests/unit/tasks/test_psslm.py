@@ -247,8 +247,9 @@ def test_units_start_as_the_mean_embedding_of_their_text(units_folder, prompt_fi
 
     tokenizer = build_tokenizer()
     units = SentencePieceUnits(units_folder / "tokens.txt", bpemodel=units_folder / "bpe.model")
-    embeddings = torch.randn(len(tokenizer), 8)
-    table = unit_text_embeddings(units, PromptBook(prompt_file, tokenizer), embeddings)
+    embedding = torch.nn.Embedding(len(tokenizer), 8)
+    embeddings = embedding.weight.detach()
+    table = unit_text_embeddings(units, PromptBook(prompt_file, tokenizer), embedding)
     texts = units.unit_texts()
     unit = max(range(len(texts)), key=lambda i: len(texts[i]))
     ids = tokenizer(texts[unit])["input_ids"]

@@ -1,0 +1,133 @@
+"""Parts of the bridge from a configuration: language model, acoustic model, projector's start."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from espnet_psslm.acoustic.plain_whisper import PlainWhisper
+from espnet_psslm.bridge.phone_sync import Reduction
+from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
+from espnet_psslm.bridge.steps import FeatureSteps
+from espnet_psslm.device import resolve_device, resolve_dtype
+from espnet_psslm.llm.backbone import load_language_model
+from espnet_psslm.llm.frozen import Held
+from espnet_psslm.llm.lora import TUNINGS
+from espnet_psslm.text.prompt import PromptBook
+from espnet_psslm.text.units import SentencePieceUnits
+
+
+def build_language_model(args: argparse.Namespace) -> Held:
+    """The language model, frozen or with adapters."""
+    device = resolve_device("auto" if getattr(args, "ngpu", 0) > 0 else "cpu")
+    dtype = resolve_dtype(args.llm_conf.get("dtype", "float32"), device)
+    lm = load_language_model(args.llm_conf["name"], dtype=dtype)
+    return TUNINGS[args.tuning](lm, **args.tuning_conf)
+
+
+def start_projector(args: argparse.Namespace, projector: Projector, ends: Ends) -> None:
+    """What ``--projector_init`` says."""
+    if args.projector_init == "unit_text":
+        if ends.kind is FeatureSteps:
+            raise ValueError("projector_init: unit_text needs step_kind: posterior")
+        projector.init_from_embeddings(ends.unit_embeddings())
+    elif args.projector_init == "ctc_head":
+        if not isinstance(projector, SimpleLinear):
+            raise ValueError(
+                f"projector_init: ctc_head is for simple_linear, not for {args.projector}"
+            )
+        projector.init_from_head(*_ctc_head(args))
+
+
+def _ctc_head(args: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    """Weight (V, D) and bias (V,) of the acoustic model's CTC layer."""
+    path = args.acoustic_conf.get("model_file")
+    if not path or not Path(path).is_file():
+        raise ValueError(
+            f"projector_init: ctc_head reads acoustic_conf.model_file, and there is no file {path}"
+        )
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    names = ("ctc.ctc_lo.weight", "ctc.ctc_lo.bias")
+    if lacking := [name for name in names if name not in state]:
+        raise ValueError(f"acoustic_conf.model_file {path} lacks {lacking}: it has no CTC layer")
+    return state[names[0]], state[names[1]]
+
+
+def feature_width(args: argparse.Namespace, acoustic: nn.Module | None) -> int:
+    """D; kept in the configuration, so that decoding from dumps knows it."""
+    if acoustic is not None:
+        args.feature_width = acoustic.feature_width
+    if args.feature_width < 1:
+        raise ValueError(
+            "step_kind: feature without an acoustic model (source, acoustic_conf) needs "
+            "--feature_width, the encoder's output width"
+        )
+    return args.feature_width
+
+
+def check_posterior(
+    args: argparse.Namespace, acoustic: nn.Module | None, reduction: Reduction
+) -> None:
+    """Raise ValueError where a posterior is needed and the acoustic model has none."""
+    if not isinstance(acoustic, PlainWhisper):
+        return
+    if args.step_kind == "posterior" or reduction.needs_posterior:
+        raise ValueError(
+            f"acoustic_conf.whisper has no CTC posterior, which step_kind: {args.step_kind} with "
+            f"reduction: {args.reduction} needs: set step_kind: feature with reduction: frame_sync "
+            "or fixed_rate, or name a CTC model"
+        )
+
+
+def build_acoustic(args: argparse.Namespace, units: SentencePieceUnits | None) -> nn.Module | None:
+    """The acoustic model, where rows with audio are to be expected."""
+    conf = args.acoustic_conf
+    if args.source in ("no_audio", "steps", "text"):
+        return None
+    if name := conf.get("whisper"):
+        return PlainWhisper(name, **{k: v for k, v in conf.items() if k != "whisper"})
+    if not conf.get("model_file"):
+        return None
+    from espnet_psslm.acoustic.model import load_ctc_acoustic
+
+    acoustic = load_ctc_acoustic(
+        args.acoustic_conf["train_config"], args.acoustic_conf["model_file"]
+    )
+    if units is not None and list(acoustic.token_list) != units.tokens:
+        raise ValueError(
+            f"the acoustic model {args.acoustic_conf['model_file']} has {acoustic.num_units} units "
+            f"that are not the {units.num_units} of --token_list: use the list it was trained with"
+        )
+    return acoustic
+
+
+def unit_text_embeddings(
+    units: SentencePieceUnits | None, prompts: PromptBook, embedding: nn.Embedding
+) -> Tensor:
+    """For each unit the mean embedding of the tokens of its text.
+
+    Args:
+        units: the CTC vocabulary.
+        prompts: knows the language model's tokenizer.
+        embedding: the language model's input embeddings.
+
+    Returns:
+        (V, H), float32; units without a text (blank, unknown) get the mean of the others.
+
+    Raises:
+        ValueError: if there is no vocabulary.
+    """
+    if units is None:
+        raise ValueError("this projector needs the units: set --token_list and --bpemodel")
+    rows = [torch.tensor(prompts.encode(text), dtype=torch.long) for text in units.unit_texts()]
+    spoken = torch.tensor([len(ids) > 0 for ids in rows])
+    # Called, not indexed: some models scale what they look up (Gemma 3).
+    with torch.no_grad():
+        device = embedding.weight.device
+        means = [embedding(ids.to(device)).float().mean(0) for ids in rows if len(ids)]
+    logging.info("unit_text: %d of %d units have a text", len(means), len(rows))
+    table = torch.stack(means).mean(0).repeat(len(rows), 1)
+    table[spoken.to(device)] = torch.stack(means)
+    return table
