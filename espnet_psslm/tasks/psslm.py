@@ -32,7 +32,7 @@ from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
 from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.llm.frozen import Held
-from espnet_psslm.llm.lora import TUNINGS
+from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.psslm_parts import (
@@ -207,7 +207,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ValueError(
                 f"projector '{args.projector}' with tuning '{args.tuning}' has nothing to train: "
-                "set tuning: lora, or projector_conf: {train_table: true} with lego"
+                "set tuning: lora or prefix, or projector_conf: {train_table: true} with lego"
             )
         return super().build_optimizers(args, model)
 

@@ -14,7 +14,7 @@ from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.device import resolve_device, resolve_dtype
 from espnet_psslm.llm.backbone import load_language_model
 from espnet_psslm.llm.frozen import Held
-from espnet_psslm.llm.lora import TUNINGS
+from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import SentencePieceUnits
 
