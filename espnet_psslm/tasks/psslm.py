@@ -32,8 +32,8 @@ from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
 from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.llm.frozen import Held
-from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.psslm_parts import (
     build_acoustic,
