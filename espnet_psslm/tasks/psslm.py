@@ -33,7 +33,8 @@ from espnet_psslm.llm.backbone import load_language_model, load_tokenizer
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.text.prompt import PromptBook
-from espnet_psslm.text.units import SentencePieceUnits
+from espnet_psslm.text.units import Units, read_token_list
+from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
 
 MANIFEST_TYPE = "psslm_jsonl"
 DATA_TYPES[MANIFEST_TYPE] = {
@@ -71,10 +72,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         """Add the options of the bridge."""
         super().add_task_arguments(parser)
         group = parser.add_argument_group("Bridge")
-        group.add_argument(
-            "--token_list", type=str_or_none, help="Units of the CTC vocabulary, one a line"
-        )
-        group.add_argument("--bpemodel", type=str_or_none, help="SentencePiece model of the units")
+        add_unit_arguments(group)
         group.add_argument("--prompt_file", type=str_or_none, help="JSON Lines of task and prompt")
         group.add_argument(
             "--source",
@@ -198,14 +196,14 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         return model
 
 
-def _units(args: argparse.Namespace) -> SentencePieceUnits:
-    for option in ("token_list", "bpemodel", "prompt_file"):
+def _units(args: argparse.Namespace) -> Units:
+    for option in ("token_list", "prompt_file"):
         if not getattr(args, option):
             raise ValueError(f"--{option} is not set; it is needed to build the model")
-    return SentencePieceUnits(args.token_list, bpemodel=args.bpemodel)
+    return units_of(args)
 
 
-def _simulator(args: argparse.Namespace, units: SentencePieceUnits) -> Simulator:
+def _simulator(args: argparse.Namespace, units: Units) -> Simulator:
     _inline_files(args)
     return SIMULATORS[args.simulator](
         units.num_units, blank_id=units.blank_id, **args.simulator_conf
@@ -215,7 +213,7 @@ def _simulator(args: argparse.Namespace, units: SentencePieceUnits) -> Simulator
 def _inline_files(args: argparse.Namespace) -> None:
     """Take the contents of small files into the configuration that is saved."""
     if isinstance(args.token_list, str):
-        args.token_list = SentencePieceUnits(args.token_list, bpemodel=args.bpemodel).tokens
+        args.token_list = read_token_list(args.token_list)
     measured = args.simulator_conf.get("measured")
     if isinstance(measured, str):
         if not Path(measured).is_file():
@@ -226,7 +224,7 @@ def _inline_files(args: argparse.Namespace) -> None:
         args.simulator_conf["measured"] = yaml.safe_load(Path(measured).read_text())
 
 
-def _acoustic(args: argparse.Namespace, units: SentencePieceUnits) -> nn.Module | None:
+def _acoustic(args: argparse.Namespace, units: Units) -> nn.Module | None:
     """The acoustic model, where rows with audio are to be expected."""
     if args.source in ("no_audio", "steps", "text") or not args.acoustic_conf.get("model_file"):
         return None
@@ -244,7 +242,7 @@ def _acoustic(args: argparse.Namespace, units: SentencePieceUnits) -> nn.Module 
 
 
 def unit_text_embeddings(
-    units: SentencePieceUnits, prompts: PromptBook, embeddings: Tensor
+    units: Units, prompts: PromptBook, embeddings: Tensor
 ) -> Tensor:
     """For each unit the mean embedding of the tokens of its text.
 
@@ -255,6 +253,9 @@ def unit_text_embeddings(
 
     Returns:
         (V, H); units without a text (blank, unknown) get the mean of the others.
+
+    Raises:
+        ValueError: if no unit has one.
     """
     rows = [prompts.encode(text) for text in units.unit_texts()]
     table = torch.stack(
@@ -262,6 +263,11 @@ def unit_text_embeddings(
          for ids in rows]
     )
     empty = table.isnan().any(1)
+    if empty.all():
+        raise ValueError(
+            "projector_init: unit_text, but no unit has a text (phones have none): set "
+            "projector_init: none"
+        )
     logging.info("unit_text: %d of %d units have a text", int((~empty).sum()), len(rows))
     table[empty] = table[~empty].mean(0)
     return table
