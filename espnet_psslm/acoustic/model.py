@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from espnet_psslm.acoustic.log_mel import HOP, SAMPLE_RATE
 from espnet_psslm.acoustic.whisper import FEATURE_SHIFT_S, HFSpeechEncoder
 from espnet_psslm.registry import register
+from espnet_psslm.text.units import Units
+from espnet_psslm.text.vocabulary import units_of
 
 if TYPE_CHECKING:
     from espnet2.asr.espnet_model import ESPnetASRModel
@@ -20,13 +22,13 @@ class CTCAcoustic(nn.Module):
 
     Args:
         model: with encoder ``hf_whisper`` and a CTC layer.
-        bpemodel: SentencePiece model of the units, from the training configuration.
+        units: the vocabulary, to split and join texts.
 
     Raises:
         ValueError: if the model has no CTC layer or another encoder.
     """
 
-    def __init__(self, model: "ESPnetASRModel", *, bpemodel: str | None = None) -> None:
+    def __init__(self, model: "ESPnetASRModel", *, units: Units) -> None:
         super().__init__()
         if model.ctc is None or not isinstance(model.encoder, HFSpeechEncoder):
             raise ValueError(
@@ -34,7 +36,7 @@ class CTCAcoustic(nn.Module):
                 f"{type(model.encoder).__name__} and {type(model.ctc).__name__}"
             )
         self.model = model
-        self.bpemodel = bpemodel
+        self.units = units
         self.blank_id: int = model.blank_id
         self.token_list: list[str] = list(model.token_list)
         self.num_units = len(self.token_list)
@@ -113,4 +115,4 @@ def load_ctc_acoustic(
     model, args = WhisperCTCTask.build_model_from_file(
         str(train_config), str(model_file), str(device)
     )
-    return CTCAcoustic(model, bpemodel=args.bpemodel)
+    return CTCAcoustic(model, units=units_of(args))

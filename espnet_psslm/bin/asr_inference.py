@@ -104,15 +104,13 @@ def run(args: argparse.Namespace) -> dict[str, float]:
     from espnet_psslm.acoustic.model import load_ctc_acoustic
     from espnet_psslm.data.audio_batches import AudioBatches
     from espnet_psslm.device import resolve_device
-    from espnet_psslm.text.units import SentencePieceUnits
 
     batches = AudioBatches(args.data_dir, batch_size=args.batch_size)
     device = resolve_device(args.device)
     acoustic = load_ctc_acoustic(args.asr_train_config, args.asr_model_file, device)
-    units = SentencePieceUnits(acoustic.token_list, bpemodel=acoustic.bpemodel)
     start = time.perf_counter()
     hypotheses = decode(acoustic, batches)
-    texts = {utt: units.decode(hyp.unit_ids) for utt, hyp in hypotheses.items()}
+    texts = {utt: acoustic.units.decode(hyp.unit_ids) for utt, hyp in hypotheses.items()}
     wall_s = time.perf_counter() - start
     output = Path(args.output_dir)
     write_hypotheses(

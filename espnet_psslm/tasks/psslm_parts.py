@@ -16,7 +16,7 @@ from espnet_psslm.llm.backbone import load_language_model
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.text.prompt import PromptBook
-from espnet_psslm.text.units import SentencePieceUnits
+from espnet_psslm.text.units import Units
 
 
 def build_language_model(args: argparse.Namespace) -> Held:
@@ -81,7 +81,7 @@ def check_posterior(
         )
 
 
-def build_acoustic(args: argparse.Namespace, units: SentencePieceUnits | None) -> nn.Module | None:
+def build_acoustic(args: argparse.Namespace, units: Units | None) -> nn.Module | None:
     """The acoustic model, where rows with audio are to be expected."""
     conf = args.acoustic_conf
     if args.source in ("no_audio", "steps", "text"):
@@ -104,7 +104,7 @@ def build_acoustic(args: argparse.Namespace, units: SentencePieceUnits | None) -
 
 
 def unit_text_embeddings(
-    units: SentencePieceUnits | None, prompts: PromptBook, embedding: nn.Embedding
+    units: Units | None, prompts: PromptBook, embedding: nn.Embedding
 ) -> Tensor:
     """For each unit the mean embedding of the tokens of its text.
 
@@ -117,7 +117,7 @@ def unit_text_embeddings(
         (V, H), float32; units without a text (blank, unknown) get the mean of the others.
 
     Raises:
-        ValueError: if there is no vocabulary.
+        ValueError: if there is no vocabulary, or no unit of it has a text.
     """
     if units is None:
         raise ValueError("this projector needs the units: set --token_list and --bpemodel")
@@ -127,6 +127,11 @@ def unit_text_embeddings(
     with torch.no_grad():
         device = embedding.weight.device
         means = [embedding(ids.to(device)).float().mean(0) for ids in rows if len(ids)]
+    if not means:
+        raise ValueError(
+            "projector_init: unit_text, but no unit has a text (phones have none): set "
+            "projector_init: none"
+        )
     logging.info("unit_text: %d of %d units have a text", len(means), len(rows))
     table = torch.stack(means).mean(0).repeat(len(rows), 1)
     table[spoken.to(device)] = torch.stack(means)
