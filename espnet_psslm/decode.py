@@ -54,7 +54,8 @@ class PSSLMDecoder:
         acoustic_conf: ``train_config`` and ``model_file`` in place of the configuration's.
         batch_size: rows per batch.
         beam_size: beams; 1 is greedy.
-        max_new_tokens: longest answer.
+        max_new_tokens: longest answer, in tokens.
+        max_len_ratio: longest answer, in tokens per step heard; 0: no such limit.
         merge_lora: add trained adapters to the language model's weights; see ``LoRA.merge``.
 
     Raises:
@@ -73,6 +74,7 @@ class PSSLMDecoder:
         batch_size: int = 16,
         beam_size: int = 4,
         max_new_tokens: int = 64,
+        max_len_ratio: float = 0.0,
         merge_lora: bool = False,
     ) -> None:
         sizes = {"batch_size": batch_size, "beam_size": beam_size, "max_new_tokens": max_new_tokens}
@@ -82,7 +84,10 @@ class PSSLMDecoder:
         self.device = resolve_device(device)
         self.batch_size = batch_size
         self.beam_size = beam_size
+        if max_len_ratio < 0:
+            raise ValueError(f"max_len_ratio ({max_len_ratio}) must not be negative")
         self.max_new_tokens = max_new_tokens
+        self.max_len_ratio = max_len_ratio
         # Options that are younger than the training mean what they did not yet change.
         args = argparse.Namespace(**PSSLMTask.get_default_config() | read_config(train_config))
         args.source = "text" if oracle else source
@@ -187,7 +192,10 @@ class PSSLMDecoder:
         if paths and "speech" in inputs:
             inputs = self._hear(keys, inputs, paths)
         answers = self.model.generate(
-            beam_size=self.beam_size, max_new_tokens=self.max_new_tokens, **inputs
+            beam_size=self.beam_size,
+            max_new_tokens=self.max_new_tokens,
+            max_len_ratio=self.max_len_ratio,
+            **inputs,
         )
         texts = (self.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids, _ in answers)
         return {

@@ -65,6 +65,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--beam_size", type=int, default=4, help="beams; 1 is greedy")
     parser.add_argument("--max_new_tokens", type=int, default=64, help="longest answer")
     parser.add_argument(
+        "--maxlenratio",
+        type=float,
+        default=0.0,
+        help="longest answer in tokens per step heard (8 tokens are always allowed); "
+        "0: --max_new_tokens alone",
+    )
+    parser.add_argument(
         "--merge_lora",
         choices=("true", "false"),
         default="false",
@@ -137,6 +144,7 @@ def load_decoder(args: argparse.Namespace) -> "PSSLMDecoder":
         batch_size=args.batch_size,
         beam_size=args.beam_size,
         max_new_tokens=args.max_new_tokens,
+        max_len_ratio=args.maxlenratio,
         merge_lora=args.merge_lora == "true",
     )
 
@@ -181,9 +189,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, str], int]:
     for task, task_rows in rows.items():
         start = time.perf_counter()
         with show_progress(len(task_rows), task) as progress:
-            decoded = decoder.decode_usable(
-                task_rows, progress=progress, remember=len(rows) > 1
-            )
+            decoded = decoder.decode_usable(task_rows, progress=progress, remember=len(rows) > 1)
         stats = {
             "wall_s": round(time.perf_counter() - start, 3),
             "audio_s": round(decoded.audio_s, 3),

@@ -30,6 +30,7 @@ from espnet_psslm.bridge.steps import (
 )
 from espnet_psslm.llm.frozen import Frozen, Held
 from espnet_psslm.llm.frozen_head import output_loss
+from espnet_psslm.llm.length_limit import answer_limits
 from espnet_psslm.llm.prefix_attention import build_prefix_cache
 from espnet_psslm.llm.splice import splice
 
@@ -195,13 +196,19 @@ class PSSLMModel(AbsESPnetModel):
 
     @torch.no_grad()
     def generate(
-        self, *, beam_size: int = 4, max_new_tokens: int = 200, **inputs: Tensor
+        self,
+        *,
+        beam_size: int = 4,
+        max_new_tokens: int = 200,
+        max_len_ratio: float = 0.0,
+        **inputs: Tensor,
     ) -> list[tuple[tuple[int, ...], float]]:
         """Answer a batch by beam search.
 
         Args:
             beam_size: beams; 1 is greedy.
-            max_new_tokens: longest answer.
+            max_new_tokens: longest answer, end of turn included.
+            max_len_ratio: longest answer in tokens per step heard; 0: no such limit.
             inputs: see ``context``.
 
         Returns:
@@ -215,9 +222,14 @@ class PSSLMModel(AbsESPnetModel):
             return answers
         embeddings, mask = splice([(v[heard], n[heard]) for v, n in context], pad_left=True)
         rows = heard.tolist()
-        output = self._search(
-            embeddings, mask, [prompt_index[row] for row in rows], beam_size, max_new_tokens
-        )
+        limits = None
+        if max_len_ratio:
+            limits = answer_limits(context[1][1][heard], max_len_ratio=max_len_ratio)
+            max_new_tokens = min(max_new_tokens, int(limits.max()))
+        config = self._search_config(beam_size, max_new_tokens)
+        self.prefixes.keep_if(self.lm.version)
+        prompts = [prompt_index[row] for row in rows]
+        output = self.prefixes.generate(self.lm.module, embeddings, mask, prompts, config, limits)
         for row, ids, score in zip(
             rows, output.sequences.tolist(), self._scores(output), strict=True
         ):
@@ -232,20 +244,12 @@ class PSSLMModel(AbsESPnetModel):
         count = scored.sum(1)
         if "sequences_scores" in output:  # beam search; greedy search gives every token's own
             return (output.sequences_scores / count).tolist()
-        log_prob = torch.stack(output.scores, 1).float().log_softmax(-1)
+        log_prob = torch.stack(output.logits, 1).float().log_softmax(-1)
         chosen = log_prob.gather(2, output.sequences[..., None])[..., 0]
         return ((chosen * scored).sum(1) / count).tolist()
 
-    def _search(
-        self,
-        embeddings: Tensor,
-        mask: Tensor,
-        prompt_index: list[int],
-        beam_size: int,
-        max_new_tokens: int,
-    ) -> object:
-        self.prefixes.keep_if(self.lm.version)
-        config = GenerationConfig(
+    def _search_config(self, beam_size: int, max_new_tokens: int) -> GenerationConfig:
+        return GenerationConfig(
             num_beams=beam_size,
             max_new_tokens=max_new_tokens,
             # Sums, as in ESPnet: a mean over tokens rewards an answer that repeats itself for ever.
@@ -254,9 +258,9 @@ class PSSLMModel(AbsESPnetModel):
             eos_token_id=self.end_id,
             pad_token_id=self.pad_id,
             return_dict_in_generate=True,
-            output_scores=True,
+            output_scores=beam_size > 1,
+            output_logits=beam_size == 1,
         )
-        return self.prefixes.generate(self.lm.module, embeddings, mask, prompt_index, config)
 
 
 def _interleave(given: Steps, heard: Steps, heard_rows: list[int]) -> Steps:

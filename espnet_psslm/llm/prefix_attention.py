@@ -20,6 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, GenerationC
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from espnet_psslm.llm.length_limit import end_in_time
 from espnet_psslm.llm.prefix_cache import CopiedPrefix, PrefixCache
 
 NAME = "psslm_prefix"  # of the attention implementation, among transformers' own
@@ -160,6 +161,7 @@ class SharedPrefix(PrefixCache):
         mask: Tensor,
         prompts: Sequence[int],
         config: GenerationConfig,
+        limits: Tensor | None,
     ) -> object:
         """As the base class says."""
         order, groups = self._groups(lm, prompts, config.num_beams)
@@ -170,6 +172,7 @@ class SharedPrefix(PrefixCache):
                 attention_mask=mask[order].long(),
                 position_ids=positions[order],
                 generation_config=config,
+                logits_processor=end_in_time(None if limits is None else limits[order], config),
             )
         return _reorder(output, order.argsort())
 
@@ -180,7 +183,7 @@ def _reorder(output: object, order: Tensor) -> object:
     if "sequences_scores" in output:
         output.sequences_scores = output.sequences_scores[order]
     else:
-        output.scores = tuple(score[order] for score in output.scores)
+        output.logits = tuple(logits[order] for logits in output.logits)
     return output
 
 

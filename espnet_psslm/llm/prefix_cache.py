@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, GenerationConfig
 
+from espnet_psslm.llm.length_limit import end_in_time
 from espnet_psslm.llm.splice import compact
 
 
@@ -116,10 +117,12 @@ class PrefixCache(ABC):
         mask: Tensor,
         prompts: Sequence[int],
         config: GenerationConfig,
+        limits: Tensor | None,
     ) -> object:
         """What ``lm.generate`` makes of left-padded sequences behind the prefixes.
 
-        Arguments as in ``forward``; ``config`` sets the search.
+        Arguments as in ``forward``; ``config`` sets the search, ``limits`` (B,) the tokens of
+        each answer, end of turn included, where there is a limit per row.
         """
 
 
@@ -170,6 +173,7 @@ class CopiedPrefix(PrefixCache):
         mask: Tensor,
         prompts: Sequence[int],
         config: GenerationConfig,
+        limits: Tensor | None,
     ) -> object:
         """As the base class says; the prefix is read again.
 
@@ -178,5 +182,8 @@ class CopiedPrefix(PrefixCache):
         """
         whole, mask = self._with_prefix(lm, embeddings, mask, prompts, pad_left=True)
         return lm.generate(
-            inputs_embeds=whole, attention_mask=mask.long(), generation_config=config
+            inputs_embeds=whole,
+            attention_mask=mask.long(),
+            generation_config=config,
+            logits_processor=end_in_time(limits, config),
         )

@@ -1,5 +1,6 @@
 """The bridge with prefix cache and batches against plain full sequences, one at a time; float64."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from transformers import GenerationConfig
 from espnet_psslm.bridge.phone_sync import MergeThenDrop
 from espnet_psslm.bridge.projector import LinearSiLU
 from espnet_psslm.bridge.steps import collate_steps
+from espnet_psslm.llm import length_limit
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.prefix_attention import SharedPrefix
 from espnet_psslm.llm.prefix_cache import CopiedPrefix
@@ -350,3 +352,23 @@ def test_bfloat16_language_model_with_float32_projector():
     answers = mixed.generate(beam_size=2, max_new_tokens=4, **without_target(collate(SAMPLES)))
     assert answers[2] == ((), 0.0)
     assert all(score < 0 for i, (_, score) in enumerate(answers) if i != 2)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_each_answer_keeps_to_the_limit_of_its_own_length(beam_size, architecture, monkeypatch):
+    monkeypatch.setattr(length_limit, "SHORTEST", 2)
+    model = build(architecture=architecture)
+    search = {"beam_size": beam_size, "max_new_tokens": 9, "max_len_ratio": 0.7}
+    together = model.generate(**search, **without_target(collate(SAMPLES)))
+    free = model.generate(**search | {"max_len_ratio": 0.0}, **without_target(collate(SAMPLES)))
+    limits = [max(2, math.ceil(0.7 * len(s.ids))) for s in SAMPLES]
+    assert len(set(limits)) > 1
+    for s, limit, (ids, score) in zip(SAMPLES, limits, together, strict=True):
+        assert len(ids) <= limit - 1  # the end of turn is a token too
+        assert END not in ids
+        if len(s.ids):
+            expected = plain_log_prob(model, s, [*ids, END]).mean().item()
+            assert score == pytest.approx(expected, abs=1e-5)
+        assert model.generate(**search, **without_target(collate([s])))[0][0] == ids
+    assert any(len(a) >= limit for (a, _), limit in zip(free, limits, strict=True))

@@ -140,11 +140,12 @@ def make_splits(
 
 
 def choose_by_words(sentences: Sequence[Sentence], num_chosen: int) -> list[Sentence]:
-    """Choose sentences to speak: a third as they come, the rest for rare words.
+    """Choose sentences to speak: half as they come, every template, the rest for rare words.
 
-    The first third is balanced over intents and templates. Then greedy: next comes the sentence
-    with the largest mean of 1 / (1 + times spoken)^2 over its words. What a sentence is worth
-    only falls, so a heap whose top is brought up to date gives the same choice as a full search.
+    The first half is balanced over intents and templates; of a template that it misses, the first
+    sentence comes too. Then greedy: next comes the sentence with the largest mean of
+    1 / (1 + times spoken)^2 over its words. What a sentence is worth only falls, so a heap whose
+    top is brought up to date gives the same choice as a full search.
 
     Args:
         sentences: to choose from, intents and templates in turn.
@@ -153,14 +154,18 @@ def choose_by_words(sentences: Sequence[Sentence], num_chosen: int) -> list[Sent
     Returns:
         The sentences chosen, in the order of ``sentences``.
     """
-    chosen = list(range(num_chosen // 3))
+    first_of: dict[str, int] = {}
+    for index, sentence in enumerate(sentences):
+        first_of.setdefault(sentence.template, index)
+    chosen = sorted({*range(num_chosen // 2), *first_of.values()})[:num_chosen]
     counts = Counter(word for index in chosen for word in sentences[index].text.split())
 
     def worth(index: int) -> float:
         words = sentences[index].text.split()
         return sum((1 + counts[word]) ** -2 for word in words) / len(words)
 
-    heap = [(-worth(index), index) for index in range(len(chosen), len(sentences))]
+    taken = set(chosen)
+    heap = [(-worth(index), index) for index in range(len(sentences)) if index not in taken]
     heapq.heapify(heap)
     while heap and len(chosen) < num_chosen:
         _, index = heapq.heappop(heap)
