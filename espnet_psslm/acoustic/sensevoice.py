@@ -1,0 +1,184 @@
+"""SenseVoiceSmall through FunASR's own classes: waveform in, CTC posterior and encoder output out.
+
+Features are 80 Kaldi filter banks, seven frames of 10 ms side by side every six (560 values every
+60 ms), normalised by ``am.mvn``. Four learned query frames stand before them: language, event,
+emotion, text normalisation; their outputs are cut off again. Nothing is dithered: FunASR's default
+adds noise, with which two runs differ by 7e-3.
+
+Legend: B batch, N samples, T frames of 60 ms, V units, D encoder width.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import Tensor, nn
+
+from espnet_psslm.acoustic.log_mel import HOP, SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from funasr.frontends.wav_frontend import WavFrontend
+    from funasr.models.sense_voice.model import SenseVoiceSmall
+
+# Language, event, emotion, text normalisation (15 without, 14 with inverse text normalisation).
+FUNASR_QUERIES = (0, 1, 2, 15)
+BPE_MODEL = "chn_jpn_yue_eng_ko_spectok.bpe.model"
+
+
+class SenseVoice(nn.Module):
+    """A SenseVoiceSmall model, frozen and in evaluation mode.
+
+    Args:
+        model: FunASR's.
+        frontend: FunASR's; its dither is set to 0.
+        token_list: V units.
+        query_ids: rows of the model's query table, in the order of the frames. FunASR's default;
+            the published PS-SLM checkpoints were trained with (0, 1, 2, 2).
+        max_duration_s: longest utterance; attention sees all of it at once.
+
+    Raises:
+        ValueError: if there are not four queries of the table.
+    """
+
+    blank_id = 0
+    frame_shift_s = 0.06
+
+    def __init__(
+        self,
+        model: "SenseVoiceSmall",
+        frontend: "WavFrontend",
+        *,
+        token_list: Sequence[str],
+        query_ids: Sequence[int] = FUNASR_QUERIES,
+        max_duration_s: float = 30.0,
+    ) -> None:
+        super().__init__()
+        rows = model.embed.num_embeddings
+        if len(query_ids) != 4 or not all(0 <= query < rows for query in query_ids):
+            raise ValueError(f"query_ids {list(query_ids)}: needs four numbers in [0, {rows})")
+        self.model = model.requires_grad_(False)
+        self.frontend = frontend
+        self.frontend.dither = 0.0
+        self.token_list = list(token_list)
+        self.num_units = len(self.token_list)
+        self.feature_width: int = model.encoder_output_size
+        self.query_ids = tuple(query_ids)
+        self.max_duration_s = max_duration_s
+        self.eval()
+
+    def train(self, mode: bool = True) -> "SenseVoice":
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.embed.weight.device
+
+    @torch.no_grad()
+    def encode(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Encoder outputs of a batch, without those of the query frames.
+
+        Args:
+            speech: (B, N), 16 kHz, in [-1, 1].
+            speech_lengths: (B,), samples.
+
+        Returns:
+            outputs (B, T, D) and lengths (B,). An utterance under 10 ms has length 0.
+
+        Raises:
+            ValueError: if an utterance is longer than ``max_duration_s``.
+        """
+        if (longest := int(speech_lengths.max())) > self.max_duration_s * SAMPLE_RATE:
+            raise ValueError(
+                f"an utterance of {longest / SAMPLE_RATE:.1f} s is longer than max_duration_s "
+                f"({self.max_duration_s:.0f} s); stage 4 (--max_duration_s) drops such"
+            )
+        # Filter banks of nothing do not exist: an empty utterance is given a frame, then none.
+        speech = F.pad(speech, (0, max(HOP - speech.shape[1], 0)))
+        features, lengths = self.frontend(speech, speech_lengths.clamp_min(HOP).tolist())
+        query = torch.tensor([self.query_ids], device=self.device)
+        query = self.model.embed(query).expand(len(features), -1, -1)
+        count = query.shape[1]
+        lengths = lengths.to(self.device)
+        encoded, _ = self.model.encoder(
+            torch.cat([query, features.to(self.device)], 1), lengths + count
+        )
+        return encoded[:, count:], lengths.masked_fill(speech_lengths < HOP, 0)
+
+    @torch.no_grad()
+    def classify(self, features: Tensor) -> Tensor:
+        """Encoder outputs (B, T, D) to log posteriors (B, T, V), float32."""
+        return self.model.ctc.log_softmax(features).float()
+
+    def log_posterior(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """CTC posteriors of a batch, float32 (B, T, V), and lengths (B,); see ``encode``."""
+        features, lengths = self.encode(speech, speech_lengths)
+        return self.classify(features), lengths
+
+
+def load_sensevoice(name: str, *, hub: str = "modelscope", **options: Any) -> SenseVoice:
+    """Load a SenseVoiceSmall.
+
+    Args:
+        name: folder with ``config.yaml``, ``am.mvn``, ``model.pt`` and the SentencePiece model; or
+            the id of such a model on a hub, e.g. ``iic/SenseVoiceSmall``.
+        hub: ``modelscope`` or ``huggingface``.
+        options: of ``SenseVoice``.
+
+    Raises:
+        ValueError: if a file is missing, or the weights are others than the configuration's.
+    """
+    import sentencepiece
+    from funasr.frontends.wav_frontend import WavFrontend
+    from funasr.models.sense_voice.model import SenseVoiceSmall
+
+    folder = Path(name) if Path(name).is_dir() else _download(name, hub)
+    for part in ("config.yaml", "am.mvn", "model.pt", BPE_MODEL):
+        if not (folder / part).is_file():
+            raise ValueError(f"SenseVoice '{name}': no file {part} in {folder}")
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    units = sentencepiece.SentencePieceProcessor(model_file=str(folder / BPE_MODEL))
+    frontend_conf = config["frontend_conf"] | {"cmvn_file": str(folder / "am.mvn")}
+    frontend = WavFrontend(**frontend_conf)
+    model = SenseVoiceSmall(
+        encoder=config["encoder"],
+        encoder_conf=config["encoder_conf"],
+        input_size=frontend.output_size(),
+        vocab_size=units.get_piece_size(),
+        **config["model_conf"],
+    )
+    state = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
+    try:
+        model.load_state_dict(state.get("state_dict", state), strict=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"SenseVoice '{name}': model.pt does not fit config.yaml: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+    tokens = [units.id_to_piece(unit) for unit in range(units.get_piece_size())]
+    return SenseVoice(model, frontend, token_list=tokens, **options)
+
+
+def _download(name: str, hub: str) -> Path:
+    """The folder of a hub's model, fetched unless it is there."""
+    errors: tuple[type[Exception], ...] = (OSError,)
+    if hub == "modelscope":
+        from modelscope import snapshot_download
+        from modelscope_hub.errors import HubError
+
+        errors += (HubError,)
+    elif hub == "huggingface":
+        from huggingface_hub import snapshot_download
+    else:
+        raise ValueError(f"hub '{hub}' is unknown; use modelscope or huggingface")
+    try:
+        return Path(snapshot_download(name))
+    except errors as error:
+        raise ValueError(
+            f"SenseVoice '{name}': neither a folder nor a model that {hub} gives out "
+            f"({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        ) from error
