@@ -15,6 +15,7 @@ Legend: B batch, U steps (frames, in the plain search), K units listed per step,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -22,9 +23,11 @@ from torch import Tensor
 from espnet_psslm.acoustic.ctc_search import CTCSearch, Hypothesis, SearchResult
 from espnet_psslm.acoustic.prefix_scorer import PrefixScorer
 
-NO_NODE = -2  # node of a dead beam
-NO_PARENT = -3  # parent of a dead beam: no node has this number
-NO_UNIT = -1
+# Names of prefixes: 64-bit hashes. Wrong only if two of the W prefixes of one step share one: for
+# ten beams and a thousand steps that is one search in 10^14.
+EMPTY, EMPTY_PARENT, DEAD, DEAD_PARENT = range(1, 5)
+MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xD1342543DE82EF95], dtype=np.uint64)
+NO_UNIT = -1  # last unit of the empty prefix
 
 
 @dataclass(frozen=True)
@@ -112,42 +115,10 @@ def to_numpy(values: Tensor) -> np.ndarray:
     return values.detach().cpu().numpy()
 
 
-class _PrefixTree:
-    """All prefixes that were ever in a beam: a prefix that comes back gets its old number."""
-
-    def __init__(self, num_utts: int, scorers: Sequence[PrefixScorer]) -> None:
-        self.scorers = scorers
-        self.parents = [-1] * num_utts  # the first nodes are the empty prefixes
-        self.units = [NO_UNIT] * num_utts
-        self.states = [tuple(scorer.start() for scorer in scorers)] * num_utts
-        self._children: dict[tuple[int, int], int] = {}
-
-    def child(self, parent: int, unit: int) -> int:
-        """Node of a prefix with one more unit."""
-        node = self._children.get((parent, unit))
-        if node is None:
-            node = self._children[parent, unit] = len(self.units)
-            self.parents.append(parent)
-            self.units.append(unit)
-            if self.scorers:
-                pairs = zip(self.scorers, self.states[parent], strict=True)
-                self.states.append(tuple(scorer.advance(state, unit) for scorer, state in pairs))
-        return node
-
-    def finish(self, node: int) -> float:
-        """What a prefix gains by the end of the utterance."""
-        if not self.scorers:
-            return 0.0
-        pairs = zip(self.scorers, self.states[node], strict=True)
-        return sum(scorer.finish(state) for scorer, state in pairs)
-
-    def unit_ids(self, node: int) -> list[int]:
-        """Units of a prefix, in order."""
-        units = []
-        while self.parents[node] >= 0:
-            units.append(self.units[node])
-            node = self.parents[node]
-        return units[::-1]
+def _hash_of(parent: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Name of a prefix with one more unit; wraps around by design."""
+    mixed = (parent ^ (unit.astype(np.uint64) + np.uint64(1)) * MULTIPLIERS[0]) * MULTIPLIERS[1]
+    return mixed ^ (mixed >> np.uint64(29))
 
 
 class _Beams:
@@ -158,121 +129,140 @@ class _Beams:
     ) -> None:
         self.order = np.argsort(-steps.lengths, kind="stable")
         self.steps = SearchSteps(*(value[self.order] for value in vars(steps).values()))
+        self.beam_size = beam_size
         self.scorers = scorers
         shape = (len(self.order), beam_size)
-        self.tree = _PrefixTree(shape[0], scorers)
         self.ends_blank = np.full(shape, -np.inf)
         self.ends_unit = np.full(shape, -np.inf)
         self.bonus = np.zeros(shape)
-        self.node = np.full(shape, NO_NODE)
-        self.parent = np.full(shape, NO_PARENT)
+        self.name = np.full(shape, DEAD, dtype=np.uint64)
+        self.parent = np.full(shape, DEAD_PARENT, dtype=np.uint64)
         self.last = np.full(shape, NO_UNIT)
         self.ends_blank[:, 0] = self.steps.left_out
-        self.node[:, 0] = np.arange(shape[0])
-        self.parent[:, 0] = -1
+        self.name[:, 0], self.parent[:, 0] = EMPTY, EMPTY_PARENT
+        start = tuple(scorer.start() for scorer in scorers)
+        self.states = [[start] * beam_size for _ in range(shape[0])]
+        # Per step, for each new beam: the beam that it comes from, and its new unit or NO_UNIT.
+        self.history: list[tuple[np.ndarray, np.ndarray]] = []
 
     def advance(self, step: int) -> None:
         """Take one step in all utterances that have it."""
         rows = slice(0, int((self.steps.lengths > step).sum()))
         unit_ids = self.steps.unit_ids[rows, step]  # (B, K)
         log_probs = self.steps.log_probs[rows, step]
-        self._pass_left_out(rows, self.steps.after_blank[rows, step])
         ends_blank, ends_unit = self.ends_blank[rows], self.ends_unit[rows]
         total = np.logaddexp(ends_blank, ends_unit)  # (B, W)
-
-        is_last = unit_ids[:, None] == self.last[rows, :, None]  # (B, W, K)
-        has_last, place = is_last.any(2), is_last.argmax(2)
-        again = np.where(has_last, np.take_along_axis(log_probs, place, 1), -np.inf)
+        if (after_blank := self.steps.after_blank[rows, step, None]).any():
+            ends_blank = np.where(after_blank, total, ends_blank)
+            ends_unit = np.where(after_blank, -np.inf, ends_unit)
         stay_blank = total + self.steps.blank[rows, step, None]
-        stay_unit = ends_unit + again
-        grow = np.where(is_last, ends_blank[..., None], total[..., None]) + log_probs[:, None]
-        self._merge(rows, stay_unit, grow, has_last, place)
+        stay_unit = np.full_like(stay_blank, -np.inf)
+        grow = total[..., None] + log_probs[:, None]  # (B, W, K)
 
-        gain = self.bonus[rows, :, None] + self._outside(rows, unit_ids)  # (B, W, K) or (B, W, 1)
-        stay_score = np.logaddexp(stay_blank, stay_unit) + self.bonus[rows]
-        scores = np.concatenate([stay_score, (grow + gain).reshape(len(grow), -1)], 1)
-        self._keep(rows, scores, stay_blank, stay_unit, grow, gain, unit_ids)
-
-    def _pass_left_out(self, rows: slice, after_blank: np.ndarray) -> None:
-        """Where frames were left out as blank, every alignment ends in blank."""
-        if after_blank.any():
-            where = after_blank[:, None]
-            total = np.logaddexp(self.ends_blank[rows], self.ends_unit[rows])
-            self.ends_blank[rows] = np.where(where, total, self.ends_blank[rows])
-            self.ends_unit[rows] = np.where(where, -np.inf, self.ends_unit[rows])
-
-    def _merge(
-        self,
-        rows: slice,
-        stay_unit: np.ndarray,
-        grow: np.ndarray,
-        has_last: np.ndarray,
-        place: np.ndarray,
-    ) -> None:
-        """Add a grown prefix to the beam that already holds it."""
-        is_parent = self.parent[rows, :, None] == self.node[rows, None]  # (B, child, parent)
-        row, child = (is_parent.any(2) & has_last).nonzero()
-        parent, unit = is_parent[row, child].argmax(1), place[row, child]
-        stay_unit[row, child] = np.logaddexp(stay_unit[row, child], grow[row, parent, unit])
-        grow[row, parent, unit] = -np.inf
-
-    def _outside(self, rows: slice, unit_ids: np.ndarray) -> np.ndarray:
-        """What the scorers add to each beam for each unit."""
-        if not self.scorers:
-            return np.zeros((1, 1, 1))
-        gains = np.zeros((*self.node[rows].shape, unit_ids.shape[1]))
-        for row, nodes in enumerate(self.node[rows].tolist()):
-            # A dead beam is scored like the empty prefix: its log probability stays -inf.
-            states = [self.tree.states[node if node >= 0 else row] for node in nodes]
-            for index, scorer in enumerate(self.scorers):
-                gains[row] += scorer.gains([state[index] for state in states], unit_ids[row])
-        return gains
+        # Beams whose last unit is listed: the same unit again, or anew behind a blank.
+        row, beam, place = (unit_ids[:, None] == self.last[rows, :, None]).nonzero()
+        again = log_probs[row, place]
+        stay_unit[row, beam] = ends_unit[row, beam] + again
+        grow[row, beam, place] = ends_blank[row, beam] + again
+        # If such a beam's parent is a beam too, growing that by the unit gives this prefix again.
+        is_parent = self.parent[rows][row, beam, None] == self.name[rows][row]  # (n, W)
+        index, parent = is_parent.nonzero()
+        row, beam, place = row[index], beam[index], place[index]
+        stay_unit[row, beam] = np.logaddexp(stay_unit[row, beam], grow[row, parent, place])
+        grow[row, parent, place] = -np.inf
+        self._keep(rows, unit_ids, stay_blank, stay_unit, grow)
 
     def _keep(
         self,
         rows: slice,
-        scores: np.ndarray,
+        unit_ids: np.ndarray,
         stay_blank: np.ndarray,
         stay_unit: np.ndarray,
         grow: np.ndarray,
-        gain: np.ndarray,
-        unit_ids: np.ndarray,
     ) -> None:
-        """Make the best candidates the new beams."""
-        beam_size, num_listed = stay_blank.shape[1], unit_ids.shape[1]
-        best = np.argpartition(-scores, beam_size - 1, axis=1)[:, :beam_size]
-        alive = np.take_along_axis(scores, best, 1) > -np.inf
-        grows = best >= beam_size
-        source, unit = np.divmod(np.where(grows, best - beam_size, best * num_listed), num_listed)
-        row = np.arange(len(best))[:, None]
-        self.ends_blank[rows] = np.where(grows, -np.inf, stay_blank[row, source])
-        self.ends_unit[rows] = np.where(grows, grow[row, source, unit], stay_unit[row, source])
-        bonus = np.broadcast_to(gain, grow.shape)[row, source, unit]
-        self.bonus[rows] = np.where(grows, bonus, self.bonus[rows][row, source])
-        old = self.node[rows][row, source]
-        self.parent[rows] = np.where(grows, old, self.parent[rows][row, source])
-        self.last[rows] = np.where(grows, unit_ids[row, unit], self.last[rows][row, source])
-        self.node[rows] = old
-        self.node[rows][~alive], self.parent[rows][~alive] = NO_NODE, NO_PARENT
-        new = (grows & alive).nonzero()
-        pairs = zip(self.parent[rows][new].tolist(), self.last[rows][new].tolist(), strict=True)
-        self.node[rows][new] = [self.tree.child(parent, last) for parent, last in pairs]
+        """Make the best of the candidates the new beams: those that stay, those that grow."""
+        num_rows, size, num_listed = grow.shape
+        log_probs = np.concatenate(
+            [np.logaddexp(stay_blank, stay_unit), grow.reshape(num_rows, -1)], 1
+        )
+        bonus = self._bonus(rows, unit_ids)  # (B, W + W * K), or None
+        scores = log_probs if bonus is None else log_probs + bonus
+        best = np.argpartition(-scores, size - 1, axis=1)[:, :size]
+        grows = best >= size
+        source, place = np.divmod(np.where(grows, best - size, best * num_listed), num_listed)
+        row = np.arange(num_rows)[:, None]
+        source_at = row * size + source  # in flat arrays: taking from them is fastest
+        best_at = row * log_probs.shape[1] + best
+        alive = scores.take(best_at) > -np.inf
+        unit = np.where(grows, unit_ids[row, place], NO_UNIT)
+
+        self.ends_blank[rows] = np.where(grows, -np.inf, stay_blank.take(source_at))
+        self.ends_unit[rows] = np.where(
+            grows, log_probs.take(best_at), stay_unit.take(source_at)
+        )
+        if bonus is not None:
+            self.bonus[rows] = bonus.take(best_at)
+        name, parent = self.name.take(source_at), self.parent.take(source_at)
+        self.name[rows] = np.where(alive, np.where(grows, _hash_of(name, unit), name), DEAD)
+        self.parent[rows] = np.where(alive, np.where(grows, name, parent), DEAD_PARENT)
+        self.last[rows] = np.where(grows, unit, self.last.take(source_at))
+        self.history.append((source, unit))
+        if self.scorers:
+            self._advance_scorers(source, unit)
+
+    def _bonus(self, rows: slice, unit_ids: np.ndarray) -> np.ndarray | None:
+        """Bonus of every candidate: of those that stay, then of those that grow."""
+        if not self.scorers:
+            return None
+        stay = self.bonus[rows]
+        grow = np.repeat(stay[..., None], unit_ids.shape[1], axis=2)  # (B, W, K)
+        for row in range(len(stay)):
+            for scorer, states in zip(self.scorers, zip(*self.states[row], strict=True), strict=True):
+                grow[row] += scorer.gains(states, unit_ids[row])
+        return np.concatenate([stay, grow.reshape(len(stay), -1)], 1)
+
+    def _advance_scorers(self, source: np.ndarray, unit: np.ndarray) -> None:
+        for row, (sources, units) in enumerate(zip(source.tolist(), unit.tolist(), strict=True)):
+            old = self.states[row]
+            self.states[row] = [
+                old[beam] if new == NO_UNIT else self._behind(old[beam], new)
+                for beam, new in zip(sources, units, strict=True)
+            ]
+
+    def _behind(self, states: tuple[Any, ...], unit: int) -> tuple[Any, ...]:
+        pairs = zip(self.scorers, states, strict=True)
+        return tuple(scorer.advance(state, unit) for scorer, state in pairs)
 
     def hypotheses(self, nbest: int) -> list[list[Hypothesis]]:
         """Best first, in the order of the batch."""
-        found: list[list[Hypothesis]] = [[] for _ in self.order]
         log_probs = np.logaddexp(self.ends_blank, self.ends_unit)
+        scores = log_probs + self.bonus
+        if self.scorers:
+            scores += np.array([[self._end(beam) for beam in row] for row in self.states])
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :nbest]
+        alive = np.take_along_axis(self.name != DEAD, best, 1).tolist()
+        log_prob = np.take_along_axis(log_probs, best, 1).tolist()
+        score = np.take_along_axis(scores, best, 1).tolist()
+        units = self._trace(best)
+        found: list[list[Hypothesis]] = [[] for _ in self.order]
         for row, utt in enumerate(self.order.tolist()):
-            alive = (self.node[row] >= 0).nonzero()[0].tolist()
-            nodes = {place: int(self.node[row, place]) for place in alive}
-            scores = {
-                place: float(log_probs[row, place] + self.bonus[row, place])
-                + self.tree.finish(node)
-                for place, node in nodes.items()
-            }
-            for place in sorted(alive, key=scores.__getitem__, reverse=True)[:nbest]:
-                unit_ids = self.tree.unit_ids(nodes[place])
-                found[utt].append(
-                    Hypothesis(unit_ids, float(log_probs[row, place]), scores[place])
-                )
+            for rank in range(best.shape[1]):
+                if alive[row][rank]:
+                    unit_ids = units[row, rank][units[row, rank] != NO_UNIT].tolist()
+                    found[utt].append(Hypothesis(unit_ids, log_prob[row][rank], score[row][rank]))
         return found
+
+    def _end(self, states: tuple[Any, ...]) -> float:
+        pairs = zip(self.scorers, states, strict=True)
+        return sum(scorer.finish(state) for scorer, state in pairs)
+
+    def _trace(self, beam: np.ndarray) -> np.ndarray:
+        """New unit or NO_UNIT of each step, (B, n, U), on the way to some beams (B, n)."""
+        units = np.full((*beam.shape, len(self.history)), NO_UNIT)
+        beam = beam.copy()
+        for step in reversed(range(len(self.history))):
+            source, unit = self.history[step]
+            rows = slice(0, len(source))  # the utterances that have this step
+            units[rows, :, step] = np.take_along_axis(unit, beam[rows], 1)
+            beam[rows] = np.take_along_axis(source, beam[rows], 1)
+        return units

@@ -11,13 +11,11 @@ Legend: B batch, T frames, U steps, K listed units per step.
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from espnet_psslm.acoustic.ctc_search import CTCSearch, GreedySearch
 from espnet_psslm.acoustic.prefix_beam import PrefixBeamSearch, SearchSteps, to_numpy
 from espnet_psslm.bridge.phone_sync import REDUCTIONS
-from espnet_psslm.bridge.steps import PosteriorSteps
 
 
 class PhoneSyncBeamSearch(PrefixBeamSearch):
@@ -52,36 +50,61 @@ class PhoneSyncBeamSearch(PrefixBeamSearch):
         )
 
     def _steps(self, log_posterior: Tensor, lengths: Tensor) -> SearchSteps:
-        steps = self.reduce(log_posterior.exp(), lengths)
-        log_probs = steps.probs.double().log()
-        is_blank = steps.unit_ids == self.blank_id
-        # A blank that is not listed is as likely as each other unlisted unit.
-        blank = torch.where(
-            is_blank.any(2),
-            log_probs.masked_fill(~is_blank, -np.inf).amax(2),
-            steps.rest.double().log(),
-        )
-        after_blank = torch.zeros_like(steps.mask)
-        after_blank[:, 0] = steps.frame_start[:, 0] > 0
-        after_blank[:, 1:] = steps.frame_start[:, 1:] > steps.frame_end[:, :-1]
-        left_out = _blank_outside(log_posterior[..., self.blank_id].double(), lengths, steps)
+        kept, starts = self.reduce.spans(log_posterior, lengths)
+        index = kept.flatten().nonzero()[:, 0]  # (F,)
+        frames = log_posterior.flatten(0, 1).index_select(0, index)
+        rows = _mean_of_runs(frames, starts.flatten()[index])
+        listed = min(self.units_per_step, rows.shape[1])
+        probs, unit_ids = rows.topk(listed, dim=1)
+        log_blank = _log(to_numpy(rows[:, self.blank_id]))
+        log_probs, unit_ids = _log(to_numpy(probs)), to_numpy(unit_ids)
+        log_probs[unit_ids == self.blank_id] = -np.inf
+
+        kept, starts = to_numpy(kept), to_numpy(starts)
+        num_steps = starts.sum(1)
+        valid = np.arange(max(1, num_steps.max(initial=0))) < num_steps[:, None]
+        after_blank = starts.copy()
+        after_blank[:, 1:] &= ~kept[:, :-1]
+        after_blank[:, 0] = False  # nothing was left out there
+        left_out = ~kept & (np.arange(kept.shape[1]) < to_numpy(lengths)[:, None])
+        blank = to_numpy(log_posterior[..., self.blank_id].double())
         return SearchSteps(
-            to_numpy(steps.unit_ids),
-            to_numpy(log_probs.masked_fill(is_blank, -np.inf)),
-            to_numpy(blank),
-            to_numpy(after_blank),
-            to_numpy(steps.lengths),
-            to_numpy(left_out),
+            _pad(unit_ids, valid),
+            _pad(log_probs, valid),
+            _pad(log_blank, valid),
+            _pad(after_blank[starts], valid),
+            num_steps,
+            np.where(left_out, blank, 0.0).sum(1),
         )
 
 
-def _blank_outside(log_blank: Tensor, lengths: Tensor, steps: PosteriorSteps) -> Tensor:
-    """Log probability that the valid frames outside all steps are blank. (B, T) -> (B,)."""
-    frames = torch.arange(log_blank.shape[1], device=log_blank.device)
-    log_blank = log_blank.masked_fill(frames >= lengths[:, None], 0.0)
-    before = torch.nn.functional.pad(log_blank.cumsum(1), (1, 0))  # (B, T + 1)
-    inside = before.gather(1, steps.frame_end) - before.gather(1, steps.frame_start)
-    return before[:, -1] - inside.masked_fill(~steps.mask, 0.0).sum(1)
+def _mean_of_runs(frames: Tensor, opens: Tensor) -> Tensor:
+    """Posteriors of the steps, (U, V).
+
+    Args:
+        frames: (F, V), log posteriors of the frames that are kept; overwritten.
+        opens: (F,), True where a step begins.
+    """
+    frames = frames.exp_()
+    if opens.all():
+        return frames
+    rows = frames.index_select(0, opens.nonzero()[:, 0])
+    step = opens.cumsum(0) - 1
+    more = (~opens).nonzero()[:, 0]
+    rows.index_add_(0, step[more], frames.index_select(0, more))
+    return rows.div_(step.bincount(minlength=len(rows))[:, None])
+
+
+def _pad(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """One row per step of the batch to (B, U, ...), zero in the padding."""
+    padded = np.zeros((*valid.shape, *values.shape[1:]), values.dtype)
+    padded[valid] = values
+    return padded
+
+
+def _log(probs: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return np.log(probs.astype(np.float64))
 
 
 # The choices of --search: name -> class.

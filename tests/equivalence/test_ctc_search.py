@@ -196,7 +196,7 @@ def test_phone_synchronous_search_equals_the_sum_over_its_steps(seed) -> None:
         assert {tuple(hyp.unit_ids) for hyp in found.nbest[utt]} == set(expected)
         for hyp in found.nbest[utt]:
             wanted = math.log(expected[tuple(hyp.unit_ids)]) + left_out
-            assert hyp.log_prob == pytest.approx(wanted, abs=1e-6)  # a step's rest is in float32
+            assert hyp.log_prob == pytest.approx(wanted, abs=1e-10)
 
 
 def test_phone_synchronous_equals_plain_search_between_pure_blanks() -> None:
