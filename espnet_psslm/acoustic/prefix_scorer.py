@@ -103,15 +103,15 @@ class WordNgram(NgramScorer):
         path: see ``NgramScorer``.
         words: where the units' words begin, and how they are spelled.
         weight: see ``NgramScorer``.
-        word_bonus: added per word: language models prefer few words.
+        bonus: added per word: language models prefer few words.
     """
 
     def __init__(
-        self, path: str | Path, *, words: UnitWords, weight: float = 0.5, word_bonus: float = 0.0
+        self, path: str | Path, *, words: UnitWords, weight: float = 0.5, bonus: float = 0.0
     ) -> None:
         super().__init__(path, weight=weight)
         self._words = words
-        self._word_bonus = word_bonus
+        self._bonus = bonus
 
     def start(self) -> _WordState:
         """See ``PrefixScorer``."""
@@ -132,7 +132,7 @@ class WordNgram(NgramScorer):
         if not word:
             return _WordState(context, unit_ids, 0.0, context)
         gain, after = self._score(context, word)
-        return _WordState(context, unit_ids, gain + self._word_bonus, after)
+        return _WordState(context, unit_ids, gain + self._bonus, after)
 
     def finish(self, state: _WordState) -> float:
         """See ``PrefixScorer``."""
@@ -146,7 +146,7 @@ class UnitNgram(NgramScorer):
         path: see ``NgramScorer``.
         token_list: the units.
         weight: see ``NgramScorer``.
-        unit_bonus: added per unit.
+        bonus: added per unit.
     """
 
     def __init__(
@@ -155,11 +155,11 @@ class UnitNgram(NgramScorer):
         *,
         token_list: Sequence[str],
         weight: float = 0.5,
-        unit_bonus: float = 0.0,
+        bonus: float = 0.0,
     ) -> None:
         super().__init__(path, weight=weight)
         self._tokens = list(token_list)
-        self._bonus = unit_bonus
+        self._bonus = bonus
 
     def start(self) -> Any:
         """See ``PrefixScorer``."""
