@@ -30,7 +30,7 @@ from espnet_psslm.bridge.steps import (
 )
 from espnet_psslm.llm.frozen import Frozen, Held
 from espnet_psslm.llm.frozen_head import output_loss
-from espnet_psslm.llm.length_limit import answer_limits
+from espnet_psslm.llm.search_limits import answer_limits
 from espnet_psslm.llm.splice import splice
 from espnet_psslm.llm.tuning import build_prefix_cache
 

@@ -20,8 +20,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, GenerationC
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from espnet_psslm.llm.length_limit import end_in_time
 from espnet_psslm.llm.prefix_cache import PrefixCache
+from espnet_psslm.llm.search_limits import search_limits
 
 NAME = "psslm_prefix"  # of the attention implementation, among transformers' own
 
@@ -172,7 +172,7 @@ class SharedPrefix(PrefixCache):
                 attention_mask=mask[order].long(),
                 position_ids=positions[order],
                 generation_config=config,
-                logits_processor=end_in_time(None if limits is None else limits[order], config),
+                logits_processor=search_limits(None if limits is None else limits[order], config),
             )
         return _reorder(output, order.argsort())
 

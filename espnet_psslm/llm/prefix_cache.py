@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, GenerationConfig
 
-from espnet_psslm.llm.length_limit import end_in_time
+from espnet_psslm.llm.search_limits import search_limits
 from espnet_psslm.llm.splice import compact
 
 
@@ -190,5 +190,5 @@ class CopiedPrefix(PrefixCache):
             inputs_embeds=whole,
             attention_mask=mask.long(),
             generation_config=config,
-            logits_processor=end_in_time(limits, config),
+            logits_processor=search_limits(limits, config),
         )

@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 from espnet_psslm.bridge.phone_sync import MergeThenDrop
 from espnet_psslm.bridge.projector import LinearSiLU
 from espnet_psslm.bridge.steps import collate_steps
-from espnet_psslm.llm import length_limit
+from espnet_psslm.llm import search_limits
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.prefix_attention import SharedPrefix
 from espnet_psslm.llm.prefix_cache import CopiedPrefix
@@ -357,7 +357,7 @@ def test_bfloat16_language_model_with_float32_projector():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("beam_size", [1, 3])
 def test_each_answer_keeps_to_the_limit_of_its_own_length(beam_size, architecture, monkeypatch):
-    monkeypatch.setattr(length_limit, "SHORTEST", 2)
+    monkeypatch.setattr(search_limits, "SHORTEST", 2)
     model = build(architecture=architecture)
     search = {"beam_size": beam_size, "max_new_tokens": 9, "max_len_ratio": 0.7}
     together = model.generate(**search, **without_target(collate(SAMPLES)))
@@ -372,3 +372,22 @@ def test_each_answer_keeps_to_the_limit_of_its_own_length(beam_size, architectur
             assert score == pytest.approx(expected, abs=1e-5)
         assert model.generate(**search, **without_target(collate([s])))[0][0] == ids
     assert any(len(a) >= limit for (a, _), limit in zip(free, limits, strict=True))
+
+
+def test_search_stops_once_nothing_can_beat_the_best(monkeypatch):
+    model = build(seed=2)
+    model.end_id = 11  # for one sample the likeliest first token
+    batch = without_target(collate([s for s in SAMPLES if len(s.ids)]))
+    calls = []
+    model.lm.module.get_decoder().register_forward_hook(lambda *_: calls.append(1))
+
+    def search():
+        calls.clear()
+        return model.generate(beam_size=3, max_new_tokens=40, **batch), len(calls)
+
+    stopped, few = search()
+    monkeypatch.setattr(search_limits.StopAtBest, "__call__", lambda self, ids, scores: scores)
+    full, many = search()
+    assert [ids for ids, _ in stopped] == [ids for ids, _ in full]
+    assert [s for _, s in stopped] == pytest.approx([s for _, s in full], abs=1e-6)
+    assert few < many
