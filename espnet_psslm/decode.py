@@ -89,7 +89,8 @@ class PSSLMDecoder:
         self.max_new_tokens = max_new_tokens
         self.max_len_ratio = max_len_ratio
         # Options that are younger than the training mean what they did not yet change.
-        args = argparse.Namespace(**PSSLMTask.get_default_config() | read_config(train_config))
+        defaults = vars(PSSLMTask.get_parser().parse_args([]))
+        args = argparse.Namespace(**defaults | read_config(train_config))
         args.source = "text" if oracle else source
         args.acoustic_conf = dict(acoustic_conf or args.acoustic_conf)
         args.ngpu = int(self.device != torch.device("cpu"))
