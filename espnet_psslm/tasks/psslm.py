@@ -44,6 +44,7 @@ from espnet_psslm.tasks.psslm_parts import (
     unit_text_embeddings,
 )
 from espnet_psslm.text.prompt import PromptBook
+from espnet_psslm.text.sensevoice_units import SenseVoiceUnits
 from espnet_psslm.text.units import SentencePieceUnits
 
 MANIFEST_TYPE = "psslm_jsonl"
@@ -87,6 +88,12 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
             "--token_list", type=str_or_none, help="Units of the CTC vocabulary, one a line"
         )
         group.add_argument("--bpemodel", type=str_or_none, help="SentencePiece model of the units")
+        group.add_argument(
+            "--token_type",
+            choices=("bpe", "sensevoice"),
+            default="bpe",
+            help="sensevoice: the units are the pieces of SenseVoiceSmall's own --bpemodel",
+        )
         group.add_argument("--prompt_file", type=str_or_none, help="JSON Lines of task and prompt")
         group.add_argument(
             "--source",
@@ -101,8 +108,9 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
             ("prompt_conf", "layout, system, chat_template"),
             (
                 "acoustic_conf",
-                "for rows with audio: train_config and model_file of a CTC model; or whisper (name "
-                "of weights; num_mels, pad_to_30s), a pretrained encoder without CTC",
+                "for rows with audio: train_config and model_file of a CTC model; or sensevoice "
+                "(folder or hub id; hub, query_ids, max_duration_s); or whisper (name of weights; "
+                "num_mels, pad_to_30s), a pretrained encoder without CTC",
             ),
             ("model_conf", "extract_feats_in_collect_stats"),
         ):
@@ -249,9 +257,11 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         return model
 
 
-def _units(args: argparse.Namespace) -> SentencePieceUnits | None:
+def _units(args: argparse.Namespace) -> SentencePieceUnits | SenseVoiceUnits | None:
     """The CTC vocabulary; encoder outputs do without one where none is given."""
     needed = ["prompt_file", "token_list", "bpemodel"]
+    if args.token_type == "sensevoice":
+        return SenseVoiceUnits(args.bpemodel or "")
     if args.step_kind == "feature" and not args.token_list:
         needed = ["prompt_file"]
     for option in needed:
@@ -276,7 +286,7 @@ def _simulator(args: argparse.Namespace, units: SentencePieceUnits) -> Simulator
 
 def _inline_files(args: argparse.Namespace) -> None:
     """Take the contents of small files into the configuration that is saved."""
-    if isinstance(args.token_list, str):
+    if isinstance(args.token_list, str) and args.token_type != "sensevoice":
         args.token_list = SentencePieceUnits(args.token_list, bpemodel=args.bpemodel).tokens
     measured = args.simulator_conf.get("measured")
     if isinstance(measured, str):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from espnet_psslm.acoustic.plain_whisper import PlainWhisper
+from espnet_psslm.acoustic.sensevoice import load_sensevoice
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
 from espnet_psslm.bridge.steps import FeatureSteps
@@ -16,7 +17,10 @@ from espnet_psslm.llm.backbone import load_language_model
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.lora import TUNINGS
 from espnet_psslm.text.prompt import PromptBook
+from espnet_psslm.text.sensevoice_units import SenseVoiceUnits
 from espnet_psslm.text.units import SentencePieceUnits
+
+Units = SentencePieceUnits | SenseVoiceUnits
 
 
 def build_language_model(args: argparse.Namespace) -> Held:
@@ -81,30 +85,33 @@ def check_posterior(
         )
 
 
-def build_acoustic(args: argparse.Namespace, units: SentencePieceUnits | None) -> nn.Module | None:
+def build_acoustic(args: argparse.Namespace, units: Units | None) -> nn.Module | None:
     """The acoustic model, where rows with audio are to be expected."""
     conf = args.acoustic_conf
     if args.source in ("no_audio", "steps", "text"):
         return None
     if name := conf.get("whisper"):
-        return PlainWhisper(name, **{k: v for k, v in conf.items() if k != "whisper"})
-    if not conf.get("model_file"):
-        return None
-    from espnet_psslm.acoustic.model import load_ctc_acoustic
+        return PlainWhisper(name, **{key: conf[key] for key in conf if key != "whisper"})
+    if name := conf.get("sensevoice"):
+        acoustic = load_sensevoice(name, **{key: conf[key] for key in conf if key != "sensevoice"})
+    elif name := conf.get("model_file"):
+        # Imported here: ESPnet's ASR task, which it builds with, takes over ten seconds.
+        from espnet_psslm.acoustic.model import load_ctc_acoustic
 
-    acoustic = load_ctc_acoustic(
-        args.acoustic_conf["train_config"], args.acoustic_conf["model_file"]
-    )
+        acoustic = load_ctc_acoustic(conf["train_config"], name)
+    else:
+        return None
     if units is not None and list(acoustic.token_list) != units.tokens:
         raise ValueError(
-            f"the acoustic model {args.acoustic_conf['model_file']} has {acoustic.num_units} units "
-            f"that are not the {units.num_units} of --token_list: use the list it was trained with"
+            f"the acoustic model {name} has {acoustic.num_units} units that are not the "
+            f"{units.num_units} of --token_list (SenseVoice: --token_type sensevoice): use those "
+            "that it was trained with"
         )
     return acoustic
 
 
 def unit_text_embeddings(
-    units: SentencePieceUnits | None, prompts: PromptBook, embedding: nn.Embedding
+    units: Units | None, prompts: PromptBook, embedding: nn.Embedding
 ) -> Tensor:
     """For each unit the mean embedding of the tokens of its text.
 
@@ -117,12 +124,14 @@ def unit_text_embeddings(
         (V, H), float32; units without a text (blank, unknown) get the mean of the others.
 
     Raises:
-        ValueError: if there is no vocabulary.
+        ValueError: if there is no vocabulary, or none of its units has a text.
     """
     if units is None:
         raise ValueError("this projector needs the units: set --token_list and --bpemodel")
     rows = [torch.tensor(prompts.encode(text), dtype=torch.long) for text in units.unit_texts()]
     spoken = torch.tensor([len(ids) > 0 for ids in rows])
+    if not spoken.any():
+        raise ValueError("no unit has a text: choose another projector or projector_init: none")
     # Called, not indexed: some models scale what they look up (Gemma 3).
     with torch.no_grad():
         device = embedding.weight.device
