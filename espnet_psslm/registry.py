@@ -10,18 +10,24 @@ AUDIO_TYPE = "psslm_audio"
 
 
 def register() -> None:
-    """Add frontend ``whisper_log_mel``, encoder ``hf_whisper`` and data type ``psslm_audio``.
+    """Add frontend ``whisper_log_mel``, encoder ``hf_whisper``, model ``gathered_ctc``, scheduler
+    ``warmupcosinelr`` and data type ``psslm_audio``.
 
     May be called any number of times. Imports ESPnet's ASR task, which takes over ten seconds.
     """
-    from espnet2.tasks.asr import encoder_choices, frontend_choices
+    from espnet2.tasks.abs_task import scheduler_classes
+    from espnet2.tasks.asr import encoder_choices, frontend_choices, model_choices
     from espnet2.train.dataset import DATA_TYPES
 
+    from espnet_psslm.acoustic.gathered_ctc import GatheredCTCModel
     from espnet_psslm.acoustic.log_mel import WhisperLogMel
     from espnet_psslm.acoustic.whisper import HFSpeechEncoder
+    from espnet_psslm.tasks.schedulers import WarmupCosineLR
 
     frontend_choices.classes["whisper_log_mel"] = WhisperLogMel
     encoder_choices.classes["hf_whisper"] = HFSpeechEncoder
+    model_choices.classes["gathered_ctc"] = GatheredCTCModel
+    scheduler_classes["warmupcosinelr"] = WarmupCosineLR
     DATA_TYPES[AUDIO_TYPE] = {
         "func": AudioScpReader,
         "kwargs": [],

@@ -1,15 +1,25 @@
 """A trained CTC acoustic model as the rest of the package sees it: waveform in, posterior out."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from espnet_psslm.acoustic.log_mel import HOP, SAMPLE_RATE
+from espnet_psslm.acoustic.long_audio import (
+    OVERLAP_S,
+    SEARCH_S,
+    join_windows,
+    window_starts,
+)
 from espnet_psslm.acoustic.whisper import FEATURE_SHIFT_S, HFSpeechEncoder
 from espnet_psslm.registry import register
+from espnet_psslm.text.units import Units
+from espnet_psslm.text.vocabulary import units_of
 
 if TYPE_CHECKING:
     from espnet2.asr.espnet_model import ESPnetASRModel
@@ -20,13 +30,13 @@ class CTCAcoustic(nn.Module):
 
     Args:
         model: with encoder ``hf_whisper`` and a CTC layer.
-        bpemodel: SentencePiece model of the units, from the training configuration.
+        units: the vocabulary, to split and join texts.
 
     Raises:
         ValueError: if the model has no CTC layer or another encoder.
     """
 
-    def __init__(self, model: "ESPnetASRModel", *, bpemodel: str | None = None) -> None:
+    def __init__(self, model: "ESPnetASRModel", *, units: Units) -> None:
         super().__init__()
         if model.ctc is None or not isinstance(model.encoder, HFSpeechEncoder):
             raise ValueError(
@@ -34,7 +44,7 @@ class CTCAcoustic(nn.Module):
                 f"{type(model.encoder).__name__} and {type(model.ctc).__name__}"
             )
         self.model = model
-        self.bpemodel = bpemodel
+        self.units = units
         self.blank_id: int = model.blank_id
         self.token_list: list[str] = list(model.token_list)
         self.num_units = len(self.token_list)
@@ -54,7 +64,12 @@ class CTCAcoustic(nn.Module):
 
     @torch.no_grad()
     def log_posterior(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """CTC posteriors of a batch, float32 (B, T, V), and lengths (B,); see ``encode``."""
+        """CTC posteriors of a batch, float32 (B, T, V), and lengths (B,); see ``encode``.
+
+        What is longer than ``max_duration_s`` is heard in overlapping windows.
+        """
+        if int(speech_lengths.max()) > self.max_duration_s * SAMPLE_RATE:
+            return self._long_log_posterior(speech, speech_lengths)
         features, lengths = self.encode(speech, speech_lengths)
         return self.classify(features), lengths
 
@@ -78,16 +93,52 @@ class CTCAcoustic(nn.Module):
         Raises:
             ValueError: if an utterance is longer than ``max_duration_s``.
         """
-        longest = int(speech_lengths.max())
-        if longest > self.max_duration_s * SAMPLE_RATE:
+        if (longest := int(speech_lengths.max())) > self.max_duration_s * SAMPLE_RATE:
             raise ValueError(
-                f"an utterance of {longest / SAMPLE_RATE:.1f} s is longer than the acoustic "
-                f"model's {self.max_duration_s:.0f} s; stage 4 (--max_duration_s) drops such"
+                f"an utterance of {longest / SAMPLE_RATE:.1f} s is longer than the "
+                f"{self.max_duration_s:.0f} s whose encoder outputs one window gives; cut it, or "
+                "use posteriors, which are joined"
             )
         # ESPnet asserts that some frame is there: an empty utterance is given one, then none.
         speech = F.pad(speech, (0, max(HOP - speech.shape[1], 0)))
         encoded, lengths = self.model.encode(speech, speech_lengths.clamp_min(HOP))
         return encoded, lengths.masked_fill(speech_lengths < HOP, 0)
+
+    def _long_log_posterior(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows of all utterances, as many at once as there are utterances, then joined."""
+        frame = round(self.frame_shift_s * SAMPLE_RATE)  # samples
+        window = int(self.max_duration_s * SAMPLE_RATE) // frame
+        overlap = min(round(OVERLAP_S / self.frame_shift_s), window // 4)
+        starts = [
+            window_starts(-(-n // frame), window=window, overlap=overlap)
+            if n > self.max_duration_s * SAMPLE_RATE
+            else [0]
+            for n in lengths.tolist()
+        ]
+        pieces = [
+            speech[row, first * frame : min(length, (first + window) * frame)]
+            if len(starts[row]) > 1
+            else speech[row, :length]
+            for row, length in enumerate(lengths.tolist())
+            for first in starts[row]
+        ]
+        parts: list[Tensor] = []
+        for place in range(0, len(pieces), len(speech)):
+            batch = pieces[place : place + len(speech)]
+            sizes = torch.tensor([len(piece) for piece in batch], device=speech.device)
+            found, frames = self.log_posterior(pad_sequence(batch, batch_first=True), sizes)
+            parts += [rows[:n] for rows, n in zip(found, frames.tolist(), strict=True)]
+        rest = iter(parts)
+        search = min(round(SEARCH_S / self.frame_shift_s), overlap // 3)
+        joined = [
+            join_windows(
+                [next(rest) for _ in first], first, search=search, blank_id=self.blank_id
+            )
+            for first in starts
+        ]
+        frames = torch.tensor([len(rows) for rows in joined], device=lengths.device)
+        filler = -math.log(self.num_units)
+        return pad_sequence(joined, batch_first=True, padding_value=filler), frames
 
 
 def load_ctc_acoustic(
@@ -113,4 +164,4 @@ def load_ctc_acoustic(
     model, args = WhisperCTCTask.build_model_from_file(
         str(train_config), str(model_file), str(device)
     )
-    return CTCAcoustic(model, bpemodel=args.bpemodel)
+    return CTCAcoustic(model, units=units_of(args))

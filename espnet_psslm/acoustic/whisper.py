@@ -18,6 +18,7 @@ from transformers import WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from espnet_psslm.acoustic.ctranslate2 import is_ctranslate2_folder, read_encoder
+from espnet_psslm.acoustic.freezing import FreezePlan, is_fixed
 from espnet_psslm.checkpoint import drop_frozen_from_state_dict
 from espnet_psslm.weights import resolve_weights
 
@@ -98,12 +99,14 @@ class HFSpeechEncoder(AbsEncoder):
     Args:
         input_size: M, from the frontend.
         name: pretrained weights, see :func:`load_whisper_encoder`.
-        freeze: ``encoder`` (everything but the strided convolution), ``none``, or
-            ``{layers: [0, 1]}``: these layers (from 0) and the convolutions below them.
+        freeze: ``encoder`` (everything but the strided convolution), ``front``, ``none``,
+            ``{first_layers: 2}``, ``{layers: [0, 1]}`` or ``{pattern: 'layers\\.[01]\\.'}``, see
+            :class:`~espnet_psslm.acoustic.freezing.FreezePlan`.
         conv_kernel: frames of 20 ms under the strided convolution; 0 for none.
         conv_stride: its stride, e.g. 3 for output frames of 60 ms; 0 for none.
         pad_to_30s: encode the padding to 30 s unmasked, as Whisper was trained; for parity with
             other systems. Needs the frontend's ``pad_to_30s`` too.
+        unfreeze: of what is frozen, what is trained from an epoch on, e.g. ``{3: 'layers\\.3'}``.
 
     Raises:
         ValueError: if the options and the weights do not fit each other.
@@ -117,6 +120,7 @@ class HFSpeechEncoder(AbsEncoder):
         conv_kernel: int = 0,
         conv_stride: int = 0,
         pad_to_30s: bool = False,
+        unfreeze: Mapping | None = None,
     ) -> None:
         super().__init__()
         self.whisper = load_whisper_encoder(name)
@@ -137,33 +141,24 @@ class HFSpeechEncoder(AbsEncoder):
         )
         self.max_frames = FRONT_STRIDE * config.max_source_positions  # of 10 ms
         self.pad_to_30s = pad_to_30s
-        self.frozen_layers = _parse_freeze(freeze, len(self.whisper.layers))
-        self._freeze(front=freeze != "none", everything=freeze == "encoder")
+        self.plan = FreezePlan(
+            self.whisper, num_layers=config.encoder_layers, freeze=freeze, unfreeze=unfreeze
+        )
+        self._epoch_is_known = not self.plan.by_epoch
         drop_frozen_from_state_dict(self)
 
-    def _freeze(self, *, front: bool, everything: bool) -> None:
-        """Fix parameters, and list the modules that stay in evaluation mode."""
-        self._front_is_fixed = front
-        whisper = self.whisper
-        frozen: list[nn.Module] = [whisper.layers[index] for index in self.frozen_layers]
-        # Sinusoids, no weights; loading through transformers makes them trainable.
-        whisper.embed_positions.requires_grad_(False)
-        if front:
-            frozen += [whisper.conv1, whisper.conv2]
-        if everything:
-            frozen.append(whisper.layer_norm)
-        for module in frozen:
-            module.requires_grad_(False)
-        self._frozen_modules = frozen
-        # Layers below the first trained one need no graph, if what is below them does not.
-        trained = [n for n in range(len(whisper.layers)) if n not in self.frozen_layers]
-        self._num_fixed = min(trained, default=len(whisper.layers)) if front else 0
+    def set_epoch(self, epoch: int) -> None:
+        """Train what ``unfreeze`` lets go in this epoch or before."""
+        self.plan.set_epoch(epoch)
+        self._epoch_is_known = True
+        self.train(self.training)
 
     def train(self, mode: bool = True) -> "HFSpeechEncoder":
         """Frozen parts stay in evaluation mode."""
         super().train(mode)
-        for module in self._frozen_modules:
-            module.eval()
+        for module in self.whisper.modules():
+            if is_fixed(module):
+                module.eval()
         return self
 
     def output_size(self) -> int:
@@ -194,21 +189,29 @@ class HFSpeechEncoder(AbsEncoder):
             ValueError: if the features are longer than the position table.
         """
         self._check_frames(xs_pad.shape[1])
+        if self.training and not self._epoch_is_known:
+            raise ValueError("unfreeze needs the epoch: train with espnet_psslm.bin.asr_train")
         lengths = _ceil_div(ilens, FRONT_STRIDE)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._front_is_fixed):
+        # Below the lowest trained part no graph is needed.
+        needs_graph = torch.is_grad_enabled() and not self._front_is_fixed()
+        with torch.set_grad_enabled(needs_graph):
             hidden = self._front(xs_pad, ilens)
         valid = _valid_frames(lengths, hidden.shape[1])
         mask = None
         if not self.pad_to_30s:
             # An empty utterance attends to a frame of padding: a softmax over nothing is NaN.
             mask = _valid_frames(lengths.clamp_min(1), hidden.shape[1])[:, None, None]
-        for index, layer in enumerate(self.whisper.layers):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and index >= self._num_fixed):
+        for layer in self.whisper.layers:
+            needs_graph = torch.is_grad_enabled() and (needs_graph or not is_fixed(layer))
+            with torch.set_grad_enabled(needs_graph):
                 hidden = layer(hidden, mask)
         hidden = self.whisper.layer_norm(hidden) * valid[..., None]
         if self.downsample is None:
             return hidden, lengths, None
         return *self.downsample(hidden, lengths), None
+
+    def _front_is_fixed(self) -> bool:
+        return is_fixed(self.whisper.conv1) and is_fixed(self.whisper.conv2)
 
     def _front(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Two convolutions and the position table: (B, F, M) to (B, ceil(F / 2), D)."""
@@ -235,23 +238,6 @@ class HFSpeechEncoder(AbsEncoder):
                 f"pad_to_30s needs {self.max_frames} feature frames, not {num_frames}; set "
                 "frontend_conf: pad_to_30s: true as well"
             )
-
-
-def _parse_freeze(freeze: str | Mapping, num_layers: int) -> list[int]:
-    """The frozen layers that a ``freeze`` option names."""
-    if freeze == "encoder":
-        return list(range(num_layers))
-    if freeze == "none":
-        return []
-    layers = freeze.get("layers") if isinstance(freeze, Mapping) and len(freeze) == 1 else None
-    if not isinstance(layers, list) or not all(
-        isinstance(n, int) and 0 <= n < num_layers for n in layers
-    ):
-        raise ValueError(
-            f"freeze: {freeze!r} is unknown; use encoder, none, or {{layers: [0, ...]}} with "
-            f"layers 0 to {num_layers - 1}"
-        )
-    return sorted(set(layers))
 
 
 def _valid_frames(lengths: Tensor, num_frames: int) -> Tensor:

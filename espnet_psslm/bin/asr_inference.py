@@ -1,4 +1,4 @@
-"""Decode a data folder with a CTC acoustic model: greedy, batched.
+"""Decode a data folder with a CTC acoustic model, batched: greedy or beam search, with times.
 
 Usage::
 
@@ -6,8 +6,17 @@ Usage::
         --asr_model_file exp/ctc/valid.loss.ave.pth --data_dir dump/raw/test \\
         --output_dir exp/ctc/decode/test --batch_size 16 --device auto
 
-Writes ``1best_recog/{text,token,token_int,score}`` and ``stats.json``: seconds from audio to text
-(loading the model excluded), seconds of audio, utterances.
+    ... --search phone_sync_beam --beam_size 10 --nbest 5 \\
+        --ngram_file lm.arpa --ngram_weight 0.5 --hot_words names.txt
+
+``--search``: ``greedy``; ``prefix_beam``, which sums over alignments; ``phone_sync_beam``, the same
+over the few steps that phone-synchronous reduction keeps. Options may stand in a YAML file
+(``--config``).
+
+Writes, for the n-th best, ``{n}best_recog/{text,token,token_int,score}``, and with the times of a
+CTC alignment ``ctm`` (utterance, channel, start, duration, word, confidence) and ``ctm_token``; and
+``stats.json``: seconds from audio to text (loading the model and aligning excluded), of it seconds
+of search, seconds of audio, frames per step of the search.
 
 A model that was trained here also works in ESPnet's own ``Speech2Text``, after
 ``espnet_psslm.registry.register()`` and with ``ctc_weight=1.0`` (its default prints garbage).
@@ -24,15 +33,16 @@ from typing import TYPE_CHECKING
 from espnet_psslm.bin.command import command
 
 if TYPE_CHECKING:
-    from espnet_psslm.acoustic.ctc_search import GreedyHypothesis
-    from espnet_psslm.acoustic.model import CTCAcoustic
-    from espnet_psslm.data.audio_batches import AudioBatches
-
+    from espnet_psslm.acoustic.ctc_search import CTCSearch
+    from espnet_psslm.acoustic.prefix_scorer import PrefixScorer
+    from espnet_psslm.text.words import UnitWords
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description="Greedy CTC decoding of a data folder.",
+    from espnet2.utils.config_argparse import ArgumentParser
+
+    parser = ArgumentParser(
+        description="CTC decoding of a data folder.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--asr_train_config", required=True, help="config.yaml of the training")
@@ -41,87 +51,130 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", required=True, help="for hypotheses and stats.json")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances per batch")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or npu[:n]")
+    parser.add_argument("--search", default="greedy", help="greedy, prefix_beam, phone_sync_beam")
+    parser.add_argument("--nbest", type=int, default=1, help="hypotheses per utterance")
+    _add_beam_options(parser)
     return parser
 
 
-def decode(acoustic: "CTCAcoustic", batches: "AudioBatches") -> dict[str, "GreedyHypothesis"]:
-    """Decode all batches.
+def _add_beam_options(parser: argparse.ArgumentParser) -> None:
+    beam = parser.add_argument_group("prefix_beam, phone_sync_beam")
+    beam.add_argument("--beam_size", type=int, default=10, help="prefixes kept")
+    beam.add_argument(
+        "--units_per_step", type=int, default=20, help="best units of a frame that are looked at"
+    )
+    beam.add_argument("--ngram_file", help="n-gram model: .arpa, or KenLM's binary")
+    beam.add_argument("--ngram_type", default="word", help="what the n-gram counts: word or unit")
+    beam.add_argument("--ngram_weight", type=float, default=0.5, help="beside CTC's 1.0")
+    beam.add_argument(
+        "--ngram_bonus", type=float, default=0.0, help="added per word (unit) of a hypothesis"
+    )
+    beam.add_argument("--hot_words", help="file of words or phrases to prefer, one a line")
+    beam.add_argument(
+        "--hot_word_weight", type=float, default=5.0, help="bonus of each, as a logarithm"
+    )
+    phone = parser.add_argument_group("phone_sync_beam")
+    phone.add_argument("--reduction", default="merge_then_drop", help="or drop_then_merge")
+    phone.add_argument(
+        "--blank_threshold", type=float, default=0.9, help="blank probability that is left out"
+    )
 
-    Args:
-        acoustic: the model.
-        batches: the audio.
 
-    Returns:
-        Hypothesis of each utterance, in the order of ``wav.scp``.
+def build_search(
+    args: argparse.Namespace, *, blank_id: int, token_list: list[str], words: "UnitWords"
+) -> "CTCSearch":
+    """The search that the options ask for.
+
+    Raises:
+        ValueError: if a choice is unknown, or greedy search is given what only beams can use.
     """
-    from tqdm import tqdm
+    from espnet_psslm.bridge.phone_sync_search import SEARCHES
 
-    from espnet_psslm.acoustic.ctc_search import greedy_search
-
-    hypotheses: dict[str, GreedyHypothesis] = {}
-    for batch in tqdm(batches, desc="decode", unit="batch"):
-        log_posterior, lengths = acoustic.log_posterior(
-            batch.speech.to(acoustic.device), batch.speech_lengths.to(acoustic.device)
-        )
-        found = greedy_search(log_posterior, lengths, blank_id=acoustic.blank_id)
-        hypotheses.update(zip(batch.utt_ids, found, strict=True))
-    return {utt_id: hypotheses[utt_id] for utt_id in batches.utt_ids}
-
-
-def write_hypotheses(
-    hypotheses: dict[str, "GreedyHypothesis"],
-    folder: Path,
-    *,
-    token_list: list[str],
-    texts: dict[str, str],
-) -> None:
-    """Write ESPnet's ``text``, ``token``, ``token_int`` and ``score`` files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    columns = {
-        "text": texts,
-        "token": {
-            utt: " ".join(token_list[unit] for unit in hyp.unit_ids)
-            for utt, hyp in hypotheses.items()
-        },
-        "token_int": {utt: " ".join(map(str, hyp.unit_ids)) for utt, hyp in hypotheses.items()},
-        "score": {utt: f"{hyp.score:.4f}" for utt, hyp in hypotheses.items()},
+    if args.search not in SEARCHES:
+        raise ValueError(f"--search {args.search} is unknown; use one of {sorted(SEARCHES)}")
+    if args.search == "greedy":
+        if args.nbest != 1 or args.ngram_file or args.hot_words:
+            raise ValueError(
+                "--search greedy finds one hypothesis and hears no --ngram_file or --hot_words; "
+                "use --search prefix_beam or phone_sync_beam"
+            )
+        return SEARCHES["greedy"](blank_id=blank_id)
+    options = {
+        "beam_size": args.beam_size,
+        "nbest": args.nbest,
+        "units_per_step": args.units_per_step,
+        "scorers": _build_scorers(args, token_list, words),
     }
-    for name, values in columns.items():
-        lines = [f"{utt} {value}".rstrip() + "\n" for utt, value in values.items()]
-        (folder / name).write_text("".join(lines), encoding="utf-8")
+    if args.search == "phone_sync_beam":
+        options |= {"reduction": args.reduction, "blank_threshold": args.blank_threshold}
+    return SEARCHES[args.search](blank_id=blank_id, **options)
+
+
+def _build_scorers(
+    args: argparse.Namespace, token_list: list[str], words: "UnitWords"
+) -> list["PrefixScorer"]:
+    from espnet_psslm.acoustic.hot_words import HotWords, read_hot_words
+    from espnet_psslm.acoustic.prefix_scorer import UnitNgram, WordNgram
+
+    scorers: list[PrefixScorer] = []
+    if args.ngram_file:
+        options = {"weight": args.ngram_weight, "bonus": args.ngram_bonus}
+        if args.ngram_type == "word":
+            scorers.append(WordNgram(args.ngram_file, words=words, **options))
+        elif args.ngram_type == "unit":
+            scorers.append(UnitNgram(args.ngram_file, token_list=token_list, **options))
+        else:
+            raise ValueError(f"--ngram_type {args.ngram_type} is unknown; use word or unit")
+    if args.hot_words:
+        phrases = read_hot_words(args.hot_words)
+        scorers.append(
+            HotWords(phrases, unit_texts=words.unit_texts, weight=args.hot_word_weight)
+        )
+    return scorers
 
 
 def run(args: argparse.Namespace) -> dict[str, float]:
     """Load, decode, write.
 
     Returns:
-        ``wall_s``, ``audio_s``, ``num_utts``.
+        What ``stats.json`` holds.
 
     Raises:
-        ValueError: if the model or the data folder cannot be used.
+        ValueError: if the model, the data folder or an option cannot be used.
     """
     from espnet_psslm.acoustic.log_mel import SAMPLE_RATE
     from espnet_psslm.acoustic.model import load_ctc_acoustic
+    from espnet_psslm.acoustic.recog_files import write_hypotheses, write_times
+    from espnet_psslm.acoustic.recognise import decode
     from espnet_psslm.data.audio_batches import AudioBatches
     from espnet_psslm.device import resolve_device
-    from espnet_psslm.text.units import SentencePieceUnits
+    from espnet_psslm.text.words import UnitWords
 
     batches = AudioBatches(args.data_dir, batch_size=args.batch_size)
     device = resolve_device(args.device)
     acoustic = load_ctc_acoustic(args.asr_train_config, args.asr_model_file, device)
-    units = SentencePieceUnits(acoustic.token_list, bpemodel=acoustic.bpemodel)
+    units = acoustic.units
+    words = UnitWords(units.unit_texts(), decode=units.decode)
+    names = {"token_list": acoustic.token_list, "words": words}
+    search = build_search(args, blank_id=acoustic.blank_id, **names)
     start = time.perf_counter()
-    hypotheses = decode(acoustic, batches)
-    texts = {utt: units.decode(hyp.unit_ids) for utt, hyp in hypotheses.items()}
-    wall_s = time.perf_counter() - start
+    decoded = decode(acoustic, batches, search)
     output = Path(args.output_dir)
-    write_hypotheses(
-        hypotheses, output / "1best_recog", token_list=acoustic.token_list, texts=texts
-    )
+    for rank in range(args.nbest):
+        folder = output / f"{rank + 1}best_recog"
+        write_hypotheses(decoded.ranked(rank), folder, **names)
+        if rank == 0:
+            wall_s = time.perf_counter() - start - decoded.align_s
+        write_times(
+            decoded.ranked_spans(rank), folder, frame_shift_s=acoustic.frame_shift_s, **names
+        )
     stats = {
         "wall_s": round(wall_s, 3),
+        "search_s": round(decoded.search_s, 3),
+        "align_s": round(decoded.align_s, 3),
         "audio_s": round(batches.num_samples / SAMPLE_RATE, 3),
-        "num_utts": len(hypotheses),
+        "num_utts": len(batches.utt_ids),
+        "frames_per_step": round(decoded.frames_per_step, 3),
     }
     (output / "stats.json").write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
     return stats
@@ -135,6 +188,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """
     with command(get_parser(), cmd) as args:
         stats = run(args)
+    logging.info(
+        "search %s: %.3f s, %.2f frames per step", args.search, stats["search_s"],
+        stats["frames_per_step"],
+    )  # fmt: skip
     logging.info("decoded %s: %s", args.data_dir, stats)
 
 

@@ -151,13 +151,14 @@ def dump(args: argparse.Namespace) -> tuple[dict[str, str], DumpStats]:
     stats = DumpStats()
     with StepsWriter(Path(args.output_dir) / "steps.ark") as writer:
         for batch in tqdm(batches, desc="dump steps", unit="batch"):
-            features, lengths = acoustic.encode(
-                batch.speech.to(device), batch.speech_lengths.to(device)
-            )
-            posterior = acoustic.classify(features).exp()
+            audio = (batch.speech.to(device), batch.speech_lengths.to(device))
             if args.step_kind == "feature":
+                features, lengths = acoustic.encode(*audio)
+                posterior = acoustic.classify(features).exp()
                 steps = reduction.reduce_features(features, lengths, posterior)
-            else:
+            else:  # joined from windows, where the audio is long
+                log_posterior, lengths = acoustic.log_posterior(*audio)
+                posterior = log_posterior.exp()
                 steps = reduction(posterior, lengths)
             writer.write_batch(batch.utt_ids, steps)
             stats.add(posterior, lengths, steps, blank_id=acoustic.blank_id)

@@ -20,7 +20,7 @@ from espnet_psslm.bridge.measure import measure
 from espnet_psslm.bridge.steps_file import read_steps
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.text.normalize import normalize_text
-from espnet_psslm.text.units import SentencePieceUnits
+from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -30,8 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--steps_manifest", required=True, help="manifest of dump_steps")
-    parser.add_argument("--token_list", required=True, help="units, one a line")
-    parser.add_argument("--bpemodel", required=True, help="SentencePiece model of the units")
+    add_unit_arguments(parser.add_argument_group("Units"))
     parser.add_argument("--output", required=True, help="YAML file to write")
     return parser
 
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: if the dump and its units do not belong together.
     """
-    units = SentencePieceUnits(args.token_list, bpemodel=args.bpemodel)
+    units = units_of(args)
     # Several rows (tasks) share one utterance, hence one place in the dump.
     texts = {row["steps"]: row["GT"] for row in read_manifest(args.steps_manifest).values()}
     utterances = (

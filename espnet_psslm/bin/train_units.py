@@ -6,7 +6,22 @@ Usage::
         --output_dir data/token_list/bpe_unigram300
 
 Reads plain text (one sentence a line) or Kaldi-style ``text`` files (utterance id first, with
-``--kaldi_text true``), already normalised. Writes ``bpe.model`` and ``tokens.txt``.
+``--kaldi_text true``), already normalised. Writes ``tokens.txt``, and ``bpe.model`` or
+``tokenizer.json`` where the units need one. ``--model_type``:
+
+============ =====================================================================================
+unigram, bpe SentencePiece, trained
+llm          SentencePiece whose pieces are tokens of a language model (``--source``)
+given        an existing SentencePiece model (``--source``)
+qwen-2.5     all tokens of that tokenizer
+gemma        likewise
+hf           all tokens of any Hugging Face tokenizer (``--source``)
+char         the characters that occur
+phn          the phones that occur (``--phone_language``)
+list         the user's own (``--source``, a unit a line, or ``unit index``)
+============ =====================================================================================
+
+``--restrict true`` keeps the Hugging Face tokens that occur in the text.
 """
 
 import argparse
@@ -15,11 +30,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import sentencepiece
-
 from espnet_psslm.bin.command import command
+from espnet_psslm.text.hugging_face import (
+    TOKENIZER_FILE,
+    load_tokenizer,
+    occurring_token_list,
+    whole_token_list,
+)
 from espnet_psslm.text.llm_units import llm_unit_model
-from espnet_psslm.text.units import BLANK, NUM_SPECIAL_PIECES, SOS_EOS, UNK, train_sentencepiece
+from espnet_psslm.text.phones import phone_token_list
+from espnet_psslm.text.spelled import character_token_list, read_unit_file
+from espnet_psslm.text.units import piece_token_list, train_sentencepiece
+
+SENTENCEPIECE = ("unigram", "bpe", "llm", "given")
+HUGGING_FACE = ("qwen-2.5", "gemma", "hf")
+NEED_SOURCE = {
+    "llm": "the language model whose tokens are the units",
+    "given": "a SentencePiece model",
+    "hf": "the name, folder or tokenizer.json of a tokenizer",
+    "list": "a file with a unit a line",
+}
 
 
 def read_sentences(path: str | Path, *, kaldi_text: bool) -> list[str]:
@@ -47,55 +77,88 @@ def read_sentences(path: str | Path, *, kaldi_text: bool) -> list[str]:
 def train_units(
     sentences: Sequence[str],
     *,
-    vocab_size: int,
     model_type: str,
     output_dir: str | Path,
-    llm: str = "",
+    vocab_size: int = 0,
+    source: str = "",
+    restrict: bool = False,
+    phone_language: str = "",
 ) -> list[str]:
-    """Train SentencePiece and write ``bpe.model`` and ``tokens.txt``.
+    """Make the units and write ``tokens.txt``, and ``bpe.model`` or ``tokenizer.json``.
 
     Args:
         sentences: normalised text.
-        vocab_size: number of units V, the width of the CTC layer, special units included; with
-            "llm" the most that there may be.
-        model_type: "unigram", "bpe", or "llm": tokens of the language model.
+        model_type: see the module's text.
         output_dir: folder to write to.
-        llm: name of that language model.
+        vocab_size: number of units V, the width of the CTC layer, special units included; with
+            "llm" the most that there may be. Of "unigram", "bpe" and "llm".
+        source: what is given: tokenizer, SentencePiece model, list, or language model.
+        restrict: keep the tokens that occur, of Hugging Face tokenizers.
+        phone_language: of "phn".
 
     Returns:
         The units.
 
     Raises:
-        ValueError: if there is no text, or it does not admit ``vocab_size`` units.
+        ValueError: if there is no text, it does not admit ``vocab_size`` units, or an option is
+            missing.
     """
     if not sentences:
         raise ValueError("the training text is empty: give --text a file with sentences")
-    if model_type == "llm" and not llm:
-        raise ValueError("--model_type llm needs --llm, the language model (recipe: --unit_llm)")
-    tokenizer = _load_tokenizer(llm) if model_type == "llm" else None
+    if model_type in NEED_SOURCE and not source:
+        raise ValueError(
+            f"--model_type {model_type} needs --source, {NEED_SOURCE[model_type]} "
+            "(recipe: --unit_source)"
+        )
+    if model_type == "phn" and not phone_language:
+        raise ValueError("--model_type phn needs --phone_language, e.g. en-us")
+    if restrict and model_type not in HUGGING_FACE:
+        raise ValueError(f"--restrict true is of {', '.join(HUGGING_FACE)}, not of {model_type}")
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
+    if model_type in SENTENCEPIECE:
+        model_bytes = _sentencepiece(sentences, model_type, vocab_size, source)
+        (output_dir / "bpe.model").write_bytes(model_bytes)
+        tokens = piece_token_list(model_bytes)
+    elif model_type in HUGGING_FACE:
+        tokenizer = load_tokenizer(source or model_type)
+        tokenizer.save(str(output_dir / TOKENIZER_FILE))
+        tokens = (
+            occurring_token_list(tokenizer, sentences) if restrict else whole_token_list(tokenizer)
+        )
+    elif model_type == "char":
+        tokens = character_token_list(sentences)
+    elif model_type == "phn":
+        tokens = phone_token_list(sentences, language=phone_language)
+    else:
+        tokens = read_unit_file(source)
+    (output_dir / "tokens.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    return tokens
+
+
+def _sentencepiece(
+    sentences: Sequence[str], model_type: str, vocab_size: int, source: str
+) -> bytes:
+    """The model of one of the types that SentencePiece serves."""
+    if model_type == "given":
+        if not Path(source).is_file():
+            raise ValueError(f"SentencePiece model {source} does not exist; see --source")
+        return Path(source).read_bytes()
+    if vocab_size <= 0:
+        raise ValueError(f"--model_type {model_type} needs --vocab_size, the number of units")
+    tokenizer = _load_llm_tokenizer(source) if model_type == "llm" else None
     try:
         if tokenizer is not None:
-            model_bytes = llm_unit_model(sentences, tokenizer, num_pieces=vocab_size)
-        else:
-            model_bytes = train_sentencepiece(
-                sentences, vocab_size=vocab_size, model_type=model_type
-            )
+            return llm_unit_model(sentences, tokenizer, num_pieces=vocab_size)
+        return train_sentencepiece(sentences, vocab_size=vocab_size, model_type=model_type)
     except (RuntimeError, OSError, ValueError) as error:
         raise ValueError(
             f"SentencePiece cannot make {vocab_size} {model_type} units from {len(sentences)} "
             f"sentences: {' '.join(str(error).split())}; change --vocab_size or give more text"
         ) from error
-    (output_dir / "bpe.model").write_bytes(model_bytes)
-    model = sentencepiece.SentencePieceProcessor(model_proto=model_bytes)
-    pieces = [model.id_to_piece(i) for i in range(NUM_SPECIAL_PIECES, model.get_piece_size())]
-    tokens = [BLANK, UNK, *pieces, SOS_EOS]
-    (output_dir / "tokens.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
-    return tokens
 
 
-def _load_tokenizer(name: str) -> Any:
+def _load_llm_tokenizer(name: str) -> Any:
     from espnet_psslm.llm.backbone import load_tokenizer  # torch: seconds, of use here only
 
     return load_tokenizer(name)
@@ -104,7 +167,7 @@ def _load_tokenizer(name: str) -> Any:
 def get_parser() -> argparse.ArgumentParser:
     """Command line of stage 5."""
     parser = argparse.ArgumentParser(
-        description="Train SentencePiece units for CTC.",
+        description="Make the units of CTC.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--text", nargs="+", required=True, help="training text files")
@@ -114,10 +177,30 @@ def get_parser() -> argparse.ArgumentParser:
         default="true",
         help="lines start with an utterance id",
     )
-    parser.add_argument("--vocab_size", type=int, required=True, help="number of units V")
-    parser.add_argument("--model_type", choices=("unigram", "bpe", "llm"), default="unigram")
-    parser.add_argument("--llm", default="", help="language model whose tokens are the units")
-    parser.add_argument("--output_dir", required=True, help="for bpe.model and tokens.txt")
+    parser.add_argument(
+        "--vocab_size", type=int, default=0, help="number of units V; of unigram, bpe, llm"
+    )
+    parser.add_argument(
+        "--model_type",
+        choices=(*SENTENCEPIECE, *HUGGING_FACE, "char", "phn", "list"),
+        default="unigram",
+        help="kind of units",
+    )
+    parser.add_argument(
+        "--source",
+        default="",
+        help="; ".join(f"{kind}: {what}" for kind, what in NEED_SOURCE.items()),
+    )
+    parser.add_argument(
+        "--restrict",
+        choices=("true", "false"),
+        default="false",
+        help="keep the tokens that occur, of Hugging Face tokenizers",
+    )
+    parser.add_argument(
+        "--phone_language", default="", help="phn: espeak-ng's name of it, e.g. en-us, de, cmn"
+    )
+    parser.add_argument("--output_dir", required=True, help="for tokens.txt and its model")
     return parser
 
 
@@ -138,7 +221,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
             vocab_size=args.vocab_size,
             model_type=args.model_type,
             output_dir=args.output_dir,
-            llm=args.llm,
+            source=args.source,
+            restrict=args.restrict == "true",
+            phone_language=args.phone_language,
         )
     logging.info("%d units from %d sentences in %s", len(tokens), len(sentences), args.output_dir)
 

@@ -12,7 +12,7 @@ from espnet_psslm.bridge.steps_file import read_sample
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.prompt import PromptBook
-from espnet_psslm.text.units import SentencePieceUnits
+from espnet_psslm.text.units import Units
 
 SOURCES = ("auto", "no_audio", "audio", "steps", "text")
 
@@ -39,7 +39,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
         train: bool,
         *,
         prompts: PromptBook,
-        units: SentencePieceUnits | None,
+        units: Units | None,
         end_id: int,
         simulator: Simulator | None = None,
         source: str = "auto",

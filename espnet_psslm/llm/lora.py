@@ -16,7 +16,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer, cast_adapter_dtype
 from torch import Tensor, nn
 
-from espnet_psslm.llm.frozen import Frozen, Held
+from espnet_psslm.llm.frozen import Held
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "gate_proj", "down_proj")
 
@@ -127,6 +127,3 @@ def _cast_input(
     _: nn.Module, inputs: tuple[Tensor, ...], *, dtype: torch.dtype
 ) -> tuple[Tensor, ...]:
     return inputs[0].to(dtype), *inputs[1:]
-
-
-TUNINGS: dict[str, type[Held]] = {"frozen": Frozen, "lora": LoRA}

@@ -31,8 +31,8 @@ from espnet_psslm.bridge.steps import (
 from espnet_psslm.llm.frozen import Frozen, Held
 from espnet_psslm.llm.frozen_head import output_loss
 from espnet_psslm.llm.length_limit import answer_limits
-from espnet_psslm.llm.prefix_attention import build_prefix_cache
 from espnet_psslm.llm.splice import splice
+from espnet_psslm.llm.tuning import build_prefix_cache
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class PSSLMModel(AbsESPnetModel):
         super().__init__()
         self.lm = lm if isinstance(lm, Held) else Frozen(lm)
         self.projector = projector
-        self.prefixes = build_prefix_cache(self.lm.module, prefixes)
+        self.prefixes = build_prefix_cache(self.lm, prefixes)
         self.end_id = end_id
         self.pad_id = pad_id
         self.acoustic = Frozen(acoustic) if acoustic is not None else None

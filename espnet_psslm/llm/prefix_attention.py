@@ -21,7 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from espnet_psslm.llm.length_limit import end_in_time
-from espnet_psslm.llm.prefix_cache import CopiedPrefix, PrefixCache
+from espnet_psslm.llm.prefix_cache import PrefixCache
 
 NAME = "psslm_prefix"  # of the attention implementation, among transformers' own
 
@@ -60,7 +60,7 @@ def attend(
     Args:
         query: (b, K * G, Q, d), scaled; head ``k * G + g`` reads key head k.
         key: (b, K, L, d); value: likewise.
-        prefix: keys and values, each (1, K, P, d); they get no gradient.
+        prefix: keys and values, each (1, K, P, d).
         mask: (b or 1, 1, Q, L), true where a query may look; None: everywhere.
 
     Returns:
@@ -134,7 +134,7 @@ class SharedPrefix(PrefixCache):
         groups, start = [], 0
         for prompt in sorted(set(prompts)):
             stop = start + copies * prompts.count(prompt)
-            groups.append(PrefixGroup(slice(start, stop), self.states[prompt]))
+            groups.append(PrefixGroup(slice(start, stop), self.states_of(prompt)))
             start = stop
         return torch.tensor(order, device=self.place[0]), groups
 
@@ -187,21 +187,13 @@ def _reorder(output: object, order: Tensor) -> object:
     return output
 
 
-def build_prefix_cache(lm: nn.Module, prefixes: Sequence[Sequence[int]]) -> PrefixCache:
-    """The fastest cache that a language model's attention allows.
+def serves(lm: nn.Module) -> bool:
+    """Whether ``attend`` computes what a language model's own attention does.
 
-    Sliding windows, capped scores and latent keys (DeepSeek) are not served by ``attend``; such a
-    model gets copies.
-
-    Args:
-        lm: Hugging Face causal language model; its attention implementation may be changed.
-        prefixes: token ids of each prompt's prefix.
+    Sliding windows, capped scores and latent keys (DeepSeek) are not served.
     """
     config = lm.config.get_text_config()
     layers = getattr(config, "layer_types", None) or ["full_attention"]
     special = ("sliding_window", "attn_logit_softcapping", "kv_lora_rank")
     plain = set(layers) == {"full_attention"} and not any(getattr(config, s, None) for s in special)
-    if not (plain and lm._supports_attention_backend):
-        return CopiedPrefix(prefixes)
-    lm.set_attn_implementation(NAME)
-    return SharedPrefix(prefixes)
+    return plain and lm._supports_attention_backend

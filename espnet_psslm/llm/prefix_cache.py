@@ -17,7 +17,7 @@ from espnet_psslm.llm.length_limit import end_in_time
 from espnet_psslm.llm.splice import compact
 
 
-class PrefixCache(ABC):
+class PrefixCache(nn.Module, ABC):
     """Keys and values of several prefixes, and the language model behind them.
 
     Args:
@@ -25,6 +25,7 @@ class PrefixCache(ABC):
     """
 
     def __init__(self, prefixes: Sequence[Sequence[int]]) -> None:
+        super().__init__()
         if empty := [i for i, prefix in enumerate(prefixes) if not prefix]:
             raise ValueError(f"prompts {empty} have no token before the speech")
         self.prefixes = prefixes
@@ -57,6 +58,10 @@ class PrefixCache(ABC):
         cache = decoder(input_ids=ids, past_key_values=DynamicCache(), use_cache=True)
         # (1, heads, P, head width) per layer
         return [(layer.keys, layer.values) for layer in cache.past_key_values.layers]
+
+    def states_of(self, prompt: int) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values (1, heads, P, head width) per layer of a prompt that is filled in."""
+        return self.states[prompt]
 
     def lengths(self, prompts: Sequence[int]) -> Tensor:
         """(B, 1), P of each row, on the model's device."""

@@ -8,14 +8,16 @@ import torch
 from espnet2.utils.nested_dict_action import NestedDictAction
 from torch import nn
 
+ONE_RATE = ("cosineannealingwarmuprestarts", "onecyclelr", "cycliclr")
+
 
 def scale_learning_rates(
     optimizer: torch.optim.Optimizer, model: nn.Module, scales: dict[str, float]
 ) -> None:
     """Give parts of a model their own learning rate.
 
-    Schedules that work from each group's own rate keep the ratio (``tristagelr``, ``warmuplr``,
-    ``noamlr``); ``cosineannealingwarmuprestarts`` and ``onecyclelr`` set one rate for all.
+    Schedules that work from each group's own rate keep the ratio (``tristagelr``,
+    ``warmupcosinelr``, ``warmuplr``, ``noamlr``); those of ``ONE_RATE`` set one rate for all.
 
     Args:
         optimizer: fresh; its parameters are sorted into groups here.
@@ -82,9 +84,18 @@ class GroupedOptimizers:
     def build_optimizers(
         cls, args: argparse.Namespace, model: nn.Module
     ) -> list[torch.optim.Optimizer]:
-        """ESPnet's optimizers, their parameters grouped by learning rate."""
+        """ESPnet's optimizers, their parameters grouped by learning rate.
+
+        Raises:
+            ValueError: if a name fits no trained parameter, or the schedule undoes the groups.
+        """
         optimizers = super().build_optimizers(args, model)
         if scales := _flat(args.lr_scale):
+            if args.scheduler in ONE_RATE:
+                raise ValueError(
+                    f"scheduler: {args.scheduler} sets one rate for all parts, against lr_scale; "
+                    "set scheduler: warmupcosinelr or tristagelr"
+                )
             for optimizer in optimizers:
                 scale_learning_rates(optimizer, model, scales)
         return optimizers

@@ -32,8 +32,8 @@ from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
 from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.llm.frozen import Held
-from espnet_psslm.llm.lora import TUNINGS
 from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.psslm_parts import (
     build_acoustic,
@@ -44,8 +44,8 @@ from espnet_psslm.tasks.psslm_parts import (
     unit_text_embeddings,
 )
 from espnet_psslm.text.prompt import PromptBook
-from espnet_psslm.text.sensevoice_units import SenseVoiceUnits
-from espnet_psslm.text.units import SentencePieceUnits
+from espnet_psslm.text.units import Units, read_token_list
+from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
 
 MANIFEST_TYPE = "psslm_jsonl"
 DATA_TYPES[MANIFEST_TYPE] = {
@@ -84,16 +84,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         """Add the options of the bridge."""
         super().add_task_arguments(parser)
         group = parser.add_argument_group("Bridge")
-        group.add_argument(
-            "--token_list", type=str_or_none, help="Units of the CTC vocabulary, one a line"
-        )
-        group.add_argument("--bpemodel", type=str_or_none, help="SentencePiece model of the units")
-        group.add_argument(
-            "--token_type",
-            choices=("bpe", "sensevoice"),
-            default="bpe",
-            help="sensevoice: the units are the pieces of SenseVoiceSmall's own --bpemodel",
-        )
+        add_unit_arguments(group)
         group.add_argument("--prompt_file", type=str_or_none, help="JSON Lines of task and prompt")
         group.add_argument(
             "--source",
@@ -215,7 +206,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ValueError(
                 f"projector '{args.projector}' with tuning '{args.tuning}' has nothing to train: "
-                "set tuning: lora, or projector_conf: {train_table: true} with lego"
+                "set tuning: lora or prefix, or projector_conf: {train_table: true} with lego"
             )
         return super().build_optimizers(args, model)
 
@@ -228,7 +219,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf)
         lm = build_language_model(args)
         acoustic = build_acoustic(args, units)
-        blank_id = SentencePieceUnits.blank_id
+        blank_id = Units.blank_id
         reduction = build_reduction(args.reduction, blank_id=blank_id, **args.reduction_conf)
         check_posterior(args, acoustic, reduction)
         kind, hear = HEAR[args.step_kind]
@@ -257,19 +248,19 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         return model
 
 
-def _units(args: argparse.Namespace) -> SentencePieceUnits | SenseVoiceUnits | None:
+def _units(args: argparse.Namespace) -> Units | None:
     """The CTC vocabulary; encoder outputs do without one where none is given."""
-    needed = ["prompt_file", "token_list", "bpemodel"]
+    needed = ["prompt_file", "token_list"]
     if args.token_type == "sensevoice":
-        return SenseVoiceUnits(args.bpemodel or "")
-    if args.step_kind == "feature" and not args.token_list:
+        needed = ["prompt_file", "bpemodel"]  # which is the list of units too
+    elif args.step_kind == "feature" and not args.token_list:
         needed = ["prompt_file"]
     for option in needed:
         if not getattr(args, option):
             raise ValueError(f"--{option} is not set; it is needed to build the model")
-    if "token_list" not in needed:
+    if needed == ["prompt_file"]:
         return None
-    return SentencePieceUnits(args.token_list, bpemodel=args.bpemodel)
+    return units_of(args)
 
 
 def _num_units(args: argparse.Namespace) -> int:
@@ -277,7 +268,7 @@ def _num_units(args: argparse.Namespace) -> int:
     return 0 if units is None else units.num_units
 
 
-def _simulator(args: argparse.Namespace, units: SentencePieceUnits) -> Simulator:
+def _simulator(args: argparse.Namespace, units: Units) -> Simulator:
     _inline_files(args)
     return SIMULATORS[args.simulator](
         units.num_units, blank_id=units.blank_id, **args.simulator_conf
@@ -286,8 +277,8 @@ def _simulator(args: argparse.Namespace, units: SentencePieceUnits) -> Simulator
 
 def _inline_files(args: argparse.Namespace) -> None:
     """Take the contents of small files into the configuration that is saved."""
-    if isinstance(args.token_list, str) and args.token_type != "sensevoice":
-        args.token_list = SentencePieceUnits(args.token_list, bpemodel=args.bpemodel).tokens
+    if isinstance(args.token_list, str):
+        args.token_list = read_token_list(args.token_list)
     measured = args.simulator_conf.get("measured")
     if isinstance(measured, str):
         if not Path(measured).is_file():

@@ -15,12 +15,9 @@ from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.device import resolve_device, resolve_dtype
 from espnet_psslm.llm.backbone import load_language_model
 from espnet_psslm.llm.frozen import Held
-from espnet_psslm.llm.lora import TUNINGS
+from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.text.prompt import PromptBook
-from espnet_psslm.text.sensevoice_units import SenseVoiceUnits
-from espnet_psslm.text.units import SentencePieceUnits
-
-Units = SentencePieceUnits | SenseVoiceUnits
+from espnet_psslm.text.units import Units
 
 
 def build_language_model(args: argparse.Namespace) -> Held:
@@ -124,7 +121,7 @@ def unit_text_embeddings(
         (V, H), float32; units without a text (blank, unknown) get the mean of the others.
 
     Raises:
-        ValueError: if there is no vocabulary, or none of its units has a text.
+        ValueError: if there is no vocabulary, or no unit of it has a text.
     """
     if units is None:
         raise ValueError("this projector needs the units: set --token_list and --bpemodel")
@@ -136,6 +133,11 @@ def unit_text_embeddings(
     with torch.no_grad():
         device = embedding.weight.device
         means = [embedding(ids.to(device)).float().mean(0) for ids in rows if len(ids)]
+    if not means:
+        raise ValueError(
+            "projector_init: unit_text, but no unit has a text (phones have none): set "
+            "projector_init: none"
+        )
     logging.info("unit_text: %d of %d units have a text", len(means), len(rows))
     table = torch.stack(means).mean(0).repeat(len(rows), 1)
     table[spoken.to(device)] = torch.stack(means)

@@ -2,22 +2,29 @@
 
 import argparse
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks.asr import ASRTask
+from espnet2.text.cleaner import TextCleaner
 from espnet2.train.distributed_utils import DistributedOption
+from espnet2.train.trainer import Trainer
 
 from espnet_psslm.acoustic.ctc_search import frames_needed
+from espnet_psslm.acoustic.gathered_ctc import GatheredCTCModel
 from espnet_psslm.acoustic.log_mel import HOP
 from espnet_psslm.acoustic.whisper import output_lengths
 from espnet_psslm.checkpoint import check_on_load
 from espnet_psslm.data.audio import read_scp
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
-from espnet_psslm.text.units import SentencePieceUnits
+from espnet_psslm.tasks.unfreezing import UnfreezingTrainer
+from espnet_psslm.text.units import Units
+from espnet_psslm.text.vocabulary import TOKEN_TYPES, add_phone_language, units_of
 
+LARGE_VOCABULARY = 20_000  # units
 TOO_SHORT_FILE = "ctc_too_short_{mode}.txt"
 
 
@@ -26,8 +33,11 @@ class WhisperCTCTask(GroupedOptimizers, ASRTask):
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Add ESPnet's ASR options and ``--max_ctc_too_short``."""
+        """Add ESPnet's ASR options, our token types and ``--max_ctc_too_short``."""
         super().add_task_arguments(parser)
+        # ESPnet's list is fixed; a vocabulary that it would read in its own way is not on ours.
+        parser._option_string_actions["--token_type"].choices = list(TOKEN_TYPES)
+        add_phone_language(parser.add_argument_group("Units"))
         parser.add_argument(
             "--max_ctc_too_short",
             type=float,
@@ -35,6 +45,24 @@ class WhisperCTCTask(GroupedOptimizers, ASRTask):
             help="Stop if more than this fraction of a set's utterances has fewer encoder frames "
             "than CTC needs. They are listed in the output folder and train nothing.",
         )
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        """Train; DeepSpeed works with ESPnet's own trainer only, so ours comes where needed."""
+        cls.trainer = UnfreezingTrainer if args.encoder_conf.get("unfreeze") else Trainer
+        super().main_worker(args)
+
+    @classmethod
+    def build_preprocess_fn(
+        cls, args: argparse.Namespace, train: bool
+    ) -> Callable[[str, dict[str, np.ndarray]], dict[str, np.ndarray]] | None:
+        """ESPnet's preprocessor, which splits text as the rest of the package does."""
+        plain = argparse.Namespace(**{**vars(args), "token_type": None})
+        preprocessor = super().build_preprocess_fn(plain, train)
+        if preprocessor is not None:
+            preprocessor.text_cleaner = TextCleaner(args.cleaner)
+            preprocessor.tokenizer = preprocessor.token_id_converter = _Splitter(units_of(args))
+        return preprocessor
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> ESPnetASRModel:
@@ -45,6 +73,11 @@ class WhisperCTCTask(GroupedOptimizers, ASRTask):
         """
         _check_options(args)
         model = super().build_model(args)
+        if len(model.token_list) >= LARGE_VOCABULARY and not isinstance(model, GatheredCTCModel):
+            logging.warning(
+                "%d units: model: gathered_ctc has the same loss in a fraction of the memory",
+                len(model.token_list),
+            )
         check_on_load(model)
         return model
 
@@ -66,6 +99,19 @@ class WhisperCTCTask(GroupedOptimizers, ASRTask):
         return super().build_iter_factory(args, distributed_option, mode, kwargs)
 
 
+class _Splitter:
+    """Units as ESPnet's preprocessor wants them: a tokenizer and a converter to ids."""
+
+    def __init__(self, units: Units) -> None:
+        self.units = units
+
+    def text2tokens(self, line: str) -> list[int]:
+        return self.units.encode(line)
+
+    def tokens2ids(self, tokens: list[int]) -> list[int]:
+        return tokens
+
+
 def _check_options(args: argparse.Namespace) -> None:
     if args.encoder != "hf_whisper":
         return
@@ -79,6 +125,16 @@ def _check_options(args: argparse.Namespace) -> None:
             raise ValueError(
                 f"{option}: {value} with encoder: hf_whisper; {reason}: set {option}: null"
             )
+    fixed = {"ctc_type": "builtin", "reduce": True, "zero_infinity": True}
+    other = sorted(n for n, value in fixed.items() if args.ctc_conf.get(n, value) != value)
+    if args.model == "gathered_ctc" and other:
+        raise ValueError(f"model: gathered_ctc takes no ctc_conf: {other}; leave it out")
+    padded = args.encoder_conf.get("pad_to_30s", False)
+    if padded and args.specaug is not None and args.specaug_conf.get("apply_time_warp", True):
+        raise ValueError(
+            "specaug_conf: apply_time_warp shortens the batch to its longest utterance, against "
+            "pad_to_30s; set apply_time_warp: false"
+        )
     if args.frontend != "whisper_log_mel":
         raise ValueError(
             f"frontend: {args.frontend} with encoder: hf_whisper; set frontend: whisper_log_mel"
@@ -102,14 +158,14 @@ def _check_lengths(args: argparse.Namespace, mode: str, *, write: bool) -> None:
     texts = [path for path, name, _ in getattr(args, f"{mode}_data_path_and_name_and_type")
              if name == "text"]
     shapes = getattr(args, f"{mode}_shape_file")
-    if not texts or not shapes or args.token_type != "bpe":
-        logging.warning("%s: utterances too short for CTC are not counted: that needs text, "
-                        "a speech shape file and token_type: bpe", mode)
+    if not texts or not shapes:
+        logging.warning("%s: utterances too short for CTC are not counted: that needs text and "
+                        "a speech shape file", mode)
         return
     too_short = find_too_short(
         samples={utt: int(shape.split(",")[0]) for utt, shape in read_scp(shapes[0]).items()},
         texts=read_scp(texts[0]),
-        units=SentencePieceUnits(args.token_list, bpemodel=args.bpemodel),
+        units=units_of(args),
         conv_stride=args.encoder_conf.get("conv_stride", 0),
     )
     num_utts = len(read_scp(shapes[0]))
@@ -132,7 +188,7 @@ def find_too_short(
     *,
     samples: Mapping[str, int],
     texts: Mapping[str, str],
-    units: SentencePieceUnits,
+    units: Units,
     conv_stride: int,
 ) -> dict[str, str]:
     """Find utterances with fewer encoder frames than CTC needs.

@@ -2,9 +2,14 @@
 
 ``tokens.txt`` holds one unit a line: ``<blank>`` first, ``<unk>``, the pieces, ``<sos/eos>`` last.
 ESPnet's ASR task needs exactly that; the CTC layer is as wide as the file has lines.
+
+:class:`Units` is what the package knows of a vocabulary; :func:`espnet_psslm.text.vocabulary.
+build_units` makes the one that a configuration names.
 """
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -49,6 +54,21 @@ def train_sentencepiece(
     return buffer.getvalue()
 
 
+def piece_token_list(model_bytes: bytes) -> list[str]:
+    """The units of a SentencePiece model: its pieces but for unknown and control ones."""
+    model = sentencepiece.SentencePieceProcessor(model_proto=model_bytes)
+    return [
+        BLANK,
+        UNK,
+        *(
+            model.id_to_piece(piece_id)
+            for piece_id in range(model.get_piece_size())
+            if not model.is_control(piece_id) and not model.is_unknown(piece_id)
+        ),
+        SOS_EOS,
+    ]
+
+
 def read_token_list(path: str | Path) -> list[str]:
     """Read ``tokens.txt``.
 
@@ -68,34 +88,101 @@ def read_token_list(path: str | Path) -> list[str]:
     return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
 
 
-class SentencePieceUnits:
-    """Text to CTC unit ids and back.
+class Units(ABC):
+    """Text to CTC unit ids and back. Blank is unit 0 in every vocabulary.
 
     Args:
         token_list: the units, or the file that lists them (see the module's text).
-        bpemodel: SentencePiece model whose pieces the units are.
 
     Raises:
-        ValueError: if a file is missing, the special units are not where they must be, a unit
-            is listed twice, or the model has a piece that is no unit.
+        ValueError: if the file is missing, the special units are not where they must be, or a
+            unit is listed twice.
     """
 
     blank_id = 0
 
-    def __init__(
-        self, token_list: str | Path | list[str] | tuple[str, ...], *, bpemodel: str | Path
-    ) -> None:
+    def __init__(self, token_list: str | Path | list[str] | tuple[str, ...]) -> None:
         self.tokens = (
             list(token_list)
             if isinstance(token_list, list | tuple)
             else read_token_list(token_list)
         )
         _check_tokens(self.tokens)
-        if not Path(bpemodel).is_file():
-            raise ValueError(f"SentencePiece model {bpemodel} does not exist: run stage 5")
         self.num_units = len(self.tokens)
         self.unk_id = self.tokens.index(UNK)
         self._specials = {self.blank_id, self.unk_id, self.num_units - 1}
+
+    def encode(self, text: str) -> list[int]:
+        """Split a normalised text into units.
+
+        Args:
+            text: normalised text; white space at the ends does not matter.
+
+        Returns:
+            Unit ids. What the vocabulary cannot write becomes ``unk_id``.
+
+        Raises:
+            ValueError: if ``text`` is not a string.
+        """
+        if not isinstance(text, str):
+            raise ValueError(f"text must be a string, got {type(text).__name__}: {text!r}")
+        return self._encode(text.strip())
+
+    def decode(self, unit_ids: Iterable[int]) -> str:
+        """Join units to a text; blank, unknown and sos/eos are left out.
+
+        Args:
+            unit_ids: ids in [0, ``num_units``), after the CTC collapse.
+
+        Returns:
+            The text.
+
+        Raises:
+            ValueError: if an id lies outside the vocabulary.
+        """
+        return self._decode(list(self._plain(unit_ids)))
+
+    def _plain(self, unit_ids: Iterable[int]) -> Iterator[int]:
+        for unit_id in map(int, unit_ids):
+            if not 0 <= unit_id < self.num_units:
+                raise ValueError(f"unit id {unit_id} is outside [0, {self.num_units})")
+            if unit_id not in self._specials:
+                yield unit_id
+
+    @abstractmethod
+    def _encode(self, text: str) -> list[int]:
+        """``encode`` of a stripped text."""
+
+    @abstractmethod
+    def _decode(self, unit_ids: list[int]) -> str:
+        """``decode`` of ids that are inside the vocabulary and not special."""
+
+    @abstractmethod
+    def unit_texts(self) -> list[str]:
+        """Text of each unit as it stands in a sentence.
+
+        Returns:
+            One string a unit, e.g. " turn" for "\u2581turn"; special units give "".
+        """
+
+
+class SentencePieceUnits(Units):
+    """The pieces of a SentencePiece model.
+
+    Args:
+        token_list: the units, or the file that lists them (see the module's text).
+        bpemodel: SentencePiece model whose pieces the units are.
+
+    Raises:
+        ValueError: as :class:`Units`; if the model is missing, or has a piece that is no unit.
+    """
+
+    def __init__(
+        self, token_list: str | Path | list[str] | tuple[str, ...], *, bpemodel: str | Path
+    ) -> None:
+        super().__init__(token_list)
+        if not Path(bpemodel).is_file():
+            raise ValueError(f"SentencePiece model {bpemodel} does not exist: run stage 5")
         self._model = sentencepiece.SentencePieceProcessor(model_file=str(bpemodel))
         self._unit_of_piece = self._map_pieces(bpemodel)
         self._piece_of_unit = {
@@ -119,48 +206,14 @@ class SentencePieceUnits:
             mapping.append(index[piece])
         return mapping
 
-    def encode(self, text: str) -> list[int]:
-        """Split a normalised text into units.
-
-        Args:
-            text: normalised text; white space at the ends does not matter.
-
-        Returns:
-            Unit ids. Characters outside the vocabulary become ``unk_id``.
-
-        Raises:
-            ValueError: if ``text`` is not a string.
-        """
-        if not isinstance(text, str):
-            raise ValueError(f"text must be a string, got {type(text).__name__}: {text!r}")
+    def _encode(self, text: str) -> list[int]:
         return [self._unit_of_piece[piece_id] for piece_id in self._model.encode(text)]
 
-    def decode(self, unit_ids: Iterable[int]) -> str:
-        """Join units to a text; blank, unknown and sos/eos are left out.
-
-        Args:
-            unit_ids: ids in [0, ``num_units``), after the CTC collapse.
-
-        Returns:
-            The text.
-
-        Raises:
-            ValueError: if an id lies outside the vocabulary.
-        """
-        pieces = []
-        for unit_id in map(int, unit_ids):
-            if not 0 <= unit_id < self.num_units:
-                raise ValueError(f"unit id {unit_id} is outside [0, {self.num_units})")
-            if unit_id not in self._specials:
-                pieces.append(self._piece_of_unit[unit_id])
-        return self._model.decode(pieces)
+    def _decode(self, unit_ids: list[int]) -> str:
+        return self._model.decode([self._piece_of_unit[unit_id] for unit_id in unit_ids])
 
     def unit_texts(self) -> list[str]:
-        """Text of each unit as it stands in a sentence.
-
-        Returns:
-            One string a unit: "\u2581turn" gives " turn"; special units give "".
-        """
+        """See :meth:`Units.unit_texts`."""
         return [
             "" if unit_id in self._specials else token.replace(WORD_START, " ")
             for unit_id, token in enumerate(self.tokens)
@@ -175,5 +228,5 @@ def _check_tokens(tokens: list[str]) -> None:
             f"{SOS_EOS}; got {len(tokens)} units, first {tokens[:2]}, last {tokens[-1:]}"
         )
     if len(set(tokens)) != len(tokens):
-        twice = sorted({token for token in tokens if tokens.count(token) > 1})
+        twice = sorted(token for token, count in Counter(tokens).items() if count > 1)
         raise ValueError(f"token list holds {twice[:3]} more than once: every unit needs one line")

@@ -24,6 +24,7 @@ valid_set=dev
 test_sets="test"   # several, separated by blanks
 text_set=train_text  # sentences for text-only training
 local_data_opts=   # further options of local/data.sh
+speed_perturb_factors=  # e.g. "0.9 1.0 1.1": train on ${train_set}_sp, all of these; empty: none
 fs=16000           # sampling rate, Hz
 min_duration_s=0.1
 max_duration_s=30
@@ -31,8 +32,10 @@ max_dropped=0.01   # share of unusable utterances that stops stage 4
 
 # Units and acoustic model
 vocab_size=500     # CTC units, blank and special units included
-unit_type=unigram  # unigram | bpe: SentencePiece | llm: tokens of a language model
-unit_llm=          # with --unit_type llm: its name, that of llm_conf
+unit_type=unigram  # unigram | bpe | llm | given | qwen-2.5 | gemma | hf | char | phn | list, see train_units
+unit_source=       # llm: language model of llm_conf; given: SentencePiece model; hf: tokenizer; list: file
+unit_restrict=false  # true: keep the Hugging Face tokens that occur in the training text
+phone_language=    # with --unit_type phn: espeak-ng's name, e.g. en-us, de, cmn
 ctc_config=conf/train_ctc.yaml
 ctc_args=          # further options of asr_train
 ctc_exp=           # empty: $expdir/ctc; with --skip_ctc true, where the finished model is
@@ -79,6 +82,16 @@ $(sed -n '/^# General/,/^help_message=/{/^help_message=/d;s/^\([a-z]\)/  --\1/;p
 ctc_exp=${ctc_exp:-$expdir/ctc}
 unit_dir=${unit_dir:-$datadir/token_list/${unit_type}_$vocab_size}
 prompt_file=${prompt_file:-../../../conf/multiprompt.jsonl}
+case $unit_type in
+    unigram | bpe | llm | given) unit_opts=(--token_type bpe --bpemodel "$unit_dir/bpe.model") ;;
+    qwen-2.5 | gemma | hf) unit_opts=(--token_type hf --bpemodel "$unit_dir/tokenizer.json") ;;
+    phn) unit_opts=(--token_type phn --phone_language "$phone_language") ;;
+    char | list) unit_opts=(--token_type "$unit_type") ;;
+    *) die "--unit_type $unit_type is unknown (--help lists the options)" ;;
+esac
+unit_opts+=(--token_list "$unit_dir/tokens.txt")
+plain_set=$train_set
+if [ -n "$speed_perturb_factors" ]; then train_set=${train_set}_sp; fi
 raw=$dumpdir/raw
 steps=$dumpdir/steps
 text_exp=$expdir/psslm_text
@@ -87,7 +100,11 @@ ctc_model=$ctc_exp/$inference_ctc_model
 simulation_file=$expdir/simulation.yaml
 read -r -a test_set_list <<<"$test_sets"
 all_sets=("$train_set" "$valid_set" "${test_set_list[@]}")
-if [ "$sft" = true ]; then all_sets+=("$sft_set"); fi
+made_sets=("$plain_set" "$valid_set" "${test_set_list[@]}")
+if [ "$sft" = true ]; then
+    all_sets+=("$sft_set")
+    made_sets+=("$sft_set")
+fi
 packed_exp=$([ "$sft" = true ] && echo "$sft_exp" || echo "$text_exp")
 
 # shellcheck source=egs2/mini/psslm1/path.sh
@@ -122,20 +139,23 @@ run() {
     "$python" "$stage_log" run --log "$expdir/peak_rss_mb.json" --stage "$stage_name" -- "$@"
 }
 
-if begin 1 data "data preparation: local/data.sh -> $datadir/{${all_sets[*]},$text_set}"; then
+if begin 1 data "data preparation: local/data.sh -> $datadir/{${made_sets[*]},$text_set}"; then
     # shellcheck disable=SC2086
     run local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
     finish
 fi
 
-if begin 2 speed_perturbation "speed perturbation"; then
-    log "none: recipes here perturb in local/data.sh where they need it"
+if [ -n "$speed_perturb_factors" ] && begin 2 speed_perturbation "speed perturbation: $datadir/$plain_set -> $datadir/$train_set, factors $speed_perturb_factors"; then
+    need "$datadir/$plain_set/wav.scp" 1
+    # shellcheck disable=SC2086
+    run "$python" -m espnet_psslm.bin.perturb_speed --data_dir "$datadir/$plain_set" \
+        --output_dir "$datadir/$train_set" --factors $speed_perturb_factors --fs "$fs" --nj "$nj"
     finish
 fi
 
 if begin 3 format "format audio: $datadir/{${all_sets[*]}} -> $raw, $fs Hz"; then
     for name in "${all_sets[@]}"; do
-        need "$datadir/$name/wav.scp" 1
+        need "$datadir/$name/wav.scp" "$([ "$name" = "${plain_set}_sp" ] && echo 2 || echo 1)"
         run "$python" -m espnet_psslm.bin.format_wav --data_dir "$datadir/$name" \
             --output_dir "$raw/$name" --fs "$fs" --nj "$nj"
     done
@@ -161,8 +181,8 @@ if [ "$skip_ctc" = false ] && begin 5 units "CTC units: $raw/$train_set, $datadi
     need "$datadir/$text_set/text" 1
     run "$python" -m espnet_psslm.bin.train_units --kaldi_text true \
         --text "$raw/$train_set/text" "$datadir/$text_set/text" \
-        --vocab_size "$vocab_size" --model_type "$unit_type" --llm "$unit_llm" \
-        --output_dir "$unit_dir"
+        --vocab_size "$vocab_size" --model_type "$unit_type" --source "$unit_source" \
+        --restrict "$unit_restrict" --phone_language "$phone_language" --output_dir "$unit_dir"
     finish
 fi
 
@@ -173,7 +193,7 @@ if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train
     # shellcheck disable=SC2086
     run ${train_cmd:-} "$python" -m espnet_psslm.bin.asr_train --config "$ctc_config" \
         --output_dir "$ctc_exp" --ngpu "$ngpu" --seed "$seed" --resume "$resume" \
-        --token_type bpe --token_list "$unit_dir/tokens.txt" --bpemodel "$unit_dir/bpe.model" \
+        "${unit_opts[@]}" \
         --train_data_path_and_name_and_type "$raw/$train_set/wav.scp,speech,psslm_audio" \
         --train_data_path_and_name_and_type "$raw/$train_set/text,text,text" \
         --train_shape_file "$raw/$train_set/speech_shape" \
@@ -220,15 +240,15 @@ fi
 if [ "$measured" = true ] && begin 9 simulation_stats "what the acoustic model does: $steps/$valid_set -> $simulation_file"; then
     need "$steps/$valid_set/psslm.jsonl" 8
     run "$python" -m espnet_psslm.bin.simulation_stats \
-        --steps_manifest "$steps/$valid_set/psslm.jsonl" --token_list "$unit_dir/tokens.txt" \
-        --bpemodel "$unit_dir/bpe.model" --output "$simulation_file"
+        --steps_manifest "$steps/$valid_set/psslm.jsonl" "${unit_opts[@]}" \
+        --output "$simulation_file"
     finish
 fi
 
 # Options of psslm_train that all its calls share.
 bridge_opts=(
     --ngpu "$ngpu" --seed "$seed" --resume "$resume"
-    --token_list "$unit_dir/tokens.txt" --bpemodel "$unit_dir/bpe.model"
+    "${unit_opts[@]}"
     --prompt_file "$prompt_file"
     --acoustic_conf "train_config=$ctc_exp/config.yaml" --acoustic_conf "model_file=$ctc_model"
     --valid_data_path_and_name_and_type "$steps/$valid_set/psslm.jsonl,sample,psslm_jsonl"

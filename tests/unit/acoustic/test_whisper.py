@@ -90,9 +90,10 @@ def test_empty_utterance_in_a_batch(whisper_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"freeze": "all"}, "use encoder, none, or {layers"),
+        ({"freeze": "all"}, "use none, encoder, front, {first_layers"),
         ({"freeze": {"layers": [3]}}, "layers 0 to 2"),
-        ({"freeze": {"layer": [0]}}, "use encoder, none, or {layers"),
+        ({"freeze": {"layer": [0]}}, "use none, encoder, front, {first_layers"),
+        ({"freeze": {"first_layers": 4}}, "layers 0 to 2"),
         ({"conv_kernel": 3}, "give both, or 0 for none"),
         ({"conv_kernel": 2, "conv_stride": 3}, "frames are skipped"),
     ],

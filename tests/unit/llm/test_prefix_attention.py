@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from espnet_psslm.llm.prefix_attention import SharedPrefix, attend, build_prefix_cache
+from espnet_psslm.llm.frozen import Frozen
+from espnet_psslm.llm.prefix_attention import SharedPrefix, attend
+from espnet_psslm.llm.tuning import build_prefix_cache
 from tests.helpers import build_lm
 
 
@@ -54,9 +56,9 @@ def test_mask_of_each_row_hides_its_own_padding():
 
 
 def test_a_sliding_window_gets_copies():
-    assert isinstance(build_prefix_cache(build_lm(20), [[3]]), SharedPrefix)
+    assert isinstance(build_prefix_cache(Frozen(build_lm(20)), [[3]]), SharedPrefix)
     windowed = build_lm(20, architecture="mistral", sliding_window=4)
-    assert not isinstance(build_prefix_cache(windowed, [[3]]), SharedPrefix)
+    assert not isinstance(build_prefix_cache(Frozen(windowed), [[3]]), SharedPrefix)
     assert windowed.config._attn_implementation == "sdpa"
 
 
@@ -64,5 +66,5 @@ def test_model_without_prefix_is_unchanged():
     lm = build_lm(20)
     ids = torch.tensor([[3, 4, 5, 6]])
     expected = lm(input_ids=ids).logits
-    build_prefix_cache(lm, [[3]])
+    build_prefix_cache(Frozen(lm), [[3]])
     torch.testing.assert_close(lm(input_ids=ids).logits, expected, rtol=0.0, atol=0.0)

@@ -32,7 +32,7 @@ def test_dumped_steps_are_reduced_as_in_decoding(options):
 
 
 def test_units_are_tokens_of_the_same_language_model(options):
-    assert options["unit_llm"] == read("train_psslm")["llm_conf"]["name"]
+    assert options["unit_source"] == read("train_psslm")["llm_conf"]["name"]
 
 
 def test_schedules_end_with_the_training():

@@ -165,8 +165,11 @@ def test_posterior(setting: Setting, trained: Path) -> None:
     assert frames.tolist() == [17, 9, 0] and not log_posterior.requires_grad
     torch.testing.assert_close(log_posterior.exp().sum(2), torch.ones(3, 17))
     assert model.log_posterior(torch.zeros(1, 5), torch.tensor([5]))[1].tolist() == [0]
-    with pytest.raises(ValueError, match="longer than the acoustic model's 4 s"):
-        model.log_posterior(torch.zeros(1, 64100), torch.tensor([64100]))
+    speech = torch.randn(2, 16000 * 9 + 7)
+    log_posterior, frames = model.log_posterior(speech, torch.tensor([16000 * 9 + 7, 8000]))
+    assert frames.tolist() == [150, 9] and log_posterior.shape[1] == 150
+    short, _ = model.log_posterior(speech[1:, :8000], torch.tensor([8000]))
+    torch.testing.assert_close(log_posterior[1, :9], short[0], atol=1e-5, rtol=1e-5)
 
 
 def test_dump_steps(setting: Setting, trained: Path) -> None:

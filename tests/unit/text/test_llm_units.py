@@ -23,7 +23,7 @@ def folder(tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.save_pretrained(folder / "llm")
     (folder / "text").write_text("\n".join(SENTENCES) + "\n", encoding="utf-8")
     options = ["--kaldi_text", "false", "--vocab_size", "500", "--model_type", "llm"]
-    options += ["--text", str(folder / "text"), "--llm", str(folder / "llm")]
+    options += ["--text", str(folder / "text"), "--source", str(folder / "llm")]
     main([*options, "--output_dir", str(folder)])
     return folder
 
@@ -72,7 +72,7 @@ def test_limit_keeps_the_most_frequent_tokens(tokenizer):
 
 def test_too_few_for_the_characters_is_an_error(folder, capsys):
     options = ["--kaldi_text", "false", "--vocab_size", "9", "--model_type", "llm"]
-    options += ["--text", str(folder / "text"), "--llm", str(folder / "llm")]
+    options += ["--text", str(folder / "text"), "--source", str(folder / "llm")]
     with pytest.raises(SystemExit):
         main([*options, "--output_dir", str(folder / "few")])
     assert "characters alone; change --vocab_size" in capsys.readouterr().err
@@ -83,7 +83,7 @@ def test_no_language_model_is_an_error_that_names_the_option(folder, capsys):
     options += ["--text", str(folder / "text"), "--output_dir", str(folder / "none")]
     with pytest.raises(SystemExit):
         main(options)
-    assert "--model_type llm needs --llm" in capsys.readouterr().err
+    assert "--model_type llm needs --source" in capsys.readouterr().err
 
 
 def test_counts_leave_out_parts_of_a_character(tokenizer):
