@@ -22,8 +22,11 @@ from typing import TYPE_CHECKING
 from espnet_psslm.bin.command import command
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
+    from espnet_psslm.acoustic.model import CTCAcoustic
+    from espnet_psslm.acoustic.sensevoice import SenseVoice
     from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
 
 
@@ -94,8 +97,11 @@ def get_parser() -> argparse.ArgumentParser:
         description="Write the Steps of a data folder.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--asr_train_config", required=True, help="config.yaml of the training")
-    parser.add_argument("--asr_model_file", required=True, help="checkpoint")
+    parser.add_argument("--asr_train_config", help="config.yaml of the training")
+    parser.add_argument("--asr_model_file", help="checkpoint")
+    parser.add_argument(
+        "--sensevoice", help="folder or ModelScope id of a SenseVoiceSmall, in place of these two"
+    )
     parser.add_argument("--data_dir", required=True, help="with wav.scp, psslm.jsonl")
     parser.add_argument("--output_dir", required=True, help="for steps.ark, steps.scp, psslm.jsonl")
     parser.add_argument(
@@ -131,7 +137,6 @@ def dump(args: argparse.Namespace) -> tuple[dict[str, str], DumpStats]:
     """
     from tqdm import tqdm
 
-    from espnet_psslm.acoustic.model import load_ctc_acoustic
     from espnet_psslm.bridge.phone_sync import build_reduction
     from espnet_psslm.bridge.steps_file import StepsWriter
     from espnet_psslm.data.audio_batches import AudioBatches
@@ -139,24 +144,43 @@ def dump(args: argparse.Namespace) -> tuple[dict[str, str], DumpStats]:
 
     batches = AudioBatches(args.data_dir, batch_size=args.batch_size)
     device = resolve_device(args.device)
-    acoustic = load_ctc_acoustic(args.asr_train_config, args.asr_model_file, device)
+    acoustic = _acoustic(args, device)
     reduction = build_reduction(
         args.reduction, blank_id=acoustic.blank_id, **_reduction_conf(args)
     )
     stats = DumpStats()
     with StepsWriter(Path(args.output_dir) / "steps.ark") as writer:
         for batch in tqdm(batches, desc="dump steps", unit="batch"):
-            features, lengths = acoustic.encode(
-                batch.speech.to(device), batch.speech_lengths.to(device)
-            )
-            posterior = acoustic.classify(features).exp()
+            audio = (batch.speech.to(device), batch.speech_lengths.to(device))
             if args.step_kind == "feature":
+                features, lengths = acoustic.encode(*audio)
+                posterior = acoustic.classify(features).exp()
                 steps = reduction.reduce_features(features, lengths, posterior)
-            else:
+            else:  # joined from windows, where the audio is long
+                log_posterior, lengths = acoustic.log_posterior(*audio)
+                posterior = log_posterior.exp()
                 steps = reduction(posterior, lengths)
             writer.write_batch(batch.utt_ids, steps)
             stats.add(posterior, lengths, steps, blank_id=acoustic.blank_id)
     return writer.locations, stats
+
+
+def _acoustic(args: argparse.Namespace, device: "torch.device") -> "CTCAcoustic | SenseVoice":
+    """The model that the options name.
+
+    Raises:
+        ValueError: if they name none, or two.
+    """
+    given = (args.asr_train_config, args.asr_model_file, args.sensevoice)
+    if [value is not None for value in given] not in ([True, True, False], [False, False, True]):
+        raise ValueError("give --asr_train_config with --asr_model_file, or --sensevoice")
+    if args.sensevoice is not None:
+        from espnet_psslm.acoustic.sensevoice import load_sensevoice
+
+        return load_sensevoice(args.sensevoice).to(device)
+    from espnet_psslm.acoustic.model import load_ctc_acoustic
+
+    return load_ctc_acoustic(args.asr_train_config, args.asr_model_file, device)
 
 
 def _reduction_conf(args: argparse.Namespace) -> dict[str, float]:

@@ -37,7 +37,7 @@ FILE_KEYS = {
 }
 # Of these, the value is itself a configuration whose files are packed too.
 CONFIG_KEY = "train_config"
-BASE_MODEL_KEYS = ("name",)
+BASE_MODEL_KEYS = ("name", "whisper", "sensevoice")
 
 CARD = """# {title}
 
@@ -161,20 +161,22 @@ class Contents:
         return (self.add_config if key == CONFIG_KEY else self.add_file)(source, member)
 
 
-def find_acoustic(config: dict[str, Any], source: str) -> tuple[str, str]:
-    """Find the acoustic model that a packed bridge configuration names.
+def find_acoustic(config: dict[str, Any], source: str) -> tuple[str, str] | None:
+    """Find the trained acoustic model that a packed bridge configuration names.
 
     Args:
         config: configuration of the bridge.
         source: its file, for the message.
 
     Returns:
-        Configuration and model file of the acoustic model.
+        Its configuration and model file; None where the acoustic model is a base model.
 
     Raises:
         ValueError: if there is none: the pack could not answer from audio.
     """
     acoustic = config.get("acoustic_conf") or {}
+    if acoustic.get("whisper") or acoustic.get("sensevoice"):
+        return None
     if not (acoustic.get("train_config") and acoustic.get("model_file")):
         raise ValueError(
             f"{source}: acoustic_conf names no train_config and model_file (it is {acoustic}); "
@@ -224,7 +226,11 @@ def pack_bridge(args: argparse.Namespace, staging: Path) -> None:
     config_member = contents.add_config(Path(args.psslm_train_config), "psslm/config.yaml")
     model_member = contents.add_file(Path(args.psslm_model_file), "psslm/model.pth")
     packed_config = yaml.safe_load((staging / config_member).read_text(encoding="utf-8"))
-    ctc_config, ctc_model = find_acoustic(packed_config, args.psslm_train_config)
+    ctc = find_acoustic(packed_config, args.psslm_train_config)
+    models = {"psslm_model_file": model_member}
+    configs = {"psslm_train_config": config_member}
+    if ctc is not None:
+        configs["asr_train_config"], models["asr_model_file"] = ctc
     option = [contents.add_file(Path(name), f"results/{Path(name).name}") for name in args.option]
 
     notes = Path(args.notes).read_text(encoding="utf-8") if args.notes else ""
@@ -238,14 +244,14 @@ def pack_bridge(args: argparse.Namespace, staging: Path) -> None:
     )
     (staging / "README.md").write_text(card.rstrip() + "\n", encoding="utf-8")
 
-    named = {config_member, model_member, ctc_config, ctc_model, *option}
+    named = {*configs.values(), *models.values(), *option}
     others = [member for member in contents.members.values() if member not in named]
     outpath = Path(args.outpath).absolute()
     # ESPnet names members relative to the current folder.
     with contextlib.chdir(staging):
         pack(
-            files={"psslm_model_file": model_member, "asr_model_file": ctc_model},
-            yaml_files={"psslm_train_config": config_member, "asr_train_config": ctc_config},
+            files=models,
+            yaml_files=configs,
             outpath=outpath,
             option=["README.md", *others, *option],
         )

@@ -99,7 +99,7 @@ class PSSLMModel(AbsESPnetModel):
         Returns:
             Mean cross-entropy per target token, statistics, and the number of target tokens.
         """
-        context, prompt_index = self.context(**inputs)
+        context, prompt_index, _ = self.context(**inputs)
         fed = target_ids[:, :-1]  # the last token of each row is only ever predicted
         context.append((self._embed(fed), target_ids_lengths - 1))
         embeddings, mask = splice(context)
@@ -135,8 +135,11 @@ class PSSLMModel(AbsESPnetModel):
         after_ids: Tensor,
         after_ids_lengths: Tensor,
         **source: Tensor,
-    ) -> tuple[list[tuple[Tensor, Tensor]], list[int]]:
+    ) -> tuple[list[tuple[Tensor, Tensor]], list[int], Tensor]:
         """Everything between the constant prefix and the answer, as segments to splice.
+
+        Beside them, the prompts, and the number of steps heard (B,), of which a projector may make
+        more or fewer embeddings.
 
         Args:
             prompt_index: (B,), prompt of each sample, a plain list.
@@ -151,7 +154,7 @@ class PSSLMModel(AbsESPnetModel):
             (speech, self.projector.output_lengths(steps.lengths)),
             (self._embed(after_ids), after_ids_lengths),
         ]
-        return segments, prompt_index
+        return segments, prompt_index, steps.lengths
 
     def steps(
         self,
@@ -215,8 +218,8 @@ class PSSLMModel(AbsESPnetModel):
             Per sample the token ids, without end of turn, and the log probability per token.
             A sample whose reduction is empty gets an empty answer; the model is not asked.
         """
-        context, prompt_index = self.context(**inputs)
-        heard = (context[1][1] > 0).nonzero()[:, 0]
+        context, prompt_index, num_steps = self.context(**inputs)
+        heard = num_steps.nonzero()[:, 0]
         answers: list[tuple[tuple[int, ...], float]] = [((), 0.0)] * len(prompt_index)
         if not len(heard):
             return answers
@@ -224,7 +227,7 @@ class PSSLMModel(AbsESPnetModel):
         rows = heard.tolist()
         limits = None
         if max_len_ratio:
-            limits = answer_limits(context[1][1][heard], max_len_ratio=max_len_ratio)
+            limits = answer_limits(num_steps[heard], max_len_ratio=max_len_ratio)
             max_new_tokens = min(max_new_tokens, int(limits.max()))
         config = self._search_config(beam_size, max_new_tokens)
         self.prefixes.keep_if(self.lm.version)

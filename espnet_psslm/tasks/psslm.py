@@ -99,8 +99,9 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
             ("prompt_conf", "layout, system, chat_template"),
             (
                 "acoustic_conf",
-                "for rows with audio: train_config and model_file of a CTC model; or whisper (name "
-                "of weights; num_mels, pad_to_30s), a pretrained encoder without CTC",
+                "for rows with audio: train_config and model_file of a CTC model; or sensevoice "
+                "(folder or hub id; hub, query_ids, max_duration_s); or whisper (name of weights; "
+                "num_mels, pad_to_30s), a pretrained encoder without CTC",
             ),
             ("model_conf", "extract_feats_in_collect_stats"),
         ):
@@ -250,12 +251,14 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
 def _units(args: argparse.Namespace) -> Units | None:
     """The CTC vocabulary; encoder outputs do without one where none is given."""
     needed = ["prompt_file", "token_list"]
-    if args.step_kind == "feature" and not args.token_list:
+    if args.token_type == "sensevoice":
+        needed = ["prompt_file", "bpemodel"]  # which is the list of units too
+    elif args.step_kind == "feature" and not args.token_list:
         needed = ["prompt_file"]
     for option in needed:
         if not getattr(args, option):
             raise ValueError(f"--{option} is not set; it is needed to build the model")
-    if "token_list" not in needed:
+    if needed == ["prompt_file"]:
         return None
     return units_of(args)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from espnet_psslm.acoustic.plain_whisper import PlainWhisper
+from espnet_psslm.acoustic.sensevoice import load_sensevoice
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
 from espnet_psslm.bridge.steps import FeatureSteps
@@ -87,18 +88,21 @@ def build_acoustic(args: argparse.Namespace, units: Units | None) -> nn.Module |
     if args.source in ("no_audio", "steps", "text"):
         return None
     if name := conf.get("whisper"):
-        return PlainWhisper(name, **{k: v for k, v in conf.items() if k != "whisper"})
-    if not conf.get("model_file"):
-        return None
-    from espnet_psslm.acoustic.model import load_ctc_acoustic
+        return PlainWhisper(name, **{key: conf[key] for key in conf if key != "whisper"})
+    if name := conf.get("sensevoice"):
+        acoustic = load_sensevoice(name, **{key: conf[key] for key in conf if key != "sensevoice"})
+    elif name := conf.get("model_file"):
+        # Imported here: ESPnet's ASR task, which it builds with, takes over ten seconds.
+        from espnet_psslm.acoustic.model import load_ctc_acoustic
 
-    acoustic = load_ctc_acoustic(
-        args.acoustic_conf["train_config"], args.acoustic_conf["model_file"]
-    )
+        acoustic = load_ctc_acoustic(conf["train_config"], name)
+    else:
+        return None
     if units is not None and list(acoustic.token_list) != units.tokens:
         raise ValueError(
-            f"the acoustic model {args.acoustic_conf['model_file']} has {acoustic.num_units} units "
-            f"that are not the {units.num_units} of --token_list: use the list it was trained with"
+            f"the acoustic model {name} has {acoustic.num_units} units that are not the "
+            f"{units.num_units} of --token_list (SenseVoice: --token_type sensevoice): use those "
+            "that it was trained with"
         )
     return acoustic
 
@@ -123,6 +127,8 @@ def unit_text_embeddings(
         raise ValueError("this projector needs the units: set --token_list and --bpemodel")
     rows = [torch.tensor(prompts.encode(text), dtype=torch.long) for text in units.unit_texts()]
     spoken = torch.tensor([len(ids) > 0 for ids in rows])
+    if not spoken.any():
+        raise ValueError("no unit has a text: choose another projector or projector_init: none")
     # Called, not indexed: some models scale what they look up (Gemma 3).
     with torch.no_grad():
         device = embedding.weight.device

@@ -11,6 +11,7 @@ char       characters and ``<space>``                none                 serves
 phn        phones, one way (``phone_language``)      none                 serves it
 hf         tokens of a Hugging Face tokenizer        ``tokenizer.json``   refuses the name
 list       the user's own                            none                 refuses the name
+sensevoice SenseVoiceSmall's own (bridge only)       its SentencePiece    no such model
 ========== ========================================= ==================== =====================
 """
 
@@ -20,15 +21,17 @@ from pathlib import Path
 
 from espnet_psslm.text.hugging_face import HuggingFaceUnits
 from espnet_psslm.text.phones import PhoneUnits
+from espnet_psslm.text.sensevoice_units import SenseVoiceUnits
 from espnet_psslm.text.spelled import CharacterUnits, ListedUnits
 from espnet_psslm.text.units import SentencePieceUnits, Units
 
-TOKEN_TYPES = ("bpe", "char", "phn", "hf", "list")
+TOKEN_TYPES = ("bpe", "char", "phn", "hf", "list")  # of Whisper-CTC models
+BRIDGE_TOKEN_TYPES = (*TOKEN_TYPES, "sensevoice")
 
 
 def build_units(
     token_type: str | None,
-    token_list: str | Path | Sequence[str],
+    token_list: str | Path | Sequence[str] | None,
     *,
     bpemodel: str | Path | None = None,
     phone_language: str | None = None,
@@ -37,15 +40,15 @@ def build_units(
 
     Args:
         token_type: see the module's text.
-        token_list: the units, or the file that lists them.
+        token_list: the units, or the file that lists them; not asked for with sensevoice.
         bpemodel: the file that splits text, where the type needs one.
         phone_language: espeak-ng's name of the language, of type ``phn``.
 
     Raises:
         ValueError: if the type is unknown or lacks what it needs.
     """
-    tokens = token_list if isinstance(token_list, str | Path) else list(token_list)
-    if token_type in ("bpe", "hf") and not bpemodel:
+    tokens = token_list if isinstance(token_list, str | Path) else list(token_list or ())
+    if token_type in ("bpe", "hf", "sensevoice") and not bpemodel:
         raise ValueError(f"token_type {token_type} needs --bpemodel: stage 5 makes it")
     if token_type == "phn" and not phone_language:
         raise ValueError("token_type phn needs --phone_language, e.g. en-us")
@@ -60,6 +63,8 @@ def build_units(
             return PhoneUnits(tokens, language=phone_language)
         case "list":
             return ListedUnits(tokens)
+        case "sensevoice":
+            return SenseVoiceUnits(bpemodel)
     raise ValueError(
         f"token_type {token_type} is not served; choose one of {', '.join(TOKEN_TYPES)}"
     )
@@ -68,7 +73,7 @@ def build_units(
 def add_unit_arguments(group: argparse._ArgumentGroup) -> None:
     """Options ``--token_type``, ``--token_list``, ``--bpemodel`` and ``--phone_language``."""
     group.add_argument(
-        "--token_type", choices=TOKEN_TYPES, default="bpe", help="Kind of the CTC units"
+        "--token_type", choices=BRIDGE_TOKEN_TYPES, default="bpe", help="Kind of the CTC units"
     )
     group.add_argument("--token_list", help="Units of the CTC vocabulary, one a line")
     group.add_argument(

@@ -152,3 +152,79 @@ def test_what_does_not_fit_is_named(folder, tmp_path):
         load_sensevoice(str(tmp_path / "other"))
     with pytest.raises(ValueError, match="hub 'x' is unknown"):
         load_sensevoice(str(tmp_path / "nowhere"), hub="x")
+
+
+def test_it_is_an_acoustic_side_of_the_bridge(folder, lm_folder, prompt_file, waves, tmp_path):
+    """Text-only training on its units, Steps dumped, decoding from audio and from the dump."""
+    import json
+
+    import soundfile
+
+    from espnet_psslm.bin import dump_steps, psslm_train
+    from espnet_psslm.decode import PSSLMDecoder
+    from tests.helpers import text_rows, write_jsonl
+
+    rows = []
+    for row, wave in zip(text_rows(), waves, strict=False):
+        path = tmp_path / f"{row['key']}.wav"
+        soundfile.write(path, wave.numpy(), 16000, subtype="FLOAT")
+        rows.append(row | {"path": str(path), "utt": row["key"]})
+    manifest = write_jsonl(tmp_path / "psslm.jsonl", rows)
+    columns = {
+        "wav.scp": [row["path"] for row in rows],
+        "text": [row["GT"] for row in rows],
+        "utt2num_samples": [len(wave) for wave in waves],
+    }
+    for name, values in columns.items():
+        lines = [f"{row['key']} {value}\n" for row, value in zip(rows, values, strict=True)]
+        (tmp_path / name).write_text("".join(lines))
+    (tmp_path / "shapes").write_text("".join(f"{row['key']} 10\n" for row in rows))
+    config = {
+        "source": "text",
+        "token_type": "sensevoice",
+        "bpemodel": str(folder / BPE_MODEL),
+        "acoustic_conf": {"sensevoice": str(folder), "query_ids": [0, 1, 2, 2]},
+        "prompt_file": str(prompt_file),
+        "llm_conf": {"name": str(lm_folder), "dtype": "float32"},
+        "projector_conf": {"hidden": 64},
+        "projector_init": "unit_text",
+        "model_conf": {"extract_feats_in_collect_stats": False},
+        "optim": "adamw",
+        "batch_type": "unsorted",
+        "batch_size": 2,
+        "max_epoch": 1,
+        "keep_nbest_models": 1,
+        "best_model_criterion": [["valid", "loss", "min"]],
+        "num_workers": 0,
+        "num_att_plot": 0,
+        "use_matplotlib": False,
+        "use_tensorboard": False,
+    }
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(config))
+    options = ["--config", str(tmp_path / "train.yaml"), "--output_dir", str(tmp_path / "exp")]
+    for part in ("train", "valid"):
+        options += [f"--{part}_data_path_and_name_and_type", f"{manifest},sample,psslm_jsonl"]
+        options += [f"--{part}_shape_file", str(tmp_path / "shapes")]
+    psslm_train.main(options)
+
+    def decode(rows, **options):
+        decoder = PSSLMDecoder(
+            tmp_path / "exp/config.yaml", tmp_path / "exp/1epoch.pth", device="cpu", **options,
+            max_new_tokens=4,
+        )  # fmt: skip
+        return decoder.decode(rows)
+
+    assert all(hyp.score < 0.0 for hyp in decode(rows, oracle=True))
+    heard = [hyp.score for hyp in decode(rows)]
+    assert any(heard)
+    dump_steps.main(
+        [
+            *("--sensevoice", str(folder), "--data_dir", str(tmp_path), "--max_units", "16"),
+            *("--output_dir", str(tmp_path / "steps"), "--device", "cpu"),
+        ]
+    )
+    dumped = [json.loads(line) for line in (tmp_path / "steps/psslm.jsonl").open()]
+    default = {"sensevoice": str(folder)}
+    scores = [hyp.score for hyp in decode(dumped, source="steps")]
+    again = [hyp.score for hyp in decode(rows, source="audio", acoustic_conf=default)]
+    assert scores == pytest.approx(again, abs=5e-3)

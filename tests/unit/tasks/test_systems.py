@@ -227,6 +227,16 @@ def test_slam_asr_is_one_configuration(world, tmp_path):
     assert model.model.lm.dtype == torch.bfloat16
     assert any(hyp.token_ids for hyp in model.decode(rows(manifest)))
 
+    from espnet_model_zoo.downloader import ModelDownloader
+
+    from espnet_psslm.bin.pack import main as pack
+
+    archive = tmp_path / "slam.zip"
+    options = ["--psslm_train_config", str(exp / "config.yaml"), "--psslm_model_file", str(answers)]
+    pack([*options, "--outpath", str(archive)])
+    unpacked = ModelDownloader(cachedir=tmp_path / "cache").download_and_unpack(str(archive))
+    assert unpacked.keys() == {"psslm_train_config", "psslm_model_file"}
+
     config["acoustic_conf"] = world.config(*SOME[0])["acoustic_conf"]
     config |= {"reduction": "merge_then_drop", "projector_conf": {"k": 1, "hidden": 64}}
     config["prompt_conf"]["layout"] = "<speech>{prompt}"  # audio first

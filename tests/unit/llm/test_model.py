@@ -1,0 +1,24 @@
+"""What the joined model makes of its parts; the whole is compared in tests/equivalence."""
+
+import torch
+
+from espnet_psslm.bridge.projector import StackedLinear
+from espnet_psslm.llm import model as module
+from tests.equivalence.test_bridge import NUM_UNITS, SAMPLES, build, collate, without_target
+
+
+def test_answers_are_limited_by_the_steps_heard_not_by_their_embeddings(monkeypatch):
+    """Five steps stacked in one embedding are five steps heard."""
+    model = build()
+    model.projector = StackedLinear(NUM_UNITS, 32, k=5, hidden=8).double()
+    seen = []
+
+    def spy(num_steps, *, max_len_ratio):
+        seen.append(num_steps.tolist())
+        return torch.full_like(num_steps, 9)
+
+    monkeypatch.setattr(module, "answer_limits", spy)
+    batch = without_target(collate(SAMPLES))
+    answers = model.generate(beam_size=1, max_new_tokens=3, max_len_ratio=1.0, **batch)
+    assert seen == [[len(s.ids) for s in SAMPLES if len(s.ids)]]
+    assert answers[2] == ((), 0.0)
