@@ -38,7 +38,9 @@ EXTRAS_REQUIRE = {
     "mini": ["espeakng-loader==0.2.4"],
     # torch_npu serves exactly one torch. Install without constraints.txt, which names another one.
     "npu": ["torch==2.14.0", "torch_npu==2.14.0"],
-    "dev": ["pytest", "ruff"],
+    # N-gram language models in CTC search: KenLM with wheels (kenlm itself needs a compiler).
+    "ngram": ["camel-kenlm"],
+    "dev": ["pytest", "ruff", "camel-kenlm"],
 }
 
 
