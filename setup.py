@@ -40,7 +40,9 @@ EXTRAS_REQUIRE = {
     "phones": ["espeakng-loader==0.2.4", "phonemizer>=3.4"],
     # torch_npu serves exactly one torch. Install without constraints.txt, which names another one.
     "npu": ["torch==2.14.0", "torch_npu==2.14.0"],
-    "dev": ["pytest", "ruff", "phonemizer>=3.4"],
+    # N-gram language models in CTC search: KenLM with wheels (kenlm itself needs a compiler).
+    "ngram": ["camel-kenlm"],
+    "dev": ["pytest", "ruff", "camel-kenlm", "phonemizer>=3.4"],
 }
 
 

@@ -124,9 +124,7 @@ def _hash_of(parent: np.ndarray, unit: np.ndarray) -> np.ndarray:
 class _Beams:
     """The beams of a batch. Rows are ordered by length, so that those not yet done come first."""
 
-    def __init__(
-        self, steps: SearchSteps, beam_size: int, scorers: Sequence[PrefixScorer]
-    ) -> None:
+    def __init__(self, steps: SearchSteps, beam_size: int, scorers: Sequence[PrefixScorer]) -> None:
         self.order = np.argsort(-steps.lengths, kind="stable")
         self.steps = SearchSteps(*(value[self.order] for value in vars(steps).values()))
         self.beam_size = beam_size
@@ -197,9 +195,7 @@ class _Beams:
         unit = np.where(grows, unit_ids[row, place], NO_UNIT)
 
         self.ends_blank[rows] = np.where(grows, -np.inf, stay_blank.take(source_at))
-        self.ends_unit[rows] = np.where(
-            grows, log_probs.take(best_at), stay_unit.take(source_at)
-        )
+        self.ends_unit[rows] = np.where(grows, log_probs.take(best_at), stay_unit.take(source_at))
         if bonus is not None:
             self.bonus[rows] = bonus.take(best_at)
         name, parent = self.name.take(source_at), self.parent.take(source_at)
@@ -217,7 +213,9 @@ class _Beams:
         stay = self.bonus[rows]
         grow = np.repeat(stay[..., None], unit_ids.shape[1], axis=2)  # (B, W, K)
         for row in range(len(stay)):
-            for scorer, states in zip(self.scorers, zip(*self.states[row], strict=True), strict=True):
+            for scorer, states in zip(
+                self.scorers, zip(*self.states[row], strict=True), strict=True
+            ):
                 grow[row] += scorer.gains(states, unit_ids[row])
         return np.concatenate([stay, grow.reshape(len(stay), -1)], 1)
 

@@ -63,8 +63,8 @@ class NgramScorer(PrefixScorer):
             import kenlm
         except ImportError as error:
             raise ValueError(
-                "an n-gram language model needs KenLM: pip install camel-kenlm (wheels), or kenlm "
-                "(needs a compiler)"
+                "an n-gram language model needs KenLM: pip install camel-kenlm (wheels) "
+                "or kenlm (needs a compiler)"
             ) from error
         if not Path(path).is_file():
             raise ValueError(f"--ngram_file {path}: no such file")

@@ -1,4 +1,4 @@
-"""Files that CTC decoding writes: ESPnet's ``text``, ``token``, ``token_int``, ``score``, and times.
+"""Files of CTC decoding: ESPnet's ``text``, ``token``, ``token_int`` and ``score``, and times.
 
 ``ctm`` has NIST's columns: utterance, channel, start and duration in seconds, word, confidence.
 ``ctm_token`` is the same for units.
@@ -9,15 +9,10 @@ from pathlib import Path
 
 from espnet_psslm.acoustic.align import TimedWord, UnitSpan, time_units, time_words
 from espnet_psslm.acoustic.ctc_search import Hypothesis
+from espnet_psslm.data.kaldi import write_table
 from espnet_psslm.text.words import UnitWords
 
 CHANNEL = 1
-
-
-def write_table(path: Path, values: Mapping[str, str]) -> None:
-    """One ``utterance value`` a line."""
-    lines = [f"{utt} {value}".rstrip() + "\n" for utt, value in values.items()]
-    path.write_text("".join(lines), encoding="utf-8")
 
 
 def write_hypotheses(

@@ -40,9 +40,7 @@ class Decoded:
 
     def ranked(self, rank: int) -> dict[str, Hypothesis]:
         """Hypothesis of each utterance that has so many; rank 0 is the best."""
-        return {
-            utt: self.nbest[utt][rank] for utt in self.utt_ids if rank < len(self.nbest[utt])
-        }
+        return {utt: self.nbest[utt][rank] for utt in self.utt_ids if rank < len(self.nbest[utt])}
 
     def ranked_spans(self, rank: int) -> dict[str, list[UnitSpan]]:
         """Alignments of the same hypotheses."""

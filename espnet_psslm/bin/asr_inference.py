@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from espnet_psslm.acoustic.prefix_scorer import PrefixScorer
     from espnet_psslm.text.words import UnitWords
 
+
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
     from espnet2.utils.config_argparse import ArgumentParser
@@ -127,9 +128,7 @@ def _build_scorers(
             raise ValueError(f"--ngram_type {args.ngram_type} is unknown; use word or unit")
     if args.hot_words:
         phrases = read_hot_words(args.hot_words)
-        scorers.append(
-            HotWords(phrases, unit_texts=words.unit_texts, weight=args.hot_word_weight)
-        )
+        scorers.append(HotWords(phrases, unit_texts=words.unit_texts, weight=args.hot_word_weight))
     return scorers
 
 

@@ -58,7 +58,7 @@ def sum_over_paths(log_posterior):
     posterior = log_posterior.exp().numpy()
     total = defaultdict(float)
     for path in itertools.product(range(posterior.shape[1]), repeat=len(posterior)):
-        total[collapse(path)] += math.prod(row[unit] for row, unit in zip(posterior, path))
+        total[collapse(path)] += math.prod(posterior[range(len(path)), path])
     return total
 
 
@@ -86,9 +86,7 @@ def plain_beam(log_posterior, beam_size, units_per_step):
 @pytest.mark.parametrize(("num_units", "lengths"), [(2, [6, 3]), (3, [5, 4, 0]), (4, [4, 1])])
 def test_beam_search_equals_the_sum_over_all_alignments(num_units, lengths) -> None:
     log_posterior, frames = posteriors(lengths, num_units)
-    search = PrefixBeamSearch(
-        blank_id=BLANK, beam_size=400, nbest=400, units_per_step=num_units
-    )
+    search = PrefixBeamSearch(blank_id=BLANK, beam_size=400, nbest=400, units_per_step=num_units)
     found = search(log_posterior, frames)
     assert found.num_steps == lengths
     for hypotheses, row, length in zip(found.nbest, log_posterior, lengths, strict=True):
@@ -108,7 +106,8 @@ def test_with_outside_scores() -> None:
     search = PrefixBeamSearch(
         blank_id=BLANK, beam_size=100, nbest=100, units_per_step=3, scorers=[scorer, scorer]
     )
-    for hypotheses, row, length in zip(search(log_posterior, frames).nbest, log_posterior, (5, 3)):
+    found = search(log_posterior, frames).nbest
+    for hypotheses, row, length in zip(found, log_posterior, (5, 3), strict=True):
         expected = sum_over_paths(row[:length])
         best = max(expected, key=lambda units: math.log(expected[units]) + 2 * scorer.whole(units))
         assert tuple(hypotheses[0].unit_ids) == best
@@ -125,7 +124,8 @@ def test_pruned_search_equals_the_plain_loop(beam_size, units_per_step) -> None:
     search = PrefixBeamSearch(
         blank_id=BLANK, beam_size=beam_size, nbest=beam_size, units_per_step=units_per_step
     )
-    for hypotheses, row, length in zip(search(log_posterior, frames).nbest, log_posterior, lengths):
+    found = search(log_posterior, frames).nbest
+    for hypotheses, row, length in zip(found, log_posterior, lengths, strict=True):
         expected = plain_beam(row[:length], beam_size, units_per_step)
         assert [hyp.unit_ids for hyp in hypotheses] == [units for units, _ in expected]
         for hyp, (_, log_prob) in zip(hypotheses, expected, strict=True):
@@ -220,9 +220,9 @@ def test_phone_synchronous_equals_plain_search_between_pure_blanks() -> None:
 def test_greedy_equals_beam_1_where_every_frame_is_sure() -> None:
     """Beam 1 sums alignments, greedy follows one; a frame above sqrt(1/2) settles both.
 
-    Let every frame's best unit have at least q. A new unit (q of the sum) beats staying (1 - q), and
-    blank likewise. The hard case is "a blank a": behind the blank the sum splits into at least q
-    that ends in blank and at most 1 - q in "a"; the second a makes "aa" with at least q * q and
+    Let every frame's best unit have at least q. A new unit (q of the sum) beats staying (1 - q),
+    and blank likewise. The hard case is "a blank a": behind the blank the sum splits into at least
+    q that ends in blank and at most 1 - q in "a"; the second a makes "aa" with at least q * q and
     leaves at most (1 - q) * q + (1 - q) = 1 - q * q for "a". So q * q > 1/2 suffices.
     """
     torch.manual_seed(0)

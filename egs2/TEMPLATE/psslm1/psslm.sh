@@ -42,6 +42,7 @@ ctc_exp=           # empty: $expdir/ctc; with --skip_ctc true, where the finishe
 skip_ctc=false     # true: stages 5 and 6 are left out
 unit_dir=          # empty: $datadir/token_list/${unit_type}_$vocab_size
 inference_ctc_model=valid.loss.ave.pth
+inference_ctc_args=  # further options of asr_inference, e.g. --search phone_sync_beam
 reduction=merge_then_drop  # merge_then_drop | drop_then_merge
 blank_threshold=0.9        # steps at or above this blank probability are dropped
 max_units=16               # units kept per dumped step
@@ -211,11 +212,16 @@ if begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp
         run ${decode_cmd:-} "$python" -m espnet_psslm.bin.asr_inference \
             --asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model" \
             --data_dir "$raw/$name" --output_dir "$ctc_exp/decode/$name" \
-            --batch_size "$batch_size" --device "$device"
+            --batch_size "$batch_size" --device "$device" $inference_ctc_args
         run "$python" -m espnet_psslm.bin.score --ref "$raw/$name/text" \
             --hyp "$ctc_exp/decode/$name/1best_recog/text" --metric wer --seed "$seed" \
             --output "$ctc_exp/decode/$name/score_wer.json"
     done
+    # shellcheck disable=SC2086
+    run ${decode_cmd:-} "$python" -m espnet_psslm.bin.plot_posterior \
+        --asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model" \
+        --data_dir "$raw/$valid_set" --recog_dir "$ctc_exp/decode/$valid_set/1best_recog" \
+        --output_dir "$ctc_exp/decode/$valid_set/plots" --num_utts 5 --device "$device"
     finish
 fi
 
