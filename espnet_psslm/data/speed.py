@@ -1,0 +1,134 @@
+"""Speed perturbation of a data folder (stage 2; Ko et al., Interspeech 2015).
+
+A recording is resampled as if it had been recorded faster or slower: tempo and pitch change, the
+text stays. Names are ESPnet's and Kaldi's: utterance and speaker ``sp0.9-NAME``; factor 1 keeps
+them.
+"""
+
+import logging
+import multiprocessing
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from espnet_psslm.data.audio import read_audio
+from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
+from espnet_psslm.data.labelled import MANIFEST
+from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
+
+
+def perturb_data(
+    data_dir: str | Path, output_dir: str | Path, *, factors: Sequence[float], fs: int, nj: int
+) -> None:
+    """Write a folder that holds every utterance once per factor.
+
+    Args:
+        data_dir: ``wav.scp``, ``text``, and, if there, ``utt2spk`` and ``psslm.jsonl``.
+        output_dir: the same files; perturbed audio (flac) goes to its folder ``audio``.
+        factors: of the speed; 1 takes the recordings as they are.
+        fs: sampling rate of the perturbed audio, Hz.
+        nj: processes.
+
+    Raises:
+        ValueError: if a factor is not positive or comes twice, a file is missing, or a recording
+            cannot be read.
+    """
+    if len(set(factors)) != len(factors) or not all(0 < factor < 10 for factor in factors):
+        raise ValueError(f"--factors {list(factors)}: give each speed once, e.g. 0.9 1.0 1.1")
+    data_dir, output_dir = Path(data_dir), Path(output_dir)
+    sources, texts = read_table(data_dir / "wav.scp"), read_table(data_dir / "text")
+    speakers = read_table(data_dir / "utt2spk") if (data_dir / "utt2spk").is_file() else {}
+    folder = output_dir / "audio"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: dict[str, str] = {}
+    for factor in factors:
+        paths |= _perturb_all(sources, folder, factor=factor, fs=fs, nj=nj)
+    names = {_name(utt, factor): (utt, factor) for factor in factors for utt in sources}
+    write_table(output_dir / "wav.scp", paths)
+    write_table(
+        output_dir / "text", {new: texts[utt] for new, (utt, _) in names.items() if utt in texts}
+    )
+    write_speakers(
+        output_dir,
+        {new: _name(speakers.get(utt) or utt, factor) for new, (utt, factor) in names.items()},
+    )
+    if (data_dir / MANIFEST).is_file():
+        rows = read_manifest(data_dir / MANIFEST).values()
+        _write_rows(output_dir, rows, factors=factors, paths=paths)
+    logging.info("%s: %d utterances from %d", output_dir, len(paths), len(sources))
+
+
+def change_speed(samples: np.ndarray, factor: float, *, fs: int) -> np.ndarray:
+    """Make a recording ``factor`` times as fast.
+
+    Args:
+        samples: (N,).
+        factor: e.g. 0.9, slower.
+        fs: Hz, of both.
+
+    Returns:
+        About (N / factor,), float32.
+    """
+    # Imported here: torch takes seconds, and workers that copy need none.
+    import torch
+    import torchaudio.functional
+
+    waveform = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
+    return torchaudio.functional.speed(waveform, fs, factor)[0].numpy()
+
+
+def _name(name: str, factor: float) -> str:
+    return name if factor == 1 else f"sp{factor:g}-{name}"
+
+
+def _perturb_all(
+    sources: Mapping[str, str], folder: Path, *, factor: float, fs: int, nj: int
+) -> dict[str, str]:
+    if factor == 1:
+        return dict(sources)
+    work = partial(_perturb_one, folder=folder, factor=factor, fs=fs)
+    with multiprocessing.get_context("fork").Pool(nj, initializer=_start_worker) as pool:
+        results = pool.imap(work, sources.items(), chunksize=16)
+        label = f"speed {factor:g}"
+        return dict(tqdm(results, total=len(sources), desc=label, unit="utt", mininterval=1.0))
+
+
+def _start_worker() -> None:
+    logging.disable(logging.WARNING)
+    # OpenMP's threads do not survive a fork: a parallel region would wait for them for ever.
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+def _perturb_one(
+    item: tuple[str, str], *, folder: Path, factor: float, fs: int
+) -> tuple[str, str]:
+    utt, source = item
+    try:
+        samples = read_audio(source, fs=fs)
+    except ValueError as error:
+        raise ValueError(f"utterance '{utt}': {error}; take it out in local/data.sh") from error
+    name = _name(utt, factor)
+    path = folder / f"{name}.flac"
+    changed = np.clip(change_speed(samples, factor, fs=fs), -1.0, 1.0)
+    soundfile.write(path, changed, fs, subtype="PCM_16")
+    return name, str(path)
+
+
+def _write_rows(
+    folder: Path, rows: Sequence[Row], *, factors: Sequence[float], paths: Mapping[str, str]
+) -> None:
+    """Manifest rows with audio, once per factor; rows of other utterances are left out."""
+    perturbed = []
+    for factor in factors:
+        for row in rows:
+            utt = _name(row.get("utt") or row["key"].removesuffix(f"-{row['task']}"), factor)
+            if utt in paths:
+                key = _name(row["key"], factor)
+                perturbed.append({**row, "key": key, "utt": utt, "path": paths[utt]})
+    write_jsonl(folder / MANIFEST, perturbed)
