@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from espnet_psslm.acoustic.ctc_search import greedy_search
+from espnet_psslm.acoustic.ctc_search import GreedySearch
 from espnet_psslm.acoustic.long_audio import join_windows, window_starts
 
 BLANK, V = 0, 4
@@ -23,7 +23,7 @@ def rows(units: str) -> torch.Tensor:
 
 def spell(log_posterior: torch.Tensor) -> str:
     lengths = torch.tensor([len(log_posterior)])
-    (found,) = greedy_search(log_posterior[None], lengths, blank_id=BLANK)
+    ((found,),) = GreedySearch(blank_id=BLANK)(log_posterior[None], lengths).nbest
     return "".join(".abc"[unit] for unit in found.unit_ids)
 
 
