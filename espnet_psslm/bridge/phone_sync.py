@@ -57,7 +57,9 @@ class Reduction(ABC):
             ValueError: if ``blank_id`` is outside [0, V).
         """
         self._check(posterior)
-        kept, starts = self._spans(posterior, posterior[..., self.blank_id], lengths)
+        valid = torch.arange(posterior.shape[1], device=lengths.device) < lengths[:, None]
+        blank = posterior[..., self.blank_id]
+        kept, starts = self._keep(best_units(posterior), blank, valid)
         return self._average(posterior, kept, starts)
 
     def spans(self, log_posterior: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,15 +76,18 @@ class Reduction(ABC):
             ValueError: if ``blank_id`` is outside [0, V).
         """
         self._check(log_posterior)
-        return self._spans(log_posterior, log_posterior[..., self.blank_id].exp(), lengths)
+        blank = log_posterior[..., self.blank_id].exp()
+        valid = torch.arange(blank.shape[1], device=lengths.device) < lengths[:, None]
+        # Above one half blank is the best unit; most frames are so, and need not be looked at.
+        open_frames = (valid & (blank <= 0.51)).flatten().nonzero()[:, 0]
+        labels = torch.full_like(blank, self.blank_id, dtype=torch.long)
+        rows = log_posterior.flatten(0, 1).index_select(0, open_frames)
+        labels.view(-1)[open_frames] = best_units(rows)
+        return self._keep(labels, blank, valid)
 
     def _check(self, posterior: Tensor) -> None:
         if not 0 <= self.blank_id < posterior.shape[2]:
             raise ValueError(f"blank_id ({self.blank_id}) must lie in [0, {posterior.shape[2]})")
-
-    def _spans(self, scores: Tensor, blank: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        valid = torch.arange(scores.shape[1], device=lengths.device) < lengths[:, None]
-        return self._keep(best_units(scores), blank, valid)
 
     @abstractmethod
     def _keep(self, labels: Tensor, blank: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,11 +132,11 @@ class Reduction(ABC):
 
 
 def best_units(scores: Tensor) -> Tensor:
-    """The best unit of each frame, the first of equal ones. (B, T, V) -> (B, T)."""
+    """The best unit of each frame, the first of equal ones. (..., V) -> (...)."""
     if scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64):
         # On a CPU numpy's takes an eighth of the time of torch's.
-        return torch.from_numpy(scores.detach().numpy().argmax(2))
-    return scores.argmax(2)
+        return torch.from_numpy(scores.detach().numpy().argmax(-1))
+    return scores.argmax(-1)
 
 
 class MergeThenDrop(Reduction):

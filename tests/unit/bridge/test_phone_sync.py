@@ -136,3 +136,21 @@ def test_blank_outside_the_vocabulary(options):
 def test_unknown_order_names_the_choices():
     with pytest.raises(ValueError, match="drop_then_merge"):
         reduce(frames([1.0, 0.0, 0.0]), order="drop")
+
+
+@pytest.mark.parametrize("order", sorted(REDUCTIONS))
+def test_spans_of_log_posteriors_are_those_of_the_steps(order: str) -> None:
+    """Kept frames and step starts without averaging; unsure blanks around one half included."""
+    torch.manual_seed(0)
+    posterior = (3.0 * torch.randn(4, 50, 5)).softmax(2)
+    lengths = torch.tensor([50, 31, 0, 7])
+    reduction = REDUCTIONS[order](blank_id=2, blank_threshold=0.7, max_units=5)
+    kept, starts = reduction.spans(posterior.log(), lengths)
+    steps = reduction(posterior, lengths)
+    assert starts.sum(1).tolist() == steps.lengths.tolist()
+    assert not (starts & ~kept).any()
+    for utt, count in enumerate(steps.lengths.tolist()):
+        first = starts[utt].nonzero()[:, 0].tolist()
+        assert first == steps.frame_start[utt, :count].tolist()
+    with pytest.raises(ValueError, match="blank_id"):
+        REDUCTIONS[order](blank_id=5).spans(posterior.log(), lengths)
