@@ -132,8 +132,9 @@ class Reduction(ABC):
 
     def _runs(self, frames: Tensor, lengths: Tensor) -> _Runs:
         valid = torch.arange(frames.shape[1], device=lengths.device) < lengths[:, None]
-        blank = frames[..., self.blank_id] if self.needs_posterior else None
-        return _Runs.of(*self._keep(frames, blank, valid))
+        if not self.needs_posterior:
+            return _Runs.of(*self._keep(None, None, valid))
+        return _Runs.of(*self._keep(best_units(frames), frames[..., self.blank_id], valid))
 
     def spans(self, log_posterior: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Which frames are kept, without averaging them.
@@ -149,8 +150,14 @@ class Reduction(ABC):
             ValueError: if ``blank_id`` is outside [0, V).
         """
         self._check(log_posterior)
-        valid = torch.arange(log_posterior.shape[1], device=lengths.device) < lengths[:, None]
-        return self._keep(log_posterior, log_posterior[..., self.blank_id].exp(), valid)
+        blank = log_posterior[..., self.blank_id].exp()
+        valid = torch.arange(blank.shape[1], device=lengths.device) < lengths[:, None]
+        # Above one half blank is the best unit; most frames are so, and need not be looked at.
+        open_frames = (valid & (blank <= 0.51)).flatten().nonzero()[:, 0]
+        labels = torch.full_like(blank, self.blank_id, dtype=torch.long)
+        rows = log_posterior.flatten(0, 1).index_select(0, open_frames)
+        labels.view(-1)[open_frames] = best_units(rows)
+        return self._keep(labels, blank, valid)
 
     def _check(self, posterior: Tensor) -> int:
         num_units = posterior.shape[2]
@@ -160,13 +167,13 @@ class Reduction(ABC):
 
     @abstractmethod
     def _keep(
-        self, scores: Tensor, blank: Tensor | None, valid: Tensor
+        self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Which frames stay, and which of those open a new step: two (B, T) masks.
 
         Args:
-            scores: (B, T, V), the largest at the unit of each frame.
-            blank: (B, T), probabilities; None where ``needs_posterior`` is false.
+            labels: (B, T), the best unit; None, as blank, where ``needs_posterior`` is false.
+            blank: (B, T), probability of blank.
             valid: (B, T), true inside each utterance.
         """
 
@@ -177,7 +184,7 @@ class FrameSynchronous(Reduction):
     needs_posterior = False
 
     def _keep(
-        self, scores: Tensor, blank: Tensor | None, valid: Tensor
+        self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
         return valid, valid
 
@@ -200,7 +207,7 @@ class FixedRate(Reduction):
         self.rate = rate
 
     def _keep(
-        self, scores: Tensor, blank: Tensor | None, valid: Tensor
+        self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
         frame = torch.arange(valid.shape[1], device=valid.device)
         return valid, valid & (frame % self.rate == 0)
@@ -229,20 +236,19 @@ class PhoneSynchronous(Reduction):
 
 
 def best_units(scores: Tensor) -> Tensor:
-    """The best unit of each frame, the first of equal ones. (B, T, V) -> (B, T)."""
+    """The best unit of each frame, the first of equal ones. (..., V) -> (...)."""
     if scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64):
         # On a CPU numpy's takes an eighth of the time of torch's.
-        return torch.from_numpy(scores.detach().numpy().argmax(2))
-    return scores.argmax(2)
+        return torch.from_numpy(scores.detach().numpy().argmax(-1))
+    return scores.argmax(-1)
 
 
 class MergeThenDrop(PhoneSynchronous):
     """Find the runs among all frames, then drop steps whose mean blank is >= the threshold."""
 
     def _keep(
-        self, scores: Tensor, blank: Tensor | None, valid: Tensor
+        self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
-        labels = best_units(scores)
         before = torch.full_like(labels, -1)
         before[:, 1:] = labels[:, :-1]
         starts = self._changes(labels, before)
@@ -259,9 +265,8 @@ class DropThenMerge(PhoneSynchronous):
     """Drop frames whose blank is over the threshold, then find the runs among the rest."""
 
     def _keep(
-        self, scores: Tensor, blank: Tensor | None, valid: Tensor
+        self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
-        labels = best_units(scores)
         kept = valid & (blank <= self.blank_threshold)
         # Label of the nearest kept frame before: its index is a running maximum.
         index = torch.arange(labels.shape[1], device=labels.device).expand_as(labels)
