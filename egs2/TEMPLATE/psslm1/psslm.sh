@@ -213,7 +213,13 @@ if begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp
             --asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model" \
             --data_dir "$raw/$name" --output_dir "$ctc_exp/decode/$name" \
             --batch_size "$batch_size" --device "$device" $inference_ctc_args
-        run "$python" -m espnet_psslm.bin.score --ref "$raw/$name/text" \
+        reference=$raw/$name/text
+        if [ "$unit_type" = phn ]; then # errors are counted in phones
+            reference=$ctc_exp/decode/$name/reference_phones
+            run "$python" -m espnet_psslm.bin.pronounce --text "$raw/$name/text" \
+                --phone_language "$phone_language" --output "$reference"
+        fi
+        run "$python" -m espnet_psslm.bin.score --ref "$reference" \
             --hyp "$ctc_exp/decode/$name/1best_recog/text" --metric wer --seed "$seed" \
             --output "$ctc_exp/decode/$name/score_wer.json"
     done
