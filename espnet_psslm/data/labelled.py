@@ -22,13 +22,11 @@ class LabelledUtterance:
     spk: str | None = None  # None: a speaker of its own
     scenario: str | None = None
     action: str | None = None
-    transcribed: bool = True  # whether there is a row of task ASR
     extra: dict[str, Any] = field(default_factory=dict)  # carried along into the manifest
 
     def rows(self) -> list[Row]:
         """Manifest rows: one for each task with a known target."""
-        transcript = self.text if self.transcribed else None
-        targets = {ASR: transcript, SCENARIO: self.scenario, ACTION: self.action}
+        targets = {ASR: self.text, SCENARIO: self.scenario, ACTION: self.action}
         audio = {} if self.path is None else {"path": self.path}
         return [
             {

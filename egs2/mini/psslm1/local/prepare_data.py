@@ -28,10 +28,6 @@ from espnet_psslm.text.prompt import read_prompt_file
 
 PROMPTS = Path(__file__).resolve().parent.parent / "conf/prompts.jsonl"
 
-# Of the training text's sentences: the bridge starts from embeddings that the language model can
-# already read, and needs fewer transcripts than labels.
-TRANSCRIBED_SHARE = 2 / 3
-
 SPOKEN = {"train": "train", "train_sft": "train", "dev": "dev", "test": "test"}  # set: voices
 
 
@@ -50,27 +46,22 @@ def _sentence_fields(sentence: Sentence) -> dict[str, Any]:
     }
 
 
-def text_utterances(
-    sentences: Sequence[Sentence], *, prefix: str, transcribed_share: float = 1.0
-) -> list[LabelledUtterance]:
+def text_utterances(sentences: Sequence[Sentence], *, prefix: str) -> list[LabelledUtterance]:
     """Sentences without audio.
 
     Args:
         sentences: the sentences.
         prefix: of the utterance ids.
-        transcribed_share: of the sentences come as task ASR too.
 
     Returns:
         One utterance a sentence.
     """
-    rng = random.Random(prefix)
     return [
         LabelledUtterance(
             utt=f"{prefix}-{index:06d}",
             text=sentence.text,
             scenario=sentence.scenario,
             action=sentence.action,
-            transcribed=rng.random() < transcribed_share,
             extra=_sentence_fields(sentence),
         )
         for index, sentence in enumerate(sentences)
@@ -155,8 +146,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
         LabelledUtterance(f"text-real-{u.utt}", u.text, scenario=u.scenario, action=u.action)
         for u in real_train
     ]
-    text = text_utterances(splits.text, prefix="text", transcribed_share=TRANSCRIBED_SHARE)
-    write_data_dir(datadir / "train_text", text + real_text)
+    write_data_dir(datadir / "train_text", text_utterances(splits.text, prefix="text") + real_text)
     write_data_dir(datadir / "dev_text", text_utterances(splits.dev, prefix="devtext"))
     if real_test:
         write_data_dir(datadir / "test_real", real_test)
