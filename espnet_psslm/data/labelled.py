@@ -23,12 +23,13 @@ class LabelledUtterance:
     scenario: str | None = None
     action: str | None = None
     transcribed: bool = True  # whether there is a row of task ASR
+    answers: dict[str, str] = field(default_factory=dict)  # further tasks, e.g. EN2DE -> target
     extra: dict[str, Any] = field(default_factory=dict)  # carried along into the manifest
 
     def rows(self) -> list[Row]:
         """Manifest rows: one for each task with a known target."""
         transcript = self.text if self.transcribed else None
-        targets = {ASR: transcript, SCENARIO: self.scenario, ACTION: self.action}
+        targets = {ASR: transcript, SCENARIO: self.scenario, ACTION: self.action, **self.answers}
         audio = {} if self.path is None else {"path": self.path}
         return [
             {
