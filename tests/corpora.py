@@ -25,7 +25,7 @@ def tone(seconds: float, rate: int, *, hz: float = 220.0) -> np.ndarray:
     return (0.1 * np.sin(2 * np.pi * hz * times)).astype(np.float32)
 
 
-def write_clip(path: Path, *, seconds: float = 0.5, rate: int = 48000) -> None:
+def write_clip(path: Path, *, seconds: float = 1.0, rate: int = 48000) -> None:
     """Write a clip; the suffix decides the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, tone(seconds, rate), rate)

@@ -122,7 +122,8 @@ def translation_score(
         rate=whole.score / 100,
         ci95=(float(low), float(high)),
         signature=str(scorer.get_signature()),
-        verbose=getattr(whole, "verbose", ""),
+        # "BLEU = 29.90 60.1/... (BP = ...)": what follows the score; nothing with chrF.
+        verbose=str(whole).partition("= ")[2].partition(" ")[2],
         num_utts=len(keys),
         num_missing=len(refs.keys() - hyps.keys()),
     )

@@ -23,6 +23,7 @@ def test_equals_sacrebleu(metric):
     assert 100 * ours.rate == pytest.approx(theirs.score, abs=1e-12)
     assert ours.ci95[0] <= ours.rate <= ours.ci95[1]
     assert (ours.num_utts, ours.num_missing) == (3, 0)
+    assert ("(BP = " in ours.verbose) == (metric == "bleu")
 
 
 def test_signature_names_the_tokeniser():

@@ -9,6 +9,7 @@ audio, and ``train_text`` with every training sentence once. Task: ASR.
 """
 
 import argparse
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -66,6 +67,8 @@ def held_out(train: CorpusSet, *others: CorpusSet) -> CorpusSet:
     kept = {
         utt: u for utt, u in train.utterances.items() if utt not in utts and u.spk not in speakers
     }
+    if left_out := len(train.utterances) - len(kept):
+        logging.info("train: %d clips left out, dev or test has clip or speaker", left_out)
     return CorpusSet(kept, train.dropped)
 
 

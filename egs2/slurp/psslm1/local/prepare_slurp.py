@@ -49,7 +49,8 @@ def read_rows(path: Path, *, into: CorpusSet) -> Iterator[tuple[str, Row, dict[s
     """
     if not path.is_file():
         raise ValueError(
-            f"{path} does not exist: SLURP in db.sh names the folder with dataset/slurp and audio"
+            f"{path} does not exist: SLURP in db.sh names the folder with dataset/slurp and audio; "
+            "without synthetic speech: --audio real"
         )
     with open(path, "rb") as stream:
         for number, line in enumerate(stream, start=1):
