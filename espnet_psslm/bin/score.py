@@ -1,4 +1,4 @@
-"""Score hypotheses: word or character error rate, or accuracy, with 95 % bootstrap intervals.
+"""Score hypotheses: error rate, accuracy, BLEU or chrF, with 95 % bootstrap intervals.
 
     python -m espnet_psslm.bin.score --ref dump/raw/test/psslm.jsonl --task ASR \\
         --hyp exp/psslm_text/decode/test/ASR/1best_recog/text --metric wer --output score.json
@@ -16,8 +16,9 @@ from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.score.classification import Accuracy, accuracy
 from espnet_psslm.score.error_rate import ErrorRate, error_rate
 from espnet_psslm.score.files import read_references, write_json
+from espnet_psslm.score.translation import Translation, translation_score
 
-METRICS = ("wer", "cer", "accuracy")
+METRICS = ("wer", "cer", "accuracy", "bleu", "chrf")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -40,7 +41,9 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="FIELD=VALUE",
         help="score only rows of the manifest with these values, e.g. seen_template=false",
     )
-    parser.add_argument("--language", default="en", help="of the normalisation")
+    parser.add_argument(
+        "--language", default="en", help="of the texts: their normalisation, the tokeniser of BLEU"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
 
@@ -63,7 +66,7 @@ def parse_where(pairs: Sequence[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def score(args: argparse.Namespace) -> ErrorRate | Accuracy:
+def score(args: argparse.Namespace) -> ErrorRate | Accuracy | Translation:
     """Read both sides and score them.
 
     Args:
@@ -79,6 +82,10 @@ def score(args: argparse.Namespace) -> ErrorRate | Accuracy:
         hyps = {key: text for key, text in hyps.items() if key in refs}
     if args.metric == "accuracy":
         return accuracy(refs, hyps, seed=args.seed)
+    if args.metric in ("bleu", "chrf"):
+        return translation_score(
+            refs, hyps, metric=args.metric, language=args.language, seed=args.seed
+        )
     unit = "word" if args.metric == "wer" else "char"
     return error_rate(refs, hyps, unit=unit, seed=args.seed, language=args.language)
 
@@ -95,6 +102,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         logging.warning("%s: %d references without a hypothesis", args.hyp, result.num_missing)
     write_json(args.output, result.as_dict())
     low, high = result.ci95
+    if isinstance(result, Translation):
+        logging.info("%s", result.signature)
     print(
         f"{args.metric} {100 * result.rate:.2f} % [{100 * low:.2f}, {100 * high:.2f}] "
         f"of {result.num_utts} utterances: {args.output}"

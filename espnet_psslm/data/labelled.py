@@ -22,11 +22,12 @@ class LabelledUtterance:
     spk: str | None = None  # None: a speaker of its own
     scenario: str | None = None
     action: str | None = None
+    answers: dict[str, str] = field(default_factory=dict)  # further tasks, e.g. EN2DE -> target
     extra: dict[str, Any] = field(default_factory=dict)  # carried along into the manifest
 
     def rows(self) -> list[Row]:
         """Manifest rows: one for each task with a known target."""
-        targets = {ASR: self.text, SCENARIO: self.scenario, ACTION: self.action}
+        targets = {ASR: self.text, SCENARIO: self.scenario, ACTION: self.action, **self.answers}
         audio = {} if self.path is None else {"path": self.path}
         return [
             {
