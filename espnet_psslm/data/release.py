@@ -89,7 +89,7 @@ def _from_slurp_row(
     text = normalize_text(row["sentence"], language)
     if not text:
         raise ValueError(f"{path}:{number}: empty sentence {row['sentence']!r}; fill or remove it")
-    entities = _entities(row)
+    entities = row_entities(row)
     for recording in row["recordings"]:
         name = recording.get("file") if isinstance(recording, dict) else None
         if not isinstance(name, str) or not name:
@@ -107,7 +107,7 @@ def _from_slurp_row(
         )
 
 
-def _entities(row: Row) -> list[dict[str, str]] | None:
+def row_entities(row: Row) -> list[dict[str, str]] | None:
     """SLURP's token spans as type and filler; None where the row has no annotation."""
     if "entities" not in row or "tokens" not in row:
         return None
@@ -150,6 +150,8 @@ def _from_manifest(path: Path, language: str) -> list[LabelledUtterance]:
             fields.setdefault("text", normalize_text(row["GT"], language))
         if row["task"] in (SCENARIO, ACTION):
             fields["scenario" if row["task"] == SCENARIO else "action"] = row["target"]
+        if "entities" in row:
+            fields["extra"] = {"entities": row["entities"]}
     for utt, fields in groups.items():
         if not fields.get("text"):
             raise ValueError(
