@@ -1,4 +1,4 @@
-"""Score hypotheses: error rate, accuracy, BLEU or chrF, with 95 % bootstrap intervals.
+"""Score hypotheses: error rates, accuracy, BLEU, chrF, SLURP's metrics; 95 % bootstrap intervals.
 
     python -m espnet_psslm.bin.score --ref dump/raw/test/psslm.jsonl --task ASR \\
         --hyp exp/psslm_text/decode/test/ASR/1best_recog/text --metric wer --output score.json
@@ -6,19 +6,26 @@
 References are a manifest (``target`` by ``key``) or a Kaldi-style text file. Hypotheses outside the
 references are an error, unless ``--where`` picked a subset: then they are left out. A reference
 without a hypothesis counts as an empty one, and is counted.
+
+``--metric slu`` reads answers of task SLU_entities, and counts those that are none. Predictions in
+SLURP's own format (``--hyp x.jsonl``) are scored against SLURP's release (``--ref test.jsonl``).
 """
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.score.classification import Accuracy, accuracy
 from espnet_psslm.score.error_rate import ErrorRate, error_rate
 from espnet_psslm.score.files import read_references, write_json
+from espnet_psslm.score.slu import SLUScore, parse_answers, slu_score
+from espnet_psslm.score.slu_files import read_slurp
 from espnet_psslm.score.translation import Translation, translation_score
+from espnet_psslm.text.slu_answer import parse_answer
 
-METRICS = ("wer", "cer", "accuracy", "bleu", "chrf")
+METRICS = ("wer", "cer", "accuracy", "bleu", "chrf", "slu")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -40,6 +47,12 @@ def get_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="FIELD=VALUE",
         help="score only rows of the manifest with these values, e.g. seen_template=false",
+    )
+    parser.add_argument(
+        "--missing",
+        choices=("wrong", "left_out"),
+        default="wrong",
+        help="what becomes of references without a hypothesis; either is said",
     )
     parser.add_argument(
         "--language", default="en", help="of the texts: their normalisation, the tokeniser of BLEU"
@@ -66,7 +79,7 @@ def parse_where(pairs: Sequence[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def score(args: argparse.Namespace) -> ErrorRate | Accuracy | Translation:
+def score(args: argparse.Namespace) -> ErrorRate | Accuracy | Translation | SLUScore:
     """Read both sides and score them.
 
     Args:
@@ -74,12 +87,24 @@ def score(args: argparse.Namespace) -> ErrorRate | Accuracy | Translation:
 
     Returns:
         The score.
+
+    Raises:
+        ValueError: if a file or an option cannot be used.
     """
     where = parse_where(args.where)
+    if args.metric == "slu" and Path(args.hyp).suffix == ".jsonl":
+        if where or args.task:
+            raise ValueError("--task and --where pick rows of a manifest, not of SLURP's release")
+        answers, predictions = read_slurp(args.ref, args.hyp)
+        return slu_score(_keep(args, answers, predictions), predictions, seed=args.seed)
     refs = read_references(args.ref, task=args.task, key_field=args.key_field, where=where)
     hyps = read_table(args.hyp)
     if where:
         hyps = {key: text for key, text in hyps.items() if key in refs}
+    refs = _keep(args, refs, hyps)
+    if args.metric == "slu":
+        right = {key: parse_answer(line) for key, line in refs.items()}
+        return slu_score(right, parse_answers(hyps), seed=args.seed)
     if args.metric == "accuracy":
         return accuracy(refs, hyps, seed=args.seed)
     if args.metric in ("bleu", "chrf"):
@@ -90,6 +115,17 @@ def score(args: argparse.Namespace) -> ErrorRate | Accuracy | Translation:
     return error_rate(refs, hyps, unit=unit, seed=args.seed, language=args.language)
 
 
+def _keep[Reference](
+    args: argparse.Namespace, refs: Mapping[str, Reference], hyps: Mapping[str, object]
+) -> dict[str, Reference]:
+    """References to score, as ``--missing`` says."""
+    if missing := refs.keys() - hyps.keys():
+        become = "are left out" if args.missing == "left_out" else "count as wrong"
+        logging.warning("%s: %d references without a hypothesis %s", args.hyp, len(missing), become)
+    drop = missing if args.missing == "left_out" else set()
+    return {key: ref for key, ref in refs.items() if key not in drop}
+
+
 def main(cmd: Sequence[str] | None = None) -> None:
     """Score and write."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
@@ -98,14 +134,14 @@ def main(cmd: Sequence[str] | None = None) -> None:
         result = score(args)
     except (OSError, ValueError) as error:
         raise SystemExit(f"score: {error}") from error
-    if result.num_missing:
-        logging.warning("%s: %d references without a hypothesis", args.hyp, result.num_missing)
+    if isinstance(result, SLUScore) and result.num_unparsable:
+        logging.warning("%s: %d answers cannot be parsed", args.hyp, result.num_unparsable)
     write_json(args.output, result.as_dict())
     low, high = result.ci95
     if isinstance(result, Translation):
         logging.info("%s", result.signature)
     print(
-        f"{args.metric} {100 * result.rate:.2f} % [{100 * low:.2f}, {100 * high:.2f}] "
+        f"{result.metric} {100 * result.rate:.2f} % [{100 * low:.2f}, {100 * high:.2f}] "
         f"of {result.num_utts} utterances: {args.output}"
     )
 

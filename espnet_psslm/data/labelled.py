@@ -7,9 +7,10 @@ from typing import Any
 
 from espnet_psslm.data.kaldi import write_speakers, write_table
 from espnet_psslm.data.manifest import Row, write_jsonl
+from espnet_psslm.text.slu_answer import SLUAnswer
 
 MANIFEST = "psslm.jsonl"
-ASR, SCENARIO, ACTION = "ASR", "SLU_scenario", "SLU_action"
+ASR, SCENARIO, ACTION, ENTITIES = "ASR", "SLU_scenario", "SLU_action", "SLU_entities"
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,18 @@ class LabelledUtterance:
     scenario: str | None = None
     action: str | None = None
     answers: dict[str, str] = field(default_factory=dict)  # further tasks, e.g. EN2DE -> target
+    slu_entities: bool = False  # whether there is one of SLU_entities, where all is known
     extra: dict[str, Any] = field(default_factory=dict)  # carried along into the manifest
 
     def rows(self) -> list[Row]:
         """Manifest rows: one for each task with a known target."""
-        targets = {ASR: self.text, SCENARIO: self.scenario, ACTION: self.action, **self.answers}
+        targets = {
+            ASR: self.text,
+            SCENARIO: self.scenario,
+            ACTION: self.action,
+            ENTITIES: self._answer() if self.slu_entities else None,
+            **self.answers,
+        }
         audio = {} if self.path is None else {"path": self.path}
         return [
             {
@@ -42,6 +50,11 @@ class LabelledUtterance:
             for task, target in targets.items()
             if target is not None
         ]
+
+    def _answer(self) -> str | None:
+        if self.scenario is None or self.action is None or "entities" not in self.extra:
+            return None
+        return SLUAnswer.of(self.scenario, self.action, self.extra["entities"]).text()
 
 
 def write_data_dir(folder: str | Path, utterances: Sequence[LabelledUtterance]) -> None:

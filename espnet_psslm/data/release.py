@@ -201,6 +201,8 @@ def _from_manifest(path: Path, language: str) -> list[LabelledUtterance]:
             fields.setdefault("text", normalize_text(row["GT"], language))
         if row["task"] in (SCENARIO, ACTION):
             fields["scenario" if row["task"] == SCENARIO else "action"] = row["target"]
+        if "entities" in row:
+            fields["extra"] = {"entities": row["entities"]}
     for utt, fields in groups.items():
         if not fields.get("text"):
             raise ValueError(

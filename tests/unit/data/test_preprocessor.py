@@ -159,3 +159,12 @@ def test_missing_field_is_named(build, source, field):
 def test_unknown_source_is_named(build):
     with pytest.raises(ValueError, match="source 'wav' is unknown; use one of"):
         build(source="wav")
+
+
+@pytest.mark.parametrize(
+    "target", ["Schön, daß „er“ …", "你好，世界！", "مَرْحَبًا، كيف", "नमस्ते।", "L’été, ça va ?"]
+)
+def test_targets_of_every_language_are_untouched(build, target):
+    sample = build()("a", {"sample": text_rows()[0] | {"target": target}})
+    ids = sample["target_ids"][:-1]
+    assert build_tokenizer().decode(ids, clean_up_tokenization_spaces=False) == target

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,21 @@ def test_manifest_round_trip(tmp_path: Path) -> None:
         (u.utt, u.text, u.scenario, u.action) for u in given
     ]
     assert back[0].path == str(tmp_path / "a.wav")
+
+
+def test_entities_as_a_task(tmp_path: Path) -> None:
+    (utterance, _) = read_recordings(_write(tmp_path / "x.jsonl", ROW))
+    assert "SLU_entities" not in {row["task"] for row in utterance.rows()}
+    utterance = replace(utterance, slu_entities=True)
+    assert {row["task"]: row["target"] for row in utterance.rows()}["SLU_entities"] == (
+        "alarm | set | time: seven"
+    )
+    # A manifest carries them on; what is not labelled has no such row.
+    path = _write(tmp_path / "m.jsonl", *utterance.rows())
+    (back,) = read_recordings(path)
+    assert back.extra == utterance.extra
+    assert len(replace(back, slu_entities=True, action=None).rows()) == 2
+    assert len(replace(back, slu_entities=True, extra={}).rows()) == 3
 
 
 def test_manifest_without_transcript_or_audio(tmp_path: Path) -> None:

@@ -108,3 +108,25 @@ def test_missing_hypotheses_are_an_error_of_one_line(collect_results, recipe):
     (recipe / "exp/psslm_sft/decode/test/ASR/1best_recog/text").unlink()
     with pytest.raises(SystemExit, match=r"collect_results: .*psslm_sft/decode/test/ASR"):
         run(collect_results, recipe)
+
+
+def test_slu_f1_where_the_data_have_entities(collect_results, recipe):
+    right = {
+        "u1": "play | music | music_genre: jazz",
+        "u2": "alarm | set",
+        "u3": "play | music",
+    }
+    manifest = recipe / "raw/test/psslm.jsonl"
+    with manifest.open("a") as stream:
+        for utt, target in right.items():
+            row = {"key": f"{utt}-SLU_entities", "utt": utt, "task": "SLU_entities"}
+            row |= {"target": target, "path": "x.wav", "seen_template": utt != "u3"}
+            stream.write(json.dumps(row) + "\n")
+    write_hyps(recipe / "exp/psslm_text/decode/test", "SLU_entities", right | {"u1": "play music"})
+    write_hyps(recipe / "exp/psslm_sft/decode/test", "SLU_entities", right)
+    # The part of unseen templates has no entity at all: a share of nothing is no figure.
+    test = run(collect_results, recipe)["test"]
+    assert (test["slu_f1"], test["slu_f1_sft"], test["slu_unparsable"]) == (0, 1, 1)
+    assert "slu_f1" not in test["unseen"]
+    table = (recipe / "exp/RESULTS.md").read_text()
+    assert "SLU-F1 % [95 %], text-only: 0.00 [0.00, 0.00]; 1 answers could not be parsed" in table

@@ -7,6 +7,7 @@ from prepare_data import main
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.manifest import read_manifest
+from espnet_psslm.text.slu_answer import parse_answer
 
 SIZES = "--num_text 200 --num_train 30 --num_sft 10 --num_dev 6 --num_test 12 --nj 2".split()
 
@@ -53,6 +54,24 @@ def test_folders(here: Path) -> None:
     assert _bytes(here / "data") == first
     main([*SIZES, "--seed", "2"])
     assert _bytes(here / "data") != first
+
+
+def test_entities_are_a_task_where_asked_for(here: Path, shared_data: Path) -> None:
+    real = ["--real_train", str(shared_data / "picovoice_s2i/devel.jsonl")]
+    main([*SIZES, *real, "--slu_entities", "true"])
+    for name, size in {
+        "train": 70,
+        "dev": 6,
+        "test": 12,
+        "train_sft": 10,
+        "train_text": 240,
+    }.items():
+        rows = read_manifest(f"data/{name}/psslm.jsonl").values()
+        rows = [row for row in rows if row["task"] == "SLU_entities"]
+        assert len(rows) == size
+        for row in rows:
+            answer = parse_answer(row["target"])
+            assert [{"type": k, "filler": f} for k, f in answer.entities] == row["entities"]
 
 
 def test_real_recordings(here: Path, shared_data: Path) -> None:

@@ -77,6 +77,18 @@ def test_system_turn_and_other_template(prompt_file, tokenizer):
     assert text(tokenizer, book.token_ids(0, {})[1]) == ">"
 
 
+@pytest.mark.parametrize("task", ["hotword", "prevtext"])
+def test_shipped_prompts_take_their_field_as_it_is(root, tokenizer, task):
+    book = PromptBook(root / "conf/multiprompt.jsonl", tokenizer)
+    for value in ("Zoë, 北京", "Und dann – „schön“?"):
+        sample = {"key": "a", task: value, "hotword": value, "prevtext": value}
+        (index,) = book.indices(task)
+        before, after = book.token_ids(index, sample)
+        prompt = tokenizer.decode([*book.prompts[index].prefix_ids, *before])
+        assert f": {value}" in prompt
+        assert "{}" not in prompt + tokenizer.decode(after)
+
+
 @pytest.mark.parametrize("sample", [{"key": "a"}, {"key": "a", "hotword": ["Rome"]}])
 def test_missing_field_is_named(book, sample):
     with pytest.raises(ValueError, match="sample 'a'.*needs the text field 'hotword'"):

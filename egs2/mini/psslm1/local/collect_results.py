@@ -8,6 +8,7 @@ Reads ``decode/<set>`` of the CTC model and of the bridges, and references from
 ``scenario_acc``, ``action_acc`` of the text-only bridge, with ``_sft`` of the fine-tuned one;
 ``asr_wer_oracle`` fed with the noise-free simulation of the true transcript. ``errors`` holds the
 counts behind each error rate, ``unseen`` the same figures on templates never seen in training.
+``slu_f1`` and ``slu_unparsable`` are there where the data have rows of task SLU_entities.
 """
 
 import argparse
@@ -27,8 +28,10 @@ from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.score.classification import accuracy
 from espnet_psslm.score.error_rate import error_rate
 from espnet_psslm.score.files import read_json, read_references, write_json
+from espnet_psslm.score.slu import parse_answers, slu_score
+from espnet_psslm.text.slu_answer import parse_answer
 
-ASR = "ASR"
+ASR, ENTITIES = "ASR", "SLU_entities"
 # Task of the prompt file -> name in results.json.
 LABEL_TASKS = {"SLU_scenario": "scenario", "SLU_action": "action"}
 # Present in every set, null where there was nothing to score.
@@ -110,6 +113,28 @@ def score_labels(
     figures["ci95"][key] = list(score.ci95)
 
 
+def score_entities(
+    figures: dict[str, Any], suffix: str, refs: Mapping[str, str], hyp_file: Path, *, seed: int
+) -> None:
+    """Add SLU-F1 of one hypothesis file, where there is anything to score.
+
+    Args:
+        figures: of the set.
+        suffix: of the system.
+        refs: key -> answer in one line, possibly none.
+        hyp_file: ``key hypothesis`` a line; other keys are left out.
+        seed: of the bootstrap.
+    """
+    right = {key: parse_answer(line) for key, line in refs.items()}
+    if not any(answer.entities for answer in right.values()):
+        return
+    hyps = {key: line for key, line in read_table(hyp_file).items() if key in refs}
+    score = slu_score(right, parse_answers(hyps), seed=seed)
+    figures[f"slu_f1{suffix}"] = score.rate
+    figures[f"slu_unparsable{suffix}"] = score.num_unparsable
+    figures["ci95"][f"slu_f1{suffix}"] = list(score.ci95)
+
+
 def score_set(
     manifest: Path,
     name: str,
@@ -147,6 +172,9 @@ def score_set(
             labels = read_references(manifest, task=task, where=where)
             decoded = decode / name / task / "1best_recog" / "text"
             score_labels(figures, label, system.suffix, labels, decoded, seed=seed)
+        answers = read_references(manifest, task=ENTITIES, where=where)
+        decoded = decode / name / ENTITIES / "1best_recog" / "text"
+        score_entities(figures, system.suffix, answers, decoded, seed=seed)
     oracle = systems[0].folder / "decode" / f"{name}_oracle" / ASR / "1best_recog" / "text"
     score_text(figures, "asr_{}_oracle", refs, oracle, seed=seed)
     return figures

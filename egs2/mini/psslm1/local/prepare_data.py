@@ -14,6 +14,7 @@ import json
 import logging
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,18 +142,27 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
         utterances = spoken_utterances(sentences, spoken)
         if name == "train":
             utterances += real_train
-        write_data_dir(datadir / name, utterances)
+        _write(name, utterances, args)
     real_text = [
-        LabelledUtterance(f"text-real-{u.utt}", u.text, scenario=u.scenario, action=u.action)
+        LabelledUtterance(
+            f"text-real-{u.utt}", u.text, scenario=u.scenario, action=u.action, extra=u.extra
+        )
         for u in real_train
     ]
-    write_data_dir(datadir / "train_text", text_utterances(splits.text, prefix="text") + real_text)
-    write_data_dir(datadir / "dev_text", text_utterances(splits.dev, prefix="devtext"))
+    _write("train_text", text_utterances(splits.text, prefix="text") + real_text, args)
+    _write("dev_text", text_utterances(splits.dev, prefix="devtext"), args)
     if real_test:
-        write_data_dir(datadir / "test_real", real_test)
+        _write("test_real", real_test, args)
     statistics["real"] = {"train": len(real_train), "test": len(real_test)}
     (datadir / "statistics.json").write_text(json.dumps(statistics, indent=1) + "\n")
     return statistics
+
+
+def _write(name: str, utterances: Sequence[LabelledUtterance], args: argparse.Namespace) -> None:
+    with_entities = args.slu_entities == "true"
+    write_data_dir(
+        Path(args.datadir) / name, [replace(u, slu_entities=with_entities) for u in utterances]
+    )
 
 
 def _plan(name: str, sentences: list[Sentence], args: argparse.Namespace) -> list[Utterance]:
@@ -216,6 +226,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_test", type=int, default=340, help="spoken test sentences")
     parser.add_argument(
         "--voices", default=str(Path(__file__).parent / "voices.txt"), help="table of voices"
+    )
+    parser.add_argument(
+        "--slu_entities",
+        choices=("true", "false"),
+        default="false",
+        help="add rows of task SLU_entities: scenario, action and entities as one line",
     )
     parser.add_argument("--real_train", default="", help="recordings for CTC training, JSON Lines")
     parser.add_argument("--real_data", default="", help="recordings for test_real, JSON Lines")

@@ -63,7 +63,19 @@ def set_table(name: str, figures: Mapping[str, Any]) -> str:
     lines = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     return (
         f"## {name}: {figures['n_utts']} utterances, {figures['n_words']} words\n\n{HEADER}{lines}"
+        + entity_lines(figures)
     )
+
+
+def entity_lines(figures: Mapping[str, Any]) -> str:
+    """Write SLU-F1 of each system, below the table; nothing where there is none."""
+    lines = [
+        f"- SLU-F1 % [95 %], {title}: {percent(figures, f'slu_f1{suffix}')}; "
+        f"{figures[f'slu_unparsable{suffix}']} answers could not be parsed\n"
+        for title, suffix in SYSTEMS.items()
+        if f"slu_f1{suffix}" in figures
+    ]
+    return "\n" + "".join(lines) if lines else ""
 
 
 def render(results: Mapping[str, Any], *, commands: Sequence[str]) -> str:

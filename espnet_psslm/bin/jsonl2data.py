@@ -1,0 +1,41 @@
+"""Make an ESPnet data folder of a manifest (JSON Lines).
+
+    python -m espnet_psslm.bin.jsonl2data --manifest train.jsonl --data_dir data/train
+
+Writes ``text`` (transcripts), ``text.TASK`` for every other task, ``utt2FIELD`` for what prompts
+need beside it, ``wav.scp``, ``utt2spk`` and ``spk2utt`` where there is audio, and ``psslm.jsonl``.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+
+from espnet_psslm.bin.command import command
+from espnet_psslm.data.convert import FIELDS, to_data_dir
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options of this command."""
+    parser = argparse.ArgumentParser(
+        description="Make an ESPnet data folder of a manifest.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--manifest", required=True, help="JSON Lines")
+    parser.add_argument("--data_dir", required=True, help="folder to write")
+    parser.add_argument("--fields", nargs="*", default=FIELDS, help="to write as utt2FIELD")
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Convert.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    with command(get_parser(), cmd) as args:
+        lines = to_data_dir(args.manifest, args.data_dir, fields=args.fields)
+    logging.info("%s: %s", args.data_dir, lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""SLURP's metrics (arXiv 2011.13205): scenario, action, intent, entities, SLU-F1.
+
+All are micro-F1. Entities count as right where type and filler are the gold ones. The two distance
+metrics forgive a filler that was misheard by as little as it was misheard: a predicted entity is
+paired with the nearest gold one of its type, at distance d, and counts one true positive, d false
+positives and d false negatives; d is the word error rate of the filler, or its Levenshtein
+distance in characters over the longer length. SLU-F1 adds the counts of both.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import editdistance
+import numpy as np
+
+from espnet_psslm.score.bootstrap import ratio_interval
+from espnet_psslm.score.error_rate import check_keys
+from espnet_psslm.text.slu_answer import SLUAnswer, parse_answer
+
+Entities = Sequence[tuple[str, str]]
+METRICS = (
+    *("scenario", "action", "intent"),
+    *("entities", "entities_word", "entities_char", "slu_f1"),
+)
+
+
+@dataclass(frozen=True)
+class F1:
+    """Micro-F1 with its counts; true positives of distance metrics are whole, the others not."""
+
+    precision: float
+    recall: float
+    f1: float
+    num_tp: float
+    num_fp: float
+    num_fn: float
+
+    @classmethod
+    def of(cls, counts: np.ndarray) -> "F1":
+        """From (3,) true positives, false positives, false negatives; 0 / 0 is 0."""
+        tp, fp, fn = (float(count) for count in counts)
+        precision, recall = (tp / (tp + other) if tp else 0.0 for other in (fp, fn))
+        f1 = 2 * precision * recall / (precision + recall) if tp else 0.0
+        return cls(precision, recall, f1, tp, fp, fn)
+
+
+@dataclass(frozen=True)
+class SLUScore:
+    """Scores of one set; all rates are fractions."""
+
+    metric: str  # slu_f1
+    rate: float
+    ci95: tuple[float, float]  # bootstrap interval by utterance
+    num_utts: int
+    num_missing: int  # references without a hypothesis, counted as all wrong
+    num_unparsable: int  # hypotheses that are no answer, counted likewise
+    metrics: Mapping[str, F1]  # METRICS
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain types for JSON."""
+        return {**asdict(self), "ci95": list(self.ci95)}
+
+
+def parse_answers(lines: Mapping[str, str]) -> dict[str, SLUAnswer | None]:
+    """Read what a model wrote.
+
+    Args:
+        lines: utterance -> line.
+
+    Returns:
+        utterance -> answer, None where the line is none.
+    """
+    answers: dict[str, SLUAnswer | None] = {}
+    for key, line in lines.items():
+        try:
+            answers[key] = parse_answer(line)
+        except ValueError:
+            answers[key] = None
+    return answers
+
+
+def slu_score(
+    refs: Mapping[str, SLUAnswer], hyps: Mapping[str, SLUAnswer | None], *, seed: int
+) -> SLUScore:
+    """Score answers.
+
+    Args:
+        refs: utterance -> right answer.
+        hyps: utterance -> answer; None (unparsable) and a missing one find nothing, so that all
+            of the reference counts as false negative.
+        seed: of the bootstrap.
+
+    Returns:
+        All metrics.
+
+    Raises:
+        ValueError: for a hypothesis without a reference, or where neither side has an entity.
+    """
+    check_keys(refs, hyps)
+    keys = sorted(refs)
+    counts = np.stack([_count(refs[key], hyps.get(key)) for key in keys]) if keys else None
+    if counts is None or not counts[:, METRICS.index("slu_f1")].any():
+        raise ValueError(f"{len(keys)} references and their hypotheses have no entity to score")
+    metrics = dict(zip(METRICS, map(F1.of, counts.sum(axis=0)), strict=True))
+    tp, fp, fn = counts[:, METRICS.index("slu_f1")].T
+    return SLUScore(
+        metric="slu_f1",
+        rate=metrics["slu_f1"].f1,
+        ci95=ratio_interval(2 * tp, 2 * tp + fp + fn, seed=seed),
+        num_utts=len(keys),
+        num_missing=len(refs.keys() - hyps.keys()),
+        num_unparsable=sum(answer is None for answer in hyps.values()),
+        metrics=metrics,
+    )
+
+
+def _count(ref: SLUAnswer, hyp: SLUAnswer | None) -> np.ndarray:
+    """(metrics, 3) true positives, false positives, false negatives of one utterance."""
+    labels = [
+        _count_label(getattr(ref, name), None if hyp is None else getattr(hyp, name))
+        for name in ("scenario", "action")
+    ]
+    intent = _count_label(_intent(ref), None if hyp is None else _intent(hyp))
+    entities = () if hyp is None else hyp.entities
+    word = _count_near(ref.entities, entities, word_distance)
+    char = _count_near(ref.entities, entities, char_distance)
+    both = [w + c for w, c in zip(word, char, strict=True)]
+    exact = _count_equal(ref.entities, entities)
+    return np.array([*labels, intent, exact, word, char, both], dtype=np.float64)
+
+
+def _intent(answer: SLUAnswer) -> str:
+    return f"{answer.scenario}_{answer.action}"
+
+
+def _count_label(ref: str, hyp: str | None) -> tuple[int, int, int]:
+    if hyp is None:
+        return 0, 0, 1
+    return (1, 0, 0) if ref == hyp else (0, 1, 1)
+
+
+def _count_equal(ref: Entities, hyp: Entities) -> tuple[int, int, int]:
+    left = list(ref)
+    for entity in hyp:
+        if entity in left:
+            left.remove(entity)
+    num_right = len(ref) - len(left)
+    return num_right, len(hyp) - num_right, len(left)
+
+
+def _count_near(
+    ref: Entities, hyp: Entities, distance: Callable[[str, str], float]
+) -> tuple[float, float, float]:
+    left = list(ref)
+    tp = fp = fn = 0.0
+    for kind, filler in hyp:
+        candidates = [(distance(gold[1], filler), gold) for gold in left if gold[0] == kind]
+        if not candidates:
+            fp += 1
+            continue
+        d, nearest = min(candidates, key=lambda candidate: candidate[0])
+        left.remove(nearest)
+        tp, fp, fn = tp + 1, fp + d, fn + d
+    return tp, fp, fn + len(left)
+
+
+def word_distance(ref: str, hyp: str) -> float:
+    """Word error rate of a filler; it may exceed 1."""
+    return editdistance.eval(ref.split(), hyp.split()) / len(ref.split())
+
+
+def char_distance(ref: str, hyp: str) -> float:
+    """Levenshtein distance of two fillers over the longer length."""
+    return editdistance.eval(ref, hyp) / max(len(ref), len(hyp))
