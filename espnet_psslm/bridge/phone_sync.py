@@ -43,6 +43,7 @@ class Reduction(ABC):
     """
 
     needs_posterior = True  # also where encoder outputs are reduced
+    merges_runs = False  # whether a step is a whole run of its unit
 
     def __init__(self, *, blank_id: int, max_units: int = 16) -> None:
         if max_units < 1:
@@ -207,6 +208,8 @@ class PhoneSynchronous(Reduction):
         blank_threshold: blank probability from which a step is dropped.
         max_units: as in ``Reduction``.
     """
+
+    merges_runs = True
 
     def __init__(self, *, blank_id: int, blank_threshold: float = 0.9, max_units: int = 16) -> None:
         super().__init__(blank_id=blank_id, max_units=max_units)
