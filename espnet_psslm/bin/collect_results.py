@@ -6,7 +6,7 @@
 What is scored follows from the tasks of ``<raw_dir>/<set>/psslm.jsonl``: ASR by WER and CER (CER
 alone in languages without spaces between words), translations (EN2DE) by BLEU and chrF, scenario
 and action by accuracy. Other tasks are left out. Where there are two bridges they are compared on
-every task.
+every task. With NIST's sclite on PATH, its alignments are in ``decode/<set>/score_wer/result.txt``.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from espnet_psslm.score.error_rate import error_rate
 from espnet_psslm.score.files import read_json, read_references, write_json
 from espnet_psslm.score.paired import compare
 from espnet_psslm.score.report import environment, render
+from espnet_psslm.score.sclite import write_sclite
 from espnet_psslm.score.translation import translation_score
 from espnet_psslm.text.normalize import is_unspaced
 from espnet_psslm.text.tasks import translation_languages
@@ -128,6 +129,9 @@ class Collector:
             result = score(refs, hyps, metric=metric, language=language, seed=self.args.seed)
             place = {"system": str(system), "set": name, "task": task, "language": language}
             self.scores.append(place | result)
+            if metric in ("wer", "cer"):
+                folder = system / "decode" / name / f"score_{metric}"
+                write_sclite(folder, refs, hyps, metric=metric, language=language)
 
     def _compare(
         self,
