@@ -51,8 +51,15 @@ def _rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield ``FILE:LINE`` and the object there."""
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield f"{path}:{number}", json.loads(line)
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{path}:{number}: no JSON ({error})") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}:{number}: a {type(row).__name__}, no object")
+            yield f"{path}:{number}", row
 
 
 def _get(row: dict[str, Any], name: str, where: str) -> Any:

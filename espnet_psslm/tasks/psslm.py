@@ -43,6 +43,7 @@ from espnet_psslm.tasks.psslm_parts import (
     start_projector,
     unit_text_embeddings,
 )
+from espnet_psslm.tasks.published import accept_published_layout, check_init_file
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units, read_token_list
 from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
@@ -199,6 +200,18 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         )
 
     @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        """ESPnet's, which starts from exactly what ``--init_param`` names."""
+        for init_param in args.init_param:
+            check_init_file(init_param)
+        if args.init_param and args.ignore_init_mismatch:
+            raise ValueError(
+                "--ignore_init_mismatch would leave out what does not fit in silence: set it to "
+                "false, and leave parts out by --init_param FILE:SOURCE:TARGET:EXCLUDED"
+            )
+        super().main_worker(args)
+
+    @classmethod
     def build_optimizers(
         cls, args: argparse.Namespace, model: nn.Module
     ) -> list[torch.optim.Optimizer]:
@@ -244,6 +257,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
             reduction=reduction,
             hear=hear,
         )
+        accept_published_layout(model)
         drop_frozen_from_state_dict(model)
         return model
 

