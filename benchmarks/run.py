@@ -175,6 +175,10 @@ def describe(machine: "Machine") -> str:
 
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=7"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    rates = ", ".join(
+        f"{str(dtype).removeprefix('torch.')} matrix products {rate / 1e9:.0f} GFLOP/s"
+        for dtype, rate in machine.flops_s.items()
+    )
     kind = machine.device.type
     name = platform.processor() or platform.machine()
     if kind != "cpu":
@@ -182,8 +186,8 @@ def describe(machine: "Machine") -> str:
     return (
         f"Commit {commit or 'unknown'}, torch {torch.__version__}, {kind} ({name}), "
         f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, "
-        f"load {os.getloadavg()[0]:.1f} at the end. Copies: {machine.copy_bytes_s / 1e9:.1f} GB/s; "
-        f"float32 matrix products: {machine.flops_s / 1e9:.0f} GFLOP/s."
+        f"load {os.getloadavg()[0]:.1f} at the end. Copies {machine.copy_bytes_s / 1e9:.1f} GB/s, "
+        f"{rates}."
     )
 
 
