@@ -60,7 +60,7 @@ def get_parser() -> argparse.ArgumentParser:
         description="Time the package against plain and published ways of doing the same.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="small sizes, about a minute")
+    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds")
     parser.add_argument("--device", default="cpu", help="cpu, cuda[:n] or npu[:n]")
     parser.add_argument(
         "--row", action="append", choices=ROWS, help="this row only; may be given several times"
@@ -103,7 +103,7 @@ def run_case(case: "Case", setting: "Setting") -> "Measured":
     device = setting.machine.device
     logging.info("%s: %s", case.row, case.size)
     case.check()
-    seconds, least, most = (QUICK_SECONDS, 3, 9) if setting.quick else (SECONDS, 5, 41)
+    seconds, least, most = (QUICK_SECONDS, 3, 9) if setting.quick else (SECONDS, 3, 41)
     times = take_turns(case.ways, device, seconds=seconds, least=least, most=most)
     probes = case.probes or case.ways
     return Measured(times, {name: peak_mb(probes[name], device) for name in case.ways})
