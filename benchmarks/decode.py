@@ -44,7 +44,7 @@ class Size:
     target: float | None = None
 
 
-FULL = Size(96, target=4.0)
+FULL = Size(48, target=4.0)
 QUICK = Size(16)
 
 

@@ -1,9 +1,10 @@
 """How the rows are timed: in turn, in one process; medians, quartiles, peak memory, bounds."""
 
+import functools
 import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,15 +18,17 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class Machine:
-    """What the device can do at best, measured: the bounds are made of these two numbers."""
+    """What the device can do at best, measured: the bounds are made of these numbers."""
 
     device: torch.device
     copy_bytes_s: float  # bytes per second, those read and those written added
-    flops_s: float  # of a float32 matrix product
+    flops_s: Mapping[torch.dtype, float]  # operations per second of matrix products
 
-    def seconds(self, *, moved: float = 0.0, flops: float = 0.0) -> float:
+    def seconds(
+        self, *, moved: float = 0.0, flops: float = 0.0, dtype: torch.dtype = torch.float32
+    ) -> float:
         """Least time for so many bytes moved, then so many operations."""
-        return moved / self.copy_bytes_s + flops / self.flops_s
+        return moved / self.copy_bytes_s + flops / self.flops_s[dtype]
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ def clock(call: Call, device: torch.device) -> float:
 
 
 def take_turns(
-    ways: Mapping[str, Call], device: torch.device, *, seconds: float, least: int, most: int
-) -> dict[str, tuple[float, float, float]]:
+    ways: Mapping[Hashable, Call], device: torch.device, *, seconds: float, least: int, most: int
+) -> dict[Hashable, tuple[float, float, float]]:
     """Time several calls in turn, so that what disturbs the machine disturbs all.
 
     Args:
@@ -110,7 +113,7 @@ def take_turns(
         call()
     gc.collect()
     order = list(ways)
-    times: dict[str, list[float]] = {name: [] for name in order}
+    times: dict[Hashable, list[float]] = {name: [] for name in order}
     start = time.perf_counter()
     for round_ in range(most):
         if round_ >= least and time.perf_counter() - start > seconds:
@@ -183,23 +186,19 @@ def tallest(call: Call, width: int) -> int:
 
 
 def measure_machine(device: torch.device, *, quick: bool = False) -> Machine:
-    """Measure copy bandwidth and the rate of matrix products."""
+    """Measure copy bandwidth and rates of matrix products; bfloat16 on an accelerator only."""
     small = device.type == "cpu"
-    numbers = (1 << 25) if small else (1 << 28)  # 128 MB: no cache holds it
-    side = (1 << 11) if small else (1 << 13)
-    source = torch.ones(numbers, device=device)
+    source = torch.ones((1 << 25) if small else (1 << 28), device=device)  # no cache holds it
     target = torch.empty_like(source)
-    left, right = torch.ones(2, side, side, device=device)
-    out = torch.empty_like(left)
-    ways = {
-        "copy": lambda: target.copy_(source),
-        "product": lambda: torch.mm(left, right, out=out),
-    }
+    side = (1 << 11) if small else (1 << 13)
+    ways: dict[str | torch.dtype, Call] = {"copy": lambda: target.copy_(source)}
+    for dtype in (torch.float32,) if small else (torch.float32, torch.bfloat16):
+        left, right = torch.ones(2, side, side, device=device, dtype=dtype)
+        out = torch.empty_like(left)
+        ways[dtype] = functools.partial(torch.mm, left, right, out=out)
     rounds = 3 if quick else 9
     times = take_turns(ways, device, seconds=20.0, least=rounds, most=rounds)
     # The fastest quartile: a bound is what the machine can do, not what it did on average.
-    return Machine(
-        device,
-        copy_bytes_s=2 * source.nbytes / times["copy"][0],
-        flops_s=2 * side**3 / times["product"][0],
-    )
+    copy_s = times.pop("copy")[0]
+    rates = {dtype: 2 * side**3 / seconds[0] for dtype, seconds in times.items()}
+    return Machine(device, copy_bytes_s=2 * source.nbytes / copy_s, flops_s=rates)

@@ -60,7 +60,7 @@ def get_parser() -> argparse.ArgumentParser:
         description="Time the package against plain and published ways of doing the same.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="small sizes, about a minute")
+    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds")
     parser.add_argument("--device", default="cpu", help="cpu, cuda[:n] or npu[:n]")
     parser.add_argument(
         "--row", action="append", choices=ROWS, help="this row only; may be given several times"
@@ -103,7 +103,7 @@ def run_case(case: "Case", setting: "Setting") -> "Measured":
     device = setting.machine.device
     logging.info("%s: %s", case.row, case.size)
     case.check()
-    seconds, least, most = (QUICK_SECONDS, 3, 9) if setting.quick else (SECONDS, 5, 41)
+    seconds, least, most = (QUICK_SECONDS, 3, 9) if setting.quick else (SECONDS, 3, 41)
     times = take_turns(case.ways, device, seconds=seconds, least=least, most=most)
     probes = case.probes or case.ways
     return Measured(times, {name: peak_mb(probes[name], device) for name in case.ways})
@@ -175,6 +175,10 @@ def describe(machine: "Machine") -> str:
 
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=7"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    rates = ", ".join(
+        f"{str(dtype).removeprefix('torch.')} matrix products {rate / 1e9:.0f} GFLOP/s"
+        for dtype, rate in machine.flops_s.items()
+    )
     kind = machine.device.type
     name = platform.processor() or platform.machine()
     if kind != "cpu":
@@ -182,8 +186,8 @@ def describe(machine: "Machine") -> str:
     return (
         f"Commit {commit or 'unknown'}, torch {torch.__version__}, {kind} ({name}), "
         f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, "
-        f"load {os.getloadavg()[0]:.1f} at the end. Copies: {machine.copy_bytes_s / 1e9:.1f} GB/s; "
-        f"float32 matrix products: {machine.flops_s / 1e9:.0f} GFLOP/s."
+        f"load {os.getloadavg()[0]:.1f} at the end. Copies {machine.copy_bytes_s / 1e9:.1f} GB/s, "
+        f"{rates}."
     )
 
 

@@ -77,13 +77,15 @@ class DenseProjector(nn.Sequential):
         }
 
 
-def assert_same_gradients(projector: nn.Module, expected: dict[str, Tensor]) -> None:
-    """Equal up to 1e-4 of the largest entry."""
+def assert_same_gradients(
+    projector: nn.Module, expected: dict[str, Tensor], *, tolerance: float = 1e-4
+) -> None:
+    """Equal up to ``tolerance`` times the largest entry."""
     found = {name: parameter.grad for name, parameter in projector.named_parameters()}
     assert found.keys() == expected.keys()
     for name, grad in found.items():
         scale = float(expected[name].abs().max())
-        torch.testing.assert_close(grad, expected[name], rtol=0.0, atol=1e-4 * scale)
+        torch.testing.assert_close(grad, expected[name], rtol=0.0, atol=tolerance * scale)
 
 
 def least_seconds(machine: Machine, steps: int, size: tuple[int, int, int]) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-NUMBERS = 1 << 18  # held at once on a CPU, at least one row: they stay in its cache
+NUMBERS = 1 << 20  # held at once on a CPU, at least one row: they stay in its cache
 NUMBERS_ACCELERATOR = 1 << 26
 
 

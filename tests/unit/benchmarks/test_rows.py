@@ -1,5 +1,7 @@
 """Every row at a tiny size: ours equals its baselines, and the check would see it if not."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import soundfile
@@ -22,7 +24,9 @@ from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuned_prefix import PrefixTuning
 from tests.helpers import build_lm
 
-MACHINE = Machine(torch.device("cpu"), copy_bytes_s=1e10, flops_s=1e11)
+MACHINE = Machine(
+    torch.device("cpu"), copy_bytes_s=1e10, flops_s={torch.float32: 1e11, torch.bfloat16: 2e11}
+)
 SETTING = Setting(MACHINE)
 
 TINY_LM = {
@@ -41,6 +45,18 @@ TINY_ENCODER = {
     "tp_blocks": 1,
     "kernel_size": 3,
 }
+TINY_STEP = text_step.Size(
+    batch=3,
+    prefix=7,
+    steps=(4, 6),
+    answers=(3, 2, 5),
+    num_units=30,
+    hidden=16,
+    audio_s=0.3,
+    lm=TINY_LM,
+    encoder=TINY_ENCODER,
+    target_plain=3.0,
+)
 SIZES = {
     reduction: (
         reduction.Size(3, 30, 12, listed=4),
@@ -50,18 +66,8 @@ SIZES = {
     lego: (lego.Size(9, 200, listed=4, width=6),),
     ctc_step: (ctc_step.Size(2, 0.5, num_units=20, spoken=3, width=32, layers=2, heads=2),),
     text_step: (
-        text_step.Size(
-            batch=3,
-            prefix=7,
-            steps=(4, 6),
-            answers=(3, 2, 5),
-            num_units=30,
-            hidden=16,
-            audio_s=0.3,
-            lm=TINY_LM,
-            encoder=TINY_ENCODER,
-            target_plain=3.0,
-        ),
+        TINY_STEP,
+        dataclasses.replace(TINY_STEP, architecture="qwen2", dtype=torch.bfloat16),
     ),
 }
 
@@ -100,7 +106,7 @@ def test_dense_baselines_make_such_a_tensor():
 
 
 def test_limits_that_speak_of_numbers():
-    (case,) = tiny_cases(text_step)
+    case = tiny_cases(text_step)[0]
     peaks = dict.fromkeys(case.ways, 10.0)
     times = dict.fromkeys(case.ways, (1.0, 1.0, 1.0))
     slow = Measured(times, peaks)

@@ -10,7 +10,7 @@ from benchmarks.measure import Case, Machine, Measured, Setting
 from espnet_psslm.bridge import frame_scores
 
 CPU = torch.device("cpu")
-MACHINE = Machine(CPU, copy_bytes_s=1e9, flops_s=1e12)
+MACHINE = Machine(CPU, copy_bytes_s=1e9, flops_s={torch.float32: 1e12})
 FIELDS = {
     "row", "size", "ours_s", "baseline_s", "ratio", "bound_ratio", "target", "met",
     "peak_mb_ours", "peak_mb_baseline", "ratio_published", "ratio_plain",
