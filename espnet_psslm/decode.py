@@ -1,13 +1,14 @@
 """Answer the rows of a manifest with a trained model.
 
-    row -> arrays (audio read, Steps read, or simulated from text) -> batches of like length -> text
+    row -> arrays (audio read, Steps read, or simulated from text) -> pieces that fit the models
+        -> batches of like length -> answers -> the answers to the pieces of a row, joined
 
 Nothing here knows where answers go; ``bin/psslm_inference`` writes them.
 """
 
 import argparse
 import logging
-import pickle
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,30 +16,48 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
+from espnet_psslm.bridge.guard import Guard
+from espnet_psslm.bridge.hear import Steps
 from espnet_psslm.data.audio import SAMPLE_RATE
 from espnet_psslm.device import resolve_device
+from espnet_psslm.llm.answers import Answer, Hypothesis, join_hypotheses
 from espnet_psslm.llm.backbone import load_tokenizer
+from espnet_psslm.llm.confidence import CONFIDENCES
+from espnet_psslm.llm.fallback import CTCFallback
+from espnet_psslm.llm.labels import LabelTrie, build_trie
 from espnet_psslm.llm.lora import LoRA
-from espnet_psslm.llm.model import Hypothesis, PSSLMModel
+from espnet_psslm.pieces import PieceCutter
 from espnet_psslm.tasks.psslm import PSSLMTask
+from espnet_psslm.trained import load_model, read_config
 
 STEP_INPUTS = ("unit_ids", "probs", "unit_ids_lengths", "features", "features_lengths")
 WINDOW = 16  # batches that are read at once and sorted by length; bounds the audio in memory
 
 Row = Mapping[str, Any]
 Sample = dict[str, np.ndarray]
+Piece = tuple[str, int]  # key of a row, and which piece of it
 
 
 @dataclass(frozen=True)
 class Decoded:
     """What became of some rows."""
 
-    hypotheses: dict[str, Hypothesis]  # by key, in the order of the rows
+    nbest: dict[str, list[Hypothesis]]  # by key, in the order of the rows; best first
     skipped: dict[str, str]  # key -> why its row could not be used
     audio_s: float  # duration of the audio that was read; what was remembered does not count
+    confidence: dict[str, float]  # of the best answer by key; empty where none is asked for
+    num_cut: int  # rows that were answered in pieces
+
+    @property
+    def hypotheses(self) -> dict[str, Hypothesis]:
+        """The best answer to each row."""
+        return {key: answers[0] for key, answers in self.nbest.items()}
+
+    def ranked(self, rank: int) -> dict[str, Hypothesis]:
+        """Answer of that rank to each row that has so many; rank 0 is the best."""
+        return {key: found[rank] for key, found in self.nbest.items() if rank < len(found)}
 
 
 class PSSLMDecoder:
@@ -57,6 +76,10 @@ class PSSLMDecoder:
         max_new_tokens: longest answer, in tokens.
         max_len_ratio: longest answer, in tokens per step heard; 0: no such limit.
         merge_lora: add trained adapters to the language model's weights; see ``LoRA.merge``.
+        nbest: answers per row, at most ``beam_size``.
+        confidence: name in ``CONFIDENCES``; None: none is computed.
+        choices: task -> labels that its answers must be one of.
+        guard: when a transcript falls back to CTC's text; None: never.
 
     Raises:
         ValueError: if a file is missing or does not fit the others.
@@ -76,18 +99,27 @@ class PSSLMDecoder:
         max_new_tokens: int = 64,
         max_len_ratio: float = 0.0,
         merge_lora: bool = False,
+        nbest: int = 1,
+        confidence: str | None = None,
+        choices: Mapping[str, Sequence[str]] | None = None,
+        guard: Guard | None = None,
     ) -> None:
-        sizes = {"batch_size": batch_size, "beam_size": beam_size, "max_new_tokens": max_new_tokens}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{name} ({value}) must be at least 1")
+        sizes = {
+            "batch_size": batch_size,
+            "beam_size": beam_size,
+            "max_new_tokens": max_new_tokens,
+            "nbest": nbest,
+        }
+        _check_search(sizes, max_len_ratio)
         self.device = resolve_device(device)
         self.batch_size = batch_size
         self.beam_size = beam_size
-        if max_len_ratio < 0:
-            raise ValueError(f"max_len_ratio ({max_len_ratio}) must not be negative")
         self.max_new_tokens = max_new_tokens
         self.max_len_ratio = max_len_ratio
+        self.nbest = nbest
+        self.confidence = None if confidence is None else CONFIDENCES[confidence]()
+        if confidence is not None and self.confidence.needs_beams and beam_size == 1:
+            raise ValueError(f"confidence {confidence} compares beams: beam_size must exceed 1")
         # Options that are younger than the training mean what they did not yet change.
         defaults = vars(PSSLMTask.get_parser().parse_args([]))
         args = argparse.Namespace(**defaults | read_config(train_config))
@@ -105,6 +137,33 @@ class PSSLMDecoder:
             self.preprocessor.simulator = None
         self.collate = PSSLMTask.build_collate_fn(args, train=False)
         self.tokenizer = load_tokenizer(args.llm_conf["name"])
+        self.choices = self._build_choices(choices or {})
+        self.guard = None if guard is None else self._build_guard(guard, args.step_kind)
+        self.cutter = PieceCutter(
+            self.model, max_new_tokens=max_new_tokens, whole_tasks=list(self.choices)
+        )
+
+    def _build_guard(self, guard: Guard, step_kind: str) -> CTCFallback:
+        if step_kind == "feature":
+            raise ValueError(
+                "the guard compares with CTC's text, which step_kind: feature does not keep: leave "
+                "out --guard_tasks"
+            )
+        return CTCFallback(guard, units=self.preprocessor.units, reduction=self.model.reduction)
+
+    def _build_choices(self, choices: Mapping[str, Sequence[str]]) -> dict[str, LabelTrie]:
+        prompts = self.preprocessor.prompts
+        tries = {}
+        for task, labels in choices.items():
+            prompts.indices(task)  # raises where there is no such task
+            trie = build_trie(labels, encode=prompts.encode_text, end_id=self.model.end_id)
+            if trie.longest > self.max_new_tokens:
+                raise ValueError(
+                    f"max_new_tokens ({self.max_new_tokens}): a label of {task} has "
+                    f"{trie.longest} tokens, end of turn included; allow as many"
+                )
+            tries[task] = trie
+        return tries
 
     def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
         """Answer rows, all of which must be usable.
@@ -139,135 +198,122 @@ class PSSLMDecoder:
                 read and encode the same audio file again.
         """
         paths = {row["key"]: row["path"] for row in rows if "path" in row} if remember else {}
-        found: dict[str, Hypothesis] = {}
+        found: dict[str, list[Hypothesis]] = {}
         skipped: dict[str, str] = {}
-        audio_s = 0.0
+        audio_s, num_cut = 0.0, 0
         window = WINDOW * self.batch_size
         for first in range(0, len(rows), window):
             part = rows[first : first + window]
             samples = self._read(part, skipped)
-            progress(len(part) - len(samples))
+            pieces = Counter(key for (key, _), _ in samples)
+            progress(len(part) - len(pieces))
             audio_s += sum(len(s.get("speech", ())) for _, s in samples) / SAMPLE_RATE
+            num_cut += sum(count > 1 for count in pieces.values())
+            # What is cut is heard anew by each task: its pieces have no path.
+            whole = {(key, 0): path for key, path in paths.items() if pieces[key] == 1}
             # Longest first: memory that suffices for the first batch suffices for all.
             samples.sort(key=_length, reverse=True)
+            answers: dict[Piece, list[Hypothesis]] = {}
             for start in range(0, len(samples), self.batch_size):
                 batch = samples[start : start + self.batch_size]
-                found |= self._decode_batch(batch, paths)
-                progress(len(batch))
-        if cut := sum(len(hyp.token_ids) == self.max_new_tokens for hyp in found.values()):
+                answers |= self._decode_batch(batch, whole)
+                progress(sum(piece == 0 for (_, piece), _ in batch))
+            for key, count in pieces.items():
+                parts = [answers[key, piece] for piece in range(count)]
+                found[key] = join_hypotheses(parts, num_best=self._num_best)
+        best = [answers[0] for answers in found.values()]
+        if cut := sum(len(hyp.token_ids) == self.max_new_tokens for hyp in best):
             logging.warning("%d answers are cut at %d tokens", cut, self.max_new_tokens)
-        in_order = {row["key"]: found[row["key"]] for row in rows if row["key"] in found}
-        return Decoded(in_order, skipped, audio_s)
+        nbest = {row["key"]: found[row["key"]] for row in rows if row["key"] in found}
+        confidence = {}
+        if self.confidence is not None:
+            confidence = {key: self.confidence(answers) for key, answers in nbest.items()}
+        nbest = {key: answers[: self.nbest] for key, answers in nbest.items()}
+        return Decoded(nbest, skipped, audio_s, confidence, num_cut)
 
-    def _read(self, rows: Sequence[Row], skipped: dict[str, str]) -> list[tuple[str, Sample]]:
+    @property
+    def _num_best(self) -> int:
+        """Answers to look for; of these ``nbest`` are given out."""
+        all_beams = self.confidence is not None and self.confidence.needs_beams
+        return self.beam_size if all_beams else self.nbest
+
+    def _read(self, rows: Sequence[Row], skipped: dict[str, str]) -> list[tuple[Piece, Sample]]:
         samples = []
         for row in rows:
+            key = row["key"]
             try:
-                sample = self.preprocessor(row["key"], {"sample": row})
-                self._check_duration(sample)
+                pieces = self.cutter(row, self.preprocessor(key, {"sample": row}))
             except ValueError as error:
-                skipped[row["key"]] = str(error)
+                skipped[key] = str(error)
             else:
-                samples.append((row["key"], sample))
+                samples += [((key, number), piece) for number, piece in enumerate(pieces)]
         return samples
 
-    def _check_duration(self, sample: Sample) -> None:
-        if "speech" not in sample or self.model.acoustic is None:
-            return
-        duration_s = len(sample["speech"]) / SAMPLE_RATE
-        limit_s = self.model.acoustic.module.max_duration_s
-        if duration_s > limit_s:
-            raise ValueError(
-                f"{duration_s:.1f} s of audio, the acoustic model takes {limit_s:.0f} s; cut it"
-            )
-
+    @torch.no_grad()
     def _decode_batch(
-        self, samples: list[tuple[str, Sample]], paths: Mapping[str, str]
-    ) -> dict[str, Hypothesis]:
+        self, samples: list[tuple[Piece, Sample]], paths: Mapping[Piece, str]
+    ) -> dict[Piece, list[Hypothesis]]:
         keys, batch = self.collate(samples)
         del batch["target_ids"], batch["target_ids_lengths"]
         inputs = {
             name: value.to(self.device) if isinstance(value, Tensor) else value
             for name, value in batch.items()
         }
-        if paths and "speech" in inputs:
-            inputs = self._hear(keys, inputs, paths)
-        answers = self.model.generate(
+        inputs, steps = self._hear(keys, inputs, paths)
+        prompts = self.preprocessor.prompts.prompts
+        tasks = [prompts[index].task for index in inputs["prompt_index"]]
+        answers = self.model.generate_nbest(
             beam_size=self.beam_size,
+            num_best=self._num_best,
             max_new_tokens=self.max_new_tokens,
             max_len_ratio=self.max_len_ratio,
+            labels=[self.choices.get(task) for task in tasks] if self.choices else None,
             **inputs,
         )
-        texts = (self.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids, _ in answers)
-        return {
-            key: Hypothesis(text, ids, score)
-            for key, text, (ids, score) in zip(keys, texts, answers, strict=True)
-        }
+        found = [
+            [self._hypothesis(answer, task) for answer in best]
+            for best, task in zip(answers, tasks, strict=True)
+        ]
+        if self.guard is not None:
+            found = self.guard(found, tasks, steps)
+        return dict(zip(keys, found, strict=True))
 
-    @torch.no_grad()
+    def _hypothesis(self, answer: Answer, task: str) -> Hypothesis:
+        if task in self.choices and answer.num_tokens:
+            text = self.choices[task].text(answer.token_ids)
+        else:
+            text = self.tokenizer.decode(answer.token_ids, skip_special_tokens=True).strip()
+        return Hypothesis(text, answer.token_ids, answer.log_prob, answer.num_tokens)
+
     def _hear(
-        self, keys: list[str], inputs: dict[str, Any], paths: Mapping[str, str]
-    ) -> dict[str, Any]:
-        """The inputs with Steps in place of audio; those of ``paths`` are kept."""
+        self, keys: list[Piece], inputs: dict[str, Any], paths: Mapping[Piece, str]
+    ) -> tuple[dict[str, Any], Steps]:
+        """The inputs with Steps in place of audio, and these; those of ``paths`` are kept."""
         names = ("speech", "speech_lengths", "speech_rows", *STEP_INPUTS)
         source = {name: inputs.pop(name) for name in names if name in inputs}
         steps = self.model.steps(**source, num_units=inputs["num_units"])
-        for row in source["speech_rows"]:
+        for row in source.get("speech_rows", ()):
             if keys[row] in paths:
                 sample = steps.sample(row).items()
                 heard = {name: value.cpu().numpy() for name, value in sample}
                 self.preprocessor.heard[paths[keys[row]]] = heard
-        return inputs | steps.inputs()
+        return inputs | steps.inputs(), steps
 
 
-def _length(item: tuple[str, Sample]) -> tuple[int, int]:
+def _check_search(sizes: Mapping[str, int], max_len_ratio: float) -> None:
+    """Raise ValueError where a number of the search has no sense."""
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} ({value}) must be at least 1")
+    if sizes["nbest"] > sizes["beam_size"]:
+        raise ValueError(
+            f"nbest ({sizes['nbest']}) must not exceed beam_size ({sizes['beam_size']})"
+        )
+    if max_len_ratio < 0:
+        raise ValueError(f"max_len_ratio ({max_len_ratio}) must not be negative")
+
+
+def _length(item: tuple[Piece, Sample]) -> tuple[int, int]:
     """Rows with audio first, each kind by its length."""
     _, sample = item
     return len(sample.get("speech", ())), len(sample.get("unit_ids", sample.get("features", ())))
-
-
-def read_config(path: str | Path) -> dict[str, Any]:
-    """Read a training's ``config.yaml``.
-
-    Raises:
-        ValueError: if there is no such file, or it is no configuration of this task.
-    """
-    if not Path(path).is_file():
-        raise ValueError(f"--psslm_train_config {path}: no such file; stage 11 trains the model")
-    config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    needed = ("token_list", "bpemodel", "prompt_file", "llm_conf", "acoustic_conf", "projector")
-    lacking = [name for name in needed if not isinstance(config, dict) or name not in config]
-    if lacking:
-        raise ValueError(
-            f"--psslm_train_config {path}: lacks {lacking}; give the config.yaml of psslm_train"
-        )
-    return config
-
-
-def load_model(
-    args: argparse.Namespace, model_file: str | Path, device: torch.device
-) -> PSSLMModel:
-    """Build a model from its configuration and load what was trained.
-
-    Args:
-        args: the configuration.
-        model_file: state dict of the trained parameters.
-        device: where to put it.
-
-    Returns:
-        The model, in eval mode.
-
-    Raises:
-        ValueError: if the file is missing, or is no checkpoint of such a model.
-    """
-    if not Path(model_file).is_file():
-        raise ValueError(f"--psslm_model_file {model_file}: no such file; stage 11 makes it")
-    try:
-        state = torch.load(model_file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"--psslm_model_file {model_file} is no checkpoint: {str(error).splitlines()[0]}"
-        ) from error
-    model = PSSLMTask.build_model(args)
-    model.load_state_dict(state)
-    return model.to(device).eval()

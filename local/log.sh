@@ -16,3 +16,10 @@ need() {
     [ $# -eq 1 ] || advice="run stage $2 first"
     [ -s "$1" ] || die "missing or empty input $1: $advice"
 }
+
+# need_corpus NAME WHAT: the variable NAME of db.sh must hold a folder; else say so in one line.
+need_corpus() {
+    local folder=${!1:-}
+    [ -n "$folder" ] || die "$1= is empty in $PWD/db.sh: set it to $2"
+    [ -d "$folder" ] || die "$1=$folder of $PWD/db.sh is no folder: set it to $2"
+}

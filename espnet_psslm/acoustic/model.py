@@ -1,6 +1,8 @@
 """A trained CTC acoustic model as the rest of the package sees it: waveform in, posterior out."""
 
 import math
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,13 +32,14 @@ class CTCAcoustic(nn.Module):
 
     Args:
         model: with encoder ``hf_whisper`` and a CTC layer.
-        units: the vocabulary, to split and join texts.
+        make_units: builds the vocabulary, when texts are first split or joined: posteriors
+            alone need no file of it.
 
     Raises:
         ValueError: if the model has no CTC layer or another encoder.
     """
 
-    def __init__(self, model: "ESPnetASRModel", *, units: Units) -> None:
+    def __init__(self, model: "ESPnetASRModel", *, make_units: Callable[[], Units]) -> None:
         super().__init__()
         if model.ctc is None or not isinstance(model.encoder, HFSpeechEncoder):
             raise ValueError(
@@ -44,7 +47,7 @@ class CTCAcoustic(nn.Module):
                 f"{type(model.encoder).__name__} and {type(model.ctc).__name__}"
             )
         self.model = model
-        self.units = units
+        self._make_units = make_units
         self.blank_id: int = model.blank_id
         self.token_list: list[str] = list(model.token_list)
         self.num_units = len(self.token_list)
@@ -56,6 +59,11 @@ class CTCAcoustic(nn.Module):
     def train(self, mode: bool = True) -> "CTCAcoustic":
         """Stay in evaluation mode: this model is used, not trained."""
         return super().train(False)
+
+    @cached_property
+    def units(self) -> Units:
+        """The vocabulary."""
+        return self._make_units()
 
     @property
     def device(self) -> torch.device:
@@ -164,4 +172,4 @@ def load_ctc_acoustic(
     model, args = WhisperCTCTask.build_model_from_file(
         str(train_config), str(model_file), str(device)
     )
-    return CTCAcoustic(model, units=units_of(args))
+    return CTCAcoustic(model, make_units=partial(units_of, args))

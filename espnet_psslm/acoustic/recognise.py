@@ -18,7 +18,7 @@ from espnet_psslm.acoustic.ctc_search import CTCSearch, Hypothesis
 from espnet_psslm.acoustic.model import CTCAcoustic
 from espnet_psslm.data.audio_batches import AudioBatch, AudioBatches
 
-SEARCH_VALUES = 2**20  # posterior values searched together, 4 MB; at least one batch
+SEARCH_VALUES = 2**22  # posterior values searched together, 16 MB; at least one batch
 
 
 @dataclass

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from espnet_psslm.acoustic.align import UnitSpan
     from espnet_psslm.acoustic.model import CTCAcoustic
     from espnet_psslm.data.audio_batches import AudioBatches
-    from espnet_psslm.text.units import SentencePieceUnits
+    from espnet_psslm.text.units import Units
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -45,7 +45,7 @@ def get_parser() -> argparse.ArgumentParser:
 def align(
     acoustic: "CTCAcoustic",
     batches: "AudioBatches",
-    units: "SentencePieceUnits",
+    units: "Units",
     texts: dict[str, str],
 ) -> tuple[dict[str, list["UnitSpan"]], dict[str, str], dict[str, str]]:
     """Align all batches.
@@ -98,14 +98,13 @@ def run(args: argparse.Namespace) -> None:
     from espnet_psslm.data.audio_batches import AudioBatches
     from espnet_psslm.data.kaldi import read_table, write_table
     from espnet_psslm.device import resolve_device
-    from espnet_psslm.text.units import SentencePieceUnits
     from espnet_psslm.text.words import UnitWords
 
     batches = AudioBatches(args.data_dir, batch_size=args.batch_size)
     texts = read_table(args.text or Path(args.data_dir) / "text")
     device = resolve_device(args.device)
     acoustic = load_ctc_acoustic(args.asr_train_config, args.asr_model_file, device)
-    units = SentencePieceUnits(acoustic.token_list, bpemodel=acoustic.bpemodel)
+    units = acoustic.units
     spans, scores, skipped = align(acoustic, batches, units, texts)
     if not spans:
         utt, reason = next(iter(skipped.items()), ("-", "the data folder is empty"))

@@ -124,7 +124,6 @@ def run(args: argparse.Namespace) -> list[Path]:
     from espnet_psslm.data.audio import AudioScpReader
     from espnet_psslm.data.kaldi import read_table
     from espnet_psslm.device import resolve_device
-    from espnet_psslm.text.units import SentencePieceUnits
     from espnet_psslm.text.words import UnitWords
 
     audio = AudioScpReader(Path(args.data_dir) / "wav.scp")
@@ -134,7 +133,7 @@ def run(args: argparse.Namespace) -> list[Path]:
         raise ValueError(f"--recog_dir {args.recog_dir}: its token_int lacks {lacking[0]}")
     device = resolve_device(args.device)
     acoustic = load_ctc_acoustic(args.asr_train_config, args.asr_model_file, device)
-    units = SentencePieceUnits(acoustic.token_list, bpemodel=acoustic.bpemodel)
+    units = acoustic.units
     words = UnitWords(units.unit_texts(), decode=units.decode)
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)

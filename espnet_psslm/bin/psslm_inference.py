@@ -6,11 +6,17 @@ Usage::
         --psslm_model_file exp/psslm_sft/valid.acc.ave.pth --manifest dump/raw/test/psslm.jsonl \\
         --output_dir exp/psslm_sft/decode/test --batch_size 16 --beam_size 4 --device auto
 
-Writes, for each task, ``TASK/1best_recog/{text,score}`` (``key answer``, in the manifest's order)
-and ``TASK/stats.json``: seconds from audio to text, seconds of audio, samples. Audio that several
-tasks share is read and encoded for the first of them only, and counts there. ``stats.json`` holds
-the seconds of loading and the peak of memory. Rows that cannot be used are left out and listed in
+Writes, for each task, ``TASK/{n}best_recog/{text,score}`` (``key answer``, in the manifest's order;
+log probability per token) and ``TASK/stats.json``: seconds from audio to text, seconds of audio,
+samples, and how many of them were too long and answered in pieces. Audio that several tasks share
+is read and encoded for the first of them only, and counts there. ``stats.json`` holds the seconds
+of loading and the peak of memory. Rows that cannot be used are left out and listed in
 ``skipped.txt``; more than ``--max_skipped`` of them end in an error, after all others are written.
+
+``--choice_tasks`` keep to their labels. ``--confidence`` writes ``1best_recog/confidence``.
+``--guard_tasks`` are transcripts that fall back to CTC's text where the language model's departs
+from it too far: ``1best_recog/fallback`` names them with the reason, ``TASK/stats.json`` counts
+them.
 
 ``--oracle true`` feeds the noise-free simulation of the true transcripts: what the language model
 makes of a perfect acoustic model.
@@ -25,13 +31,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from espnet_psslm.bin.command import command
 
 if TYPE_CHECKING:
     from espnet_psslm.decode import PSSLMDecoder
-    from espnet_psslm.llm.model import Hypothesis
 
 LOG_EVERY_S = 30.0
 
@@ -77,11 +82,53 @@ def get_parser() -> argparse.ArgumentParser:
         default="false",
         help="add trained adapters to the weights: faster; rounded, where these are bfloat16",
     )
+    add_answer_arguments(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or npu[:n]")
     parser.add_argument(
         "--max_skipped", type=float, default=0.01, help="share of rows that may be unusable"
     )
     return parser
+
+
+def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of what answers may be, and of what is written about them."""
+    parser.add_argument("--nbest", type=int, default=1, help="answers per row, with their scores")
+    parser.add_argument(
+        "--choice_tasks",
+        nargs="+",
+        default=[],
+        help="answers of these tasks must be one of the task's labels",
+    )
+    parser.add_argument(
+        "--label_manifest",
+        help="labels of --choice_tasks: the targets in this JSON Lines file, e.g. the training's; "
+        "else the field labels of the prompt file",
+    )
+    parser.add_argument(
+        "--confidence",
+        choices=("token_mean", "posterior"),
+        help="token_mean: geometric mean of token probabilities; posterior: share among all "
+        "answers that the beams found (over the labels, with as many beams as labels)",
+    )
+    parser.add_argument(
+        "--guard_tasks",
+        nargs="+",
+        default=[],
+        help="transcripts that fall back to CTC's text where they depart from it or repeat "
+        "themselves",
+    )
+    parser.add_argument(
+        "--guard_distance",
+        type=float,
+        default=0.5,
+        help="largest edit distance to CTC's text, by the characters of the longer one",
+    )
+    parser.add_argument(
+        "--guard_repeats",
+        type=int,
+        default=3,
+        help="how often in a row the same may be said, unless CTC has it as often",
+    )
 
 
 @contextmanager
@@ -123,14 +170,57 @@ def read_rows(
     return {task: by_task[task] for task in args.tasks or by_task}
 
 
-def load_decoder(args: argparse.Namespace) -> "PSSLMDecoder":
+def read_labels(
+    args: argparse.Namespace, prompts: Sequence[Mapping[str, Any]]
+) -> dict[str, list[str]]:
+    """Labels of ``--choice_tasks``.
+
+    Args:
+        args: of the command line.
+        prompts: lines of the prompt file.
+
+    Raises:
+        ValueError: if a task has none.
+    """
+    from espnet_psslm.data.manifest import read_manifest
+
+    found: dict[str, dict[str, None]] = {}  # in the order of their first occurrence
+    if args.label_manifest:
+        for row in read_manifest(args.label_manifest).values():
+            found.setdefault(row["task"], {})[row["target"].strip()] = None
+    else:
+        for prompt in prompts:
+            found.setdefault(prompt["task"], {}).update(dict.fromkeys(prompt.get("labels", ())))
+    if lacking := [task for task in args.choice_tasks if not found.get(task)]:
+        where = args.label_manifest or "the prompt file"
+        raise ValueError(
+            f"--choice_tasks {lacking}: {where} has no labels for them; give --label_manifest a "
+            'manifest with their targets, or their prompts a field "labels"'
+        )
+    return {task: list(found[task]) for task in args.choice_tasks}
+
+
+def load_decoder(args: argparse.Namespace, prompts: Sequence[Mapping[str, Any]]) -> "PSSLMDecoder":
     """Load the model.
+
+    Args:
+        args: of the command line.
+        prompts: lines of the prompt file.
 
     Raises:
         ValueError: if a file is missing or does not fit the others.
     """
+    known = {prompt["task"] for prompt in prompts}
+    if unknown := {*args.choice_tasks, *args.guard_tasks} - known:
+        raise ValueError(
+            f"--choice_tasks or --guard_tasks {sorted(unknown)}: the prompt file knows "
+            f"{sorted(known)}"
+        )
+    choices = read_labels(args, prompts)
+    from espnet_psslm.bridge.guard import Guard
     from espnet_psslm.decode import PSSLMDecoder
 
+    guard = Guard(args.guard_tasks, args.guard_distance, args.guard_repeats)
     acoustic = {"train_config": args.asr_train_config, "model_file": args.asr_model_file}
     if (None in acoustic.values()) != (set(acoustic.values()) == {None}):
         raise ValueError("give --asr_train_config and --asr_model_file together, or neither")
@@ -146,20 +236,11 @@ def load_decoder(args: argparse.Namespace) -> "PSSLMDecoder":
         max_new_tokens=args.max_new_tokens,
         max_len_ratio=args.maxlenratio,
         merge_lora=args.merge_lora == "true",
+        nbest=args.nbest,
+        confidence=args.confidence,
+        choices=choices,
+        guard=guard if args.guard_tasks else None,
     )
-
-
-def write_answers(folder: Path, hypotheses: Mapping[str, "Hypothesis"]) -> None:
-    """Write ``1best_recog/{text,score}``; an answer takes one line, whatever is in it."""
-    folder = folder / "1best_recog"
-    folder.mkdir(parents=True, exist_ok=True)
-    columns = {
-        "text": {key: " ".join(hyp.text.split()) for key, hyp in hypotheses.items()},
-        "score": {key: f"{hyp.score:.4f}" for key, hyp in hypotheses.items()},
-    }
-    for name, values in columns.items():
-        lines = [f"{key} {value}".rstrip() + "\n" for key, value in values.items()]
-        (folder / name).write_text("".join(lines), encoding="utf-8")
 
 
 def write_json(path: Path, values: Mapping[str, float]) -> None:
@@ -176,13 +257,14 @@ def run(args: argparse.Namespace) -> tuple[dict[str, str], int]:
     Raises:
         ValueError: if the model or the manifest cannot be used.
     """
-    from espnet_psslm.decode import read_config
+    from espnet_psslm.answer_files import answer_stats, write_answers
     from espnet_psslm.text.prompt import read_prompt_file
+    from espnet_psslm.trained import read_config
 
     prompts = read_prompt_file(read_config(args.psslm_train_config)["prompt_file"])
     rows = read_rows(args, [prompt["task"] for prompt in prompts])
     start = time.perf_counter()
-    decoder = load_decoder(args)
+    decoder = load_decoder(args, prompts)
     load_s = time.perf_counter() - start
     output = Path(args.output_dir)
     skipped: dict[str, str] = {}
@@ -190,12 +272,9 @@ def run(args: argparse.Namespace) -> tuple[dict[str, str], int]:
         start = time.perf_counter()
         with show_progress(len(task_rows), task) as progress:
             decoded = decoder.decode_usable(task_rows, progress=progress, remember=len(rows) > 1)
-        stats = {
-            "wall_s": round(time.perf_counter() - start, 3),
-            "audio_s": round(decoded.audio_s, 3),
-            "num_samples": len(decoded.hypotheses),
-        }
-        write_answers(output / task, decoded.hypotheses)
+        wall_s = time.perf_counter() - start
+        write_answers(output / task, decoded, nbest=args.nbest)
+        stats = answer_stats(decoded, wall_s=wall_s, guarded=task in args.guard_tasks)
         write_json(output / task / "stats.json", stats)
         skipped |= decoded.skipped
     lines = [f"{key}\t{' '.join(reason.split())}\n" for key, reason in skipped.items()]

@@ -1,4 +1,4 @@
-"""Score hypotheses: error rates, accuracy, or SLURP's metrics, with 95 % bootstrap intervals.
+"""Score hypotheses: error rates, accuracy, BLEU, chrF, SLURP's metrics; 95 % bootstrap intervals.
 
     python -m espnet_psslm.bin.score --ref dump/raw/test/psslm.jsonl --task ASR \\
         --hyp exp/psslm_text/decode/test/ASR/1best_recog/text --metric wer --output score.json
@@ -22,9 +22,10 @@ from espnet_psslm.score.error_rate import ErrorRate, error_rate
 from espnet_psslm.score.files import read_references, write_json
 from espnet_psslm.score.slu import SLUScore, parse_answers, slu_score
 from espnet_psslm.score.slu_files import read_slurp
+from espnet_psslm.score.translation import Translation, translation_score
 from espnet_psslm.text.slu_answer import parse_answer
 
-METRICS = ("wer", "cer", "accuracy", "slu")
+METRICS = ("wer", "cer", "accuracy", "bleu", "chrf", "slu")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -53,7 +54,9 @@ def get_parser() -> argparse.ArgumentParser:
         default="wrong",
         help="what becomes of references without a hypothesis; either is said",
     )
-    parser.add_argument("--language", default="en", help="of the normalisation")
+    parser.add_argument(
+        "--language", default="en", help="of the texts: their normalisation, the tokeniser of BLEU"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
 
@@ -76,7 +79,7 @@ def parse_where(pairs: Sequence[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def score(args: argparse.Namespace) -> ErrorRate | Accuracy | SLUScore:
+def score(args: argparse.Namespace) -> ErrorRate | Accuracy | Translation | SLUScore:
     """Read both sides and score them.
 
     Args:
@@ -104,6 +107,10 @@ def score(args: argparse.Namespace) -> ErrorRate | Accuracy | SLUScore:
         return slu_score(right, parse_answers(hyps), seed=args.seed)
     if args.metric == "accuracy":
         return accuracy(refs, hyps, seed=args.seed)
+    if args.metric in ("bleu", "chrf"):
+        return translation_score(
+            refs, hyps, metric=args.metric, language=args.language, seed=args.seed
+        )
     unit = "word" if args.metric == "wer" else "char"
     return error_rate(refs, hyps, unit=unit, seed=args.seed, language=args.language)
 
@@ -131,6 +138,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         logging.warning("%s: %d answers cannot be parsed", args.hyp, result.num_unparsable)
     write_json(args.output, result.as_dict())
     low, high = result.ci95
+    if isinstance(result, Translation):
+        logging.info("%s", result.signature)
     print(
         f"{result.metric} {100 * result.rate:.2f} % [{100 * low:.2f}, {100 * high:.2f}] "
         f"of {result.num_utts} utterances: {args.output}"

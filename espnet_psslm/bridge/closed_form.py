@@ -6,8 +6,8 @@ With s = (variance + eps)^(-1/2), LayerNorm gain g and bias b, and W (V, D) by r
 
     W' LN(x) = s * ( sum_k (p_k - r) g_k W_k + (r - 1/V) W'g ) + W'b
 
-costs O(K D) per step and two matrix-vector products per batch, where the dense layer costs
-O(V D) per step. Values and gradients are those of the dense layer.
+costs O(K D) per step and, per batch, one product of two vectors with W, where the dense layer
+costs O(V D) per step. Values and gradients are those of the dense layer.
 
 Legend: N steps, K listed units, V units, D output width.
 """
@@ -22,7 +22,7 @@ from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
 
 
 class _WeightedRows(torch.autograd.Function):
-    """sum_k coef_nk g_k W_k + uniform_n W'g + W'b, with the gradient of W written once.
+    """sum_k coef_nk g_k W_k + uniform_n W'g + W'b. One pass over W each way.
 
     Plain autograd would build three (V, D) gradients (of the rows and of both products) and add
     them; for a CTC vocabulary each is as large as the layer itself.
@@ -42,8 +42,8 @@ class _WeightedRows(torch.autograd.Function):
         out = torch.nn.functional.embedding_bag(
             unit_ids, weight, per_sample_weights=weighted, mode="sum"
         )
-        by_gain = gain @ weight
-        out.addr_(uniform, by_gain).add_(shift @ weight)
+        by_gain, by_shift = torch.stack([gain, shift]) @ weight
+        out.addr_(uniform, by_gain).add_(by_shift)
         ctx.save_for_backward(coef, uniform, unit_ids, gain, shift, weight, by_gain)
         return out
 
@@ -51,18 +51,15 @@ class _WeightedRows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         coef, uniform, unit_ids, gain, shift, weight, by_gain = ctx.saved_tensors
-        through_gain = uniform @ grad  # (D,)
-        through_shift = grad.sum(0)  # (D,)
+        through = torch.stack([uniform @ grad, grad.sum(0)])  # (2, D), of gain and of shift
+        from_gain, grad_shift = (weight @ through.T).T.contiguous()  # (V,) each
         listed_gain = gain[unit_ids]  # (N, K)
         # <grad_n, W_k>, one listed unit at a time: (N, K, D) would be K times the output.
         products = torch.stack([(grad * weight[ids]).sum(1) for ids in unit_ids.unbind(1)], dim=1)
         grad_coef = products * listed_gain
         grad_uniform = grad @ by_gain
-        grad_gain = (weight @ through_gain).index_add_(
-            0, unit_ids.flatten(), (coef * products).flatten()
-        )
-        grad_shift = weight @ through_shift
-        grad_weight = torch.outer(gain, through_gain).addr_(shift, through_shift)
+        grad_gain = from_gain.index_add_(0, unit_ids.flatten(), (coef * products).flatten())
+        grad_weight = torch.stack([gain, shift], 1) @ through
         for ids, scale in zip(unit_ids.unbind(1), (coef * listed_gain).unbind(1), strict=True):
             grad_weight.index_add_(0, ids, grad * scale[:, None])
         return grad_coef, grad_uniform, None, grad_gain, grad_shift, grad_weight

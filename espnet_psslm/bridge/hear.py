@@ -32,7 +32,7 @@ def hear_posteriors(
 ) -> PosteriorSteps:
     """Reduced CTC posteriors of waveforms (B, N)."""
     log_posterior, lengths = acoustic.log_posterior(speech, speech_lengths)
-    return reduction(log_posterior.exp(), lengths)
+    return reduction.from_logits(log_posterior, lengths)
 
 
 def hear_features(

@@ -16,65 +16,22 @@ Systems without phone synchrony, for comparison: ``FrameSynchronous`` keeps ever
 Posteriors and encoder outputs are reduced alike: the posterior decides which frames make a step,
 and either of the two is averaged.
 
-Legend: B batch, T frames, V units, D encoder width, U steps, K listed units per step, F kept
-frames of the batch.
+Legend: B batch, T frames, V units, D encoder width, U steps, K listed units per step.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from espnet_psslm.bridge.frame_scores import best_units, frame_scores, top_units
+from espnet_psslm.bridge.runs import Runs
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps, uniform_rows
 
 
-@dataclass(frozen=True)
-class _Runs:
-    """Which frames make which step; the steps of the batch are counted through."""
-
-    lengths: Tensor  # (B,), steps
-    utt: Tensor  # (F,), utterance of each kept frame
-    frame: Tensor  # (F,), its place in the utterance
-    step: Tensor  # (F,), its step
-    first: Tensor  # (F,), whether it opens the step
-
-    @classmethod
-    def of(cls, kept: Tensor, starts: Tensor) -> "_Runs":
-        """From two (B, T) masks."""
-        utt, frame = kept.nonzero(as_tuple=True)  # utterance by utterance
-        first = starts[utt, frame]
-        return cls(starts.sum(1), utt, frame, first.long().cumsum(0) - 1, first)
-
-    def average(self, values: Tensor) -> Tensor:
-        """(B, T, X) to (steps of the batch, X)."""
-        total = int(self.step[-1]) + 1 if self.step.numel() else 0
-        ones = torch.ones(len(self.step), dtype=torch.float32, device=values.device)
-        count = torch.zeros(total, device=values.device).index_add_(0, self.step, ones)
-        summed = values.new_zeros(total, values.shape[2])
-        summed.index_add_(0, self.step, values[self.utt, self.frame])
-        return summed / count[:, None].to(summed.dtype)
-
-    def place(self, padded: Tensor, values: Tensor) -> Tensor:
-        """Write one value per step of the batch into its place in ``padded`` (B, U, ...)."""
-        utt = self.utt[self.first]
-        before = self.lengths.cumsum(0) - self.lengths  # steps of the utterances before
-        padded[utt, torch.arange(len(utt), device=utt.device) - before[utt]] = values
-        return padded
-
-    @property
-    def num_steps(self) -> int:
-        """U: padding included, at least 1."""
-        return max(1, int(self.lengths.max()))
-
-    def spans(self) -> tuple[Tensor, Tensor]:
-        """First frame of each step, and one past its last: two (B, U)."""
-        last = torch.zeros_like(self.first)
-        last[:-1] = self.first[1:]
-        last[-1:] = True
-        empty = self.lengths.new_zeros(len(self.lengths), self.num_steps)
-        start = self.place(empty.clone(), self.frame[self.first])
-        return start, self.place(empty, self.frame[last] + 1)
+def _valid(frames: Tensor, lengths: Tensor) -> Tensor:
+    """(B, T), true inside each utterance."""
+    return torch.arange(frames.shape[1], device=lengths.device) < lengths[:, None]
 
 
 class Reduction(ABC):
@@ -86,6 +43,7 @@ class Reduction(ABC):
     """
 
     needs_posterior = True  # also where encoder outputs are reduced
+    merges_runs = False  # whether a step is a whole run of its unit
 
     def __init__(self, *, blank_id: int, max_units: int = 16) -> None:
         if max_units < 1:
@@ -106,11 +64,36 @@ class Reduction(ABC):
         Raises:
             ValueError: if ``blank_id`` is outside [0, V).
         """
-        num_units = self._check(posterior)
+        num_listed = min(self.max_units, self._check(posterior))
         runs = self._runs(posterior, lengths)
-        num_listed = min(self.max_units, num_units)
-        probs, unit_ids = runs.average(posterior).topk(num_listed, dim=1)
-        shape = (len(lengths), runs.num_steps, num_listed)
+        return self._steps(runs, *top_units(runs.average(posterior), num_listed), posterior)
+
+    @torch.no_grad()
+    def from_logits(self, logits: Tensor, lengths: Tensor) -> PosteriorSteps:
+        """Reduce a batch whose posteriors are not there yet: ``self(logits.softmax(-1), lengths)``.
+
+        No second tensor of this size is made; see ``frame_scores``.
+
+        Args:
+            logits: (B, T, V); log posteriors are logits too.
+            lengths: (B,), valid frames.
+
+        Returns:
+            As ``__call__``, in float32 (float64 of float64).
+
+        Raises:
+            ValueError: if ``blank_id`` is outside [0, V).
+        """
+        num_listed = min(self.max_units, self._check(logits))
+        labels, log_norm = frame_scores(logits)
+        blank = (logits[..., self.blank_id].to(log_norm.dtype) - log_norm).exp_()
+        runs = Runs.of(*self._keep(labels, blank, _valid(logits, lengths)))
+        return self._steps(runs, *runs.top(logits, log_norm, num_listed), logits)
+
+    def _steps(self, runs: Runs, probs: Tensor, unit_ids: Tensor, frames: Tensor) -> PosteriorSteps:
+        """Listed units of all steps of the batch (steps, K), padded per utterance."""
+        num_listed, num_units = probs.shape[1], frames.shape[2]
+        shape = (len(frames), runs.num_steps, num_listed)
         pad_ids, pad_probs = uniform_rows(1, num_listed, num_units, probs.dtype)
         out_ids = runs.place(pad_ids.to(unit_ids.device).expand(shape).clone(), unit_ids)
         out_probs = runs.place(pad_probs.to(probs.device).expand(shape).clone(), probs)
@@ -130,10 +113,11 @@ class Reduction(ABC):
         values = features.new_zeros(len(lengths), runs.num_steps, features.shape[2])
         return FeatureSteps(runs.place(values, runs.average(features)), runs.lengths, *runs.spans())
 
-    def _runs(self, frames: Tensor, lengths: Tensor) -> _Runs:
-        valid = torch.arange(frames.shape[1], device=lengths.device) < lengths[:, None]
-        blank = frames[..., self.blank_id] if self.needs_posterior else None
-        return _Runs.of(*self._keep(frames, blank, valid))
+    def _runs(self, frames: Tensor, lengths: Tensor) -> Runs:
+        labels = blank = None
+        if self.needs_posterior:
+            labels, blank = best_units(frames), frames[..., self.blank_id]
+        return Runs.of(*self._keep(labels, blank, _valid(frames, lengths)))
 
     def spans(self, log_posterior: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Which frames are kept, without averaging them.
@@ -149,8 +133,16 @@ class Reduction(ABC):
             ValueError: if ``blank_id`` is outside [0, V).
         """
         self._check(log_posterior)
-        valid = torch.arange(log_posterior.shape[1], device=lengths.device) < lengths[:, None]
-        return self._keep(log_posterior, log_posterior[..., self.blank_id].exp(), valid)
+        valid = _valid(log_posterior, lengths)
+        if not self.needs_posterior:
+            return self._keep(None, None, valid)
+        blank = log_posterior[..., self.blank_id].exp()
+        # Above one half blank is the best unit; most frames are so, and need not be looked at.
+        open_frames = (valid & (blank <= 0.51)).flatten().nonzero()[:, 0]
+        labels = torch.full_like(blank, self.blank_id, dtype=torch.long)
+        rows = log_posterior.flatten(0, 1).index_select(0, open_frames)
+        labels.view(-1)[open_frames] = best_units(rows)
+        return self._keep(labels, blank, valid)
 
     def _check(self, posterior: Tensor) -> int:
         num_units = posterior.shape[2]
@@ -160,13 +152,13 @@ class Reduction(ABC):
 
     @abstractmethod
     def _keep(
-        self, scores: Tensor, blank: Tensor | None, valid: Tensor
+        self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Which frames stay, and which of those open a new step: two (B, T) masks.
 
         Args:
-            scores: (B, T, V), the largest at the unit of each frame.
-            blank: (B, T), probabilities; None where ``needs_posterior`` is false.
+            labels: (B, T), the best unit of each frame; None where ``needs_posterior`` is false.
+            blank: (B, T), probability of blank; likewise.
             valid: (B, T), true inside each utterance.
         """
 
@@ -177,7 +169,7 @@ class FrameSynchronous(Reduction):
     needs_posterior = False
 
     def _keep(
-        self, scores: Tensor, blank: Tensor | None, valid: Tensor
+        self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
         return valid, valid
 
@@ -200,7 +192,7 @@ class FixedRate(Reduction):
         self.rate = rate
 
     def _keep(
-        self, scores: Tensor, blank: Tensor | None, valid: Tensor
+        self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
         frame = torch.arange(valid.shape[1], device=valid.device)
         return valid, valid & (frame % self.rate == 0)
@@ -217,6 +209,8 @@ class PhoneSynchronous(Reduction):
         max_units: as in ``Reduction``.
     """
 
+    merges_runs = True
+
     def __init__(self, *, blank_id: int, blank_threshold: float = 0.9, max_units: int = 16) -> None:
         super().__init__(blank_id=blank_id, max_units=max_units)
         if not 0.0 < blank_threshold <= 1.0:
@@ -228,21 +222,12 @@ class PhoneSynchronous(Reduction):
         return (labels != before) | (labels == self.blank_id)
 
 
-def best_units(scores: Tensor) -> Tensor:
-    """The best unit of each frame, the first of equal ones. (B, T, V) -> (B, T)."""
-    if scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64):
-        # On a CPU numpy's takes an eighth of the time of torch's.
-        return torch.from_numpy(scores.detach().numpy().argmax(2))
-    return scores.argmax(2)
-
-
 class MergeThenDrop(PhoneSynchronous):
     """Find the runs among all frames, then drop steps whose mean blank is >= the threshold."""
 
     def _keep(
-        self, scores: Tensor, blank: Tensor | None, valid: Tensor
+        self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
-        labels = best_units(scores)
         before = torch.full_like(labels, -1)
         before[:, 1:] = labels[:, :-1]
         starts = self._changes(labels, before)
@@ -259,9 +244,8 @@ class DropThenMerge(PhoneSynchronous):
     """Drop frames whose blank is over the threshold, then find the runs among the rest."""
 
     def _keep(
-        self, scores: Tensor, blank: Tensor | None, valid: Tensor
+        self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
-        labels = best_units(scores)
         kept = valid & (blank <= self.blank_threshold)
         # Label of the nearest kept frame before: its index is a running maximum.
         index = torch.arange(labels.shape[1], device=labels.device).expand_as(labels)

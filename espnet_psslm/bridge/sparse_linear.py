@@ -13,6 +13,7 @@ rows (stacked steps), D output width.
 """
 
 import math
+import weakref
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,10 @@ class _BagAndSum(torch.autograd.Function):
         uniform: Tensor,  # (N, S)
         ids: Tensor,  # (N, C)
         weight: Tensor,  # (S V, D)
+        sums: Tensor | None,  # (S, D)
     ) -> Tensor:
-        sums = weight.unflatten(0, (uniform.shape[1], -1)).sum(1)
+        if sums is None:
+            sums = weight.unflatten(0, (uniform.shape[1], -1)).sum(1)
         out = F.embedding_bag(ids, weight, per_sample_weights=coef, mode="sum")
         ctx.save_for_backward(coef, uniform, ids, weight, sums)
         return out.addmm_(uniform, sums)
@@ -57,10 +60,12 @@ class _BagAndSum(torch.autograd.Function):
             grad_weight = (uniform.T @ grad).repeat_interleave(block, 0)
             for column, scale in zip(ids.unbind(1), coef.unbind(1), strict=True):
                 grad_weight.index_add_(0, column, grad * scale[:, None])
-        return grad_coef, grad_uniform, None, grad_weight
+        return grad_coef, grad_uniform, None, grad_weight, None
 
 
-def bag_and_sum(coef: Tensor, uniform: Tensor, ids: Tensor, weight: Tensor) -> Tensor:
+def bag_and_sum(
+    coef: Tensor, uniform: Tensor, ids: Tensor, weight: Tensor, sums: Tensor | None = None
+) -> Tensor:
     """``sum_c coef_nc W[ids_nc] + sum_s uniform_ns (sum of the rows of block s)``.
 
     Args:
@@ -68,11 +73,29 @@ def bag_and_sum(coef: Tensor, uniform: Tensor, ids: Tensor, weight: Tensor) -> T
         uniform: (N, S).
         ids: (N, C), rows of ``weight``.
         weight: (S V, D).
+        sums: (S, D), sums of the rows of each block, where they are known; None: they are made.
 
     Returns:
         (N, D).
     """
-    return _BagAndSum.apply(coef, uniform, ids, weight)
+    return _BagAndSum.apply(coef, uniform, ids, weight, sums)
+
+
+class RowSums:
+    """Sums of the rows of a table, made anew only where the table has changed.
+
+    A table of 150,000 rows is read in full to sum it up; a step reads K rows of it.
+    """
+
+    def __init__(self) -> None:
+        self.of: tuple[weakref.ref[Tensor], int] | None = None
+        self.sums: Tensor | None = None
+
+    def __call__(self, table: Tensor) -> Tensor:
+        """(1, D), the sum of all rows of ``table`` (V, D), which is not trained."""
+        if self.of is None or self.of[0]() is not table or self.of[1] != table._version:
+            self.of, self.sums = (weakref.ref(table), table._version), table.sum(0, keepdim=True)
+        return self.sums
 
 
 def stacked_lengths(lengths: Tensor, stack: int) -> Tensor:

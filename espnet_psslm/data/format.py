@@ -64,7 +64,8 @@ def format_data(data_dir: str | Path, output_dir: str | Path, *, fs: int, nj: in
     speakers = read_table(data_dir / "utt2spk") if (data_dir / "utt2spk").is_file() else {}
     (output_dir / "audio").mkdir(parents=True, exist_ok=True)
     both = {utt: sources[utt] for utt in sorted(sources) if utt in texts}
-    dropped = [_drop(utt, "no transcript in text") for utt in sorted(set(sources) - set(texts))]
+    dropped = read_dropped(data_dir)  # of stage 1
+    dropped += [_drop(utt, "no transcript in text") for utt in sorted(set(sources) - set(texts))]
     dropped += [_drop(utt, "no audio in wav.scp") for utt in sorted(set(texts) - set(sources))]
     results = _format_all(both, output_dir / "audio", fs=fs, nj=nj, label=data_dir.name)
     dropped += [_drop(result.utt, result.fault) for result in results if result.fault]

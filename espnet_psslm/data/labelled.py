@@ -23,18 +23,18 @@ class LabelledUtterance:
     spk: str | None = None  # None: a speaker of its own
     scenario: str | None = None
     action: str | None = None
-    transcribed: bool = True  # whether there is a row of task ASR
+    answers: dict[str, str] = field(default_factory=dict)  # further tasks, e.g. EN2DE -> target
     slu_entities: bool = False  # whether there is one of SLU_entities, where all is known
     extra: dict[str, Any] = field(default_factory=dict)  # carried along into the manifest
 
     def rows(self) -> list[Row]:
         """Manifest rows: one for each task with a known target."""
-        transcript = self.text if self.transcribed else None
         targets = {
-            ASR: transcript,
+            ASR: self.text,
             SCENARIO: self.scenario,
             ACTION: self.action,
             ENTITIES: self._answer() if self.slu_entities else None,
+            **self.answers,
         }
         audio = {} if self.path is None else {"path": self.path}
         return [

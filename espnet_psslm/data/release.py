@@ -68,18 +68,36 @@ def _slurp_rows(path: Path) -> Iterator[tuple[int, Row]]:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
-            where = f"{path}:{number}"
             try:
-                row = json.loads(line)
+                row = parse_slurp_row(line)
             except ValueError as error:
-                raise ValueError(f"{where}: no JSON ({error}); {SLURP_HINT}") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{where}: a {type(row).__name__}, no object; {SLURP_HINT}")
-            for field, kind in (("sentence", str), ("recordings", list)):
-                if not isinstance(row.get(field), kind):
-                    state = "is missing" if field not in row else f"is {row[field]!r}"
-                    raise ValueError(f"{where}: field {field!r} {state}; {SLURP_HINT}")
+                raise ValueError(f"{path}:{number}: {error}") from error
             yield number, row
+
+
+def parse_slurp_row(line: bytes) -> Row:
+    """Read one line of SLURP's format.
+
+    Args:
+        line: JSON.
+
+    Returns:
+        The row, with a text in ``sentence`` and a list in ``recordings``.
+
+    Raises:
+        ValueError: if it is no such row.
+    """
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"no JSON ({error}); {SLURP_HINT}") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"a {type(row).__name__}, no object; {SLURP_HINT}")
+    for field, kind in (("sentence", str), ("recordings", list)):
+        if not isinstance(row.get(field), kind):
+            state = "is missing" if field not in row else f"is {row[field]!r}"
+            raise ValueError(f"field {field!r} {state}; {SLURP_HINT}")
+    return row
 
 
 def _from_slurp_row(
@@ -89,16 +107,14 @@ def _from_slurp_row(
     text = normalize_text(row["sentence"], language)
     if not text:
         raise ValueError(f"{path}:{number}: empty sentence {row['sentence']!r}; fill or remove it")
-    entities = row_entities(row)
-    for recording in row["recordings"]:
-        name = recording.get("file") if isinstance(recording, dict) else None
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"{path}:{number}: recording {recording!r} has no file; {SLURP_HINT}")
-        utt = Path(name).stem
-        if len(utt.split()) != 1:
-            raise ValueError(f"{path}:{number}: file {name!r} has white space; rename the file")
+    try:
+        entities = row_entities(row)
+        names = [slurp_file(recording) for recording in row["recordings"]]
+    except ValueError as error:
+        raise ValueError(f"{path}:{number}: {error}") from error
+    for name in names:
         yield LabelledUtterance(
-            utt=utt,
+            utt=Path(name).stem,
             text=text,
             path=str(find_audio(name, path)),
             scenario=row.get("scenario"),
@@ -107,18 +123,53 @@ def _from_slurp_row(
         )
 
 
+def slurp_file(recording: Any) -> str:
+    """Return the file name of an entry of ``recordings``.
+
+    Args:
+        recording: ``{"file": ...}``.
+
+    Returns:
+        The name; its stem can serve as utterance id.
+
+    Raises:
+        ValueError: if there is none, or it has white space.
+    """
+    name = recording.get("file") if isinstance(recording, dict) else None
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"recording {recording!r} has no file; {SLURP_HINT}")
+    if len(Path(name).stem.split()) != 1:
+        raise ValueError(f"file {name!r} has white space; rename the file")
+    return name
+
+
 def row_entities(row: Row) -> list[dict[str, str]] | None:
-    """SLURP's token spans as type and filler; None where the row has no annotation."""
+    """Return SLURP's token spans as type and filler.
+
+    Args:
+        row: of SLURP's format.
+
+    Returns:
+        ``{"type", "filler"}`` of each entity; None where the row has no annotation.
+
+    Raises:
+        ValueError: if a span does not fit the tokens.
+    """
     if "entities" not in row or "tokens" not in row:
         return None
-    surfaces = [token["surface"].lower() for token in row["tokens"]]
-    return [
-        {
-            "type": entity["type"],
-            "filler": " ".join(surfaces[index] for index in entity["span"]),
-        }
-        for entity in row["entities"]
-    ]
+    try:
+        surfaces = [token["surface"].lower() for token in row["tokens"]]
+        return [
+            {
+                "type": entity["type"],
+                "filler": " ".join(surfaces[index] for index in entity["span"]),
+            }
+            for entity in row["entities"]
+        ]
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"entities {row['entities']!r} do not fit the tokens ({error!r}); correct the spans"
+        ) from error
 
 
 def find_audio(name: str, json_file: str | Path) -> Path:

@@ -17,6 +17,7 @@ import soundfile
 from tqdm import tqdm
 
 from espnet_psslm.data.audio import read_audio
+from espnet_psslm.data.dropped import read_dropped, write_dropped
 from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
@@ -57,6 +58,7 @@ def perturb_data(
         output_dir,
         {new: _name(speakers.get(utt) or utt, factor) for new, (utt, factor) in names.items()},
     )
+    write_dropped(output_dir, read_dropped(data_dir))
     if (data_dir / MANIFEST).is_file():
         rows = read_manifest(data_dir / MANIFEST).values()
         _write_rows(output_dir, rows, factors=factors, paths=paths)
@@ -105,9 +107,7 @@ def _start_worker() -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
-def _perturb_one(
-    item: tuple[str, str], *, folder: Path, factor: float, fs: int
-) -> tuple[str, str]:
+def _perturb_one(item: tuple[str, str], *, folder: Path, factor: float, fs: int) -> tuple[str, str]:
     utt, source = item
     try:
         samples = read_audio(source, fs=fs)

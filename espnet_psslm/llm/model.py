@@ -12,7 +12,6 @@ Legend: B batch, U steps, K listed units, L positions, H language model width.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from espnet2.train.abs_espnet_model import AbsESPnetModel
@@ -28,20 +27,13 @@ from espnet_psslm.bridge.steps import (
     collate_features,
     collate_steps,
 )
+from espnet_psslm.llm.answers import UNASKED, Answer, read_answers
 from espnet_psslm.llm.frozen import Frozen, Held
 from espnet_psslm.llm.frozen_head import output_loss
-from espnet_psslm.llm.search_limits import answer_limits
+from espnet_psslm.llm.labels import LabelTrie
+from espnet_psslm.llm.search_limits import Bounds, answer_limits
 from espnet_psslm.llm.splice import splice
 from espnet_psslm.llm.tuning import build_prefix_cache
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """One answer of the language model."""
-
-    text: str
-    token_ids: tuple[int, ...]  # without the end of turn
-    score: float  # log probability per token, end of turn included; 0 for an empty reduction
 
 
 class PSSLMModel(AbsESPnetModel):
@@ -197,63 +189,72 @@ class PSSLMModel(AbsESPnetModel):
     def _embed(self, token_ids: Tensor) -> Tensor:
         return self.lm.module.get_input_embeddings()(token_ids)
 
+    def generate(self, **options: object) -> list[tuple[tuple[int, ...], float]]:
+        """The best of ``generate_nbest``: its token ids and log probability per token."""
+        return [(best.token_ids, best.score) for best, *_ in self.generate_nbest(**options)]
+
     @torch.no_grad()
-    def generate(
+    def generate_nbest(
         self,
         *,
         beam_size: int = 4,
+        num_best: int = 1,
         max_new_tokens: int = 200,
         max_len_ratio: float = 0.0,
+        labels: Sequence[LabelTrie | None] | None = None,
         **inputs: Tensor,
-    ) -> list[tuple[tuple[int, ...], float]]:
+    ) -> list[list[Answer]]:
         """Answer a batch by beam search.
 
         Args:
             beam_size: beams; 1 is greedy.
+            num_best: answers per sample, at most ``beam_size``.
             max_new_tokens: longest answer, end of turn included.
             max_len_ratio: longest answer in tokens per step heard; 0: no such limit.
+            labels: (B,), what each sample's answer must be one of; None: anything.
             inputs: see ``context``.
 
         Returns:
-            Per sample the token ids, without end of turn, and the log probability per token.
-            A sample whose reduction is empty gets an empty answer; the model is not asked.
+            Per sample its answers, best first: at least one, and fewer than ``num_best`` only
+            where fewer are possible. A sample whose reduction is empty gets an empty answer; the
+            model is not asked.
         """
         context, prompt_index, num_steps = self.context(**inputs)
         heard = num_steps.nonzero()[:, 0]
-        answers: list[tuple[tuple[int, ...], float]] = [((), 0.0)] * len(prompt_index)
+        answers = [[UNASKED] for _ in prompt_index]
         if not len(heard):
             return answers
         embeddings, mask = splice([(v[heard], n[heard]) for v, n in context], pad_left=True)
         rows = heard.tolist()
+        tries = None if labels is None else [labels[row] for row in rows]
         limits = None
         if max_len_ratio:
             limits = answer_limits(num_steps[heard], max_len_ratio=max_len_ratio)
+            for row, trie in enumerate(tries or ()):
+                if trie is not None:  # labels are not the longer for what was said
+                    limits[row] = trie.longest
             max_new_tokens = min(max_new_tokens, int(limits.max()))
-        config = self._search_config(beam_size, max_new_tokens)
+        config = self._search_config(beam_size, num_best, max_new_tokens)
         self.prefixes.keep_if(self.lm.version)
-        prompts = [prompt_index[row] for row in rows]
-        output = self.prefixes.generate(self.lm.module, embeddings, mask, prompts, config, limits)
-        for row, ids, score in zip(
-            rows, output.sequences.tolist(), self._scores(output), strict=True
-        ):
-            length = ids.index(self.end_id) if self.end_id in ids else len(ids)
-            answers[row] = (tuple(ids[:length]), score)
+        output = self.prefixes.generate(
+            self.lm.module,
+            embeddings,
+            mask,
+            [prompt_index[row] for row in rows],
+            config,
+            Bounds(limits, tries),
+        )
+        found = read_answers(output, end_id=self.end_id, num_best=num_best)
+        for row, best in zip(rows, found, strict=True):
+            answers[row] = best
         return answers
 
-    def _scores(self, output: object) -> list[float]:
-        """Log probability per token, end of turn included."""
-        ended = output.sequences == self.end_id
-        scored = ended.long().cumsum(1) - ended.long() == 0  # up to the first end of turn
-        count = scored.sum(1)
-        if "sequences_scores" in output:  # beam search; greedy search gives every token's own
-            return (output.sequences_scores / count).tolist()
-        log_prob = torch.stack(output.logits, 1).float().log_softmax(-1)
-        chosen = log_prob.gather(2, output.sequences[..., None])[..., 0]
-        return ((chosen * scored).sum(1) / count).tolist()
-
-    def _search_config(self, beam_size: int, max_new_tokens: int) -> GenerationConfig:
+    def _search_config(
+        self, beam_size: int, num_best: int, max_new_tokens: int
+    ) -> GenerationConfig:
         return GenerationConfig(
             num_beams=beam_size,
+            num_return_sequences=num_best,
             max_new_tokens=max_new_tokens,
             # Sums, as in ESPnet: a mean over tokens rewards an answer that repeats itself for ever.
             length_penalty=0.0,

@@ -21,7 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from espnet_psslm.llm.prefix_cache import PrefixCache
-from espnet_psslm.llm.search_limits import search_limits
+from espnet_psslm.llm.search_limits import Bounds, search_limits
 
 NAME = "psslm_prefix"  # of the attention implementation, among transformers' own
 
@@ -161,7 +161,7 @@ class SharedPrefix(PrefixCache):
         mask: Tensor,
         prompts: Sequence[int],
         config: GenerationConfig,
-        limits: Tensor | None,
+        bounds: Bounds,
     ) -> object:
         """As the base class says."""
         order, groups = self._groups(lm, prompts, config.num_beams)
@@ -172,13 +172,16 @@ class SharedPrefix(PrefixCache):
                 attention_mask=mask[order].long(),
                 position_ids=positions[order],
                 generation_config=config,
-                logits_processor=search_limits(None if limits is None else limits[order], config),
+                logits_processor=search_limits(bounds.select(order), config),
             )
         return _reorder(output, order.argsort())
 
 
 def _reorder(output: object, order: Tensor) -> object:
-    """The rows of what ``generate`` returned, in another order."""
+    """The rows of what ``generate`` returned, in another order (B,)."""
+    num_best = len(output.sequences) // len(order)
+    places = torch.arange(num_best, device=order.device)
+    order = (order[:, None] * num_best + places).flatten()
     output.sequences = output.sequences[order]
     if "sequences_scores" in output:
         output.sequences_scores = output.sequences_scores[order]

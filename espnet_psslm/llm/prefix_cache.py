@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, GenerationConfig
 
-from espnet_psslm.llm.search_limits import search_limits
+from espnet_psslm.llm.search_limits import Bounds, search_limits
 from espnet_psslm.llm.splice import compact
 
 
@@ -122,12 +122,12 @@ class PrefixCache(nn.Module, ABC):
         mask: Tensor,
         prompts: Sequence[int],
         config: GenerationConfig,
-        limits: Tensor | None,
+        bounds: Bounds,
     ) -> object:
         """What ``lm.generate`` makes of left-padded sequences behind the prefixes.
 
-        Arguments as in ``forward``; ``config`` sets the search, ``limits`` (B,) the tokens of
-        each answer, end of turn included, where there is a limit per row.
+        Arguments as in ``forward``; ``config`` sets the search, ``bounds`` what each row may
+        answer.
         """
 
 
@@ -178,7 +178,7 @@ class CopiedPrefix(PrefixCache):
         mask: Tensor,
         prompts: Sequence[int],
         config: GenerationConfig,
-        limits: Tensor | None,
+        bounds: Bounds,
     ) -> object:
         """As the base class says; the prefix is read again.
 
@@ -190,5 +190,5 @@ class CopiedPrefix(PrefixCache):
             inputs_embeds=whole,
             attention_mask=mask.long(),
             generation_config=config,
-            logits_processor=search_limits(limits, config),
+            logits_processor=search_limits(bounds, config),
         )

@@ -1,7 +1,8 @@
 """Bootstrap confidence intervals by resampling utterances (Bisani and Ney, ICASSP 2004).
 
 Both error rates and accuracies are a sum over utterances divided by another sum over utterances:
-errors over reference words, or right answers over answers. So one function serves both.
+errors over reference words, or right answers over answers. So one function serves both. Other
+metrics are functions of several sums over utterances: :func:`resampled_sums` draws those.
 """
 
 import numpy as np
@@ -54,3 +55,33 @@ def ratio_interval(
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(np.concatenate(ratios), [tail, 100 - tail])
     return float(low), float(high)
+
+
+def resampled_sums(
+    statistics: np.ndarray, *, seed: int, num_resamples: int = NUM_RESAMPLES
+) -> np.ndarray:
+    """Sum statistics over utterances drawn with replacement.
+
+    The draws depend on seed and number of utterances only: two systems on one test set are given
+    the same ones.
+
+    Args:
+        statistics: (n_utts, S), what each utterance adds.
+        seed: of the resampling.
+        num_resamples: R.
+
+    Returns:
+        (R, S).
+
+    Raises:
+        ValueError: without utterances.
+    """
+    n_utts = len(statistics)
+    if n_utts == 0:
+        raise ValueError("no utterances to resample")
+    rng = np.random.default_rng(seed)
+    sums = np.empty((num_resamples, statistics.shape[1]))
+    for row in sums:
+        times_drawn = np.bincount(rng.integers(n_utts, size=n_utts), minlength=n_utts)
+        row[:] = times_drawn @ statistics
+    return sums

@@ -24,6 +24,7 @@ class ErrorRate:
     num_ref: int  # reference words or characters
     num_utts: int
     num_missing: int  # references without a hypothesis, counted as empty ones
+    num_wrong_utts: int  # utterances with an error
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain types for JSON."""
@@ -76,6 +77,7 @@ def error_rate(
         num_ref=total,
         num_utts=len(keys),
         num_missing=len(refs.keys() - hyps.keys()),
+        num_wrong_utts=int((num_errors > 0).sum()),
     )
 
 

@@ -1,4 +1,4 @@
-"""Learning rates by part of a model: ESPnet's optimizers take one set of options for all."""
+"""ESPnet's optimizers, with learning rates by part of a model, and in one pass where torch can."""
 
 import argparse
 import logging
@@ -8,6 +8,8 @@ import torch
 from espnet2.utils.nested_dict_action import NestedDictAction
 from torch import nn
 
+FUSED = ("adam", "adamw")
+FUSED_DEVICES = ("cpu", "cuda")
 ONE_RATE = ("cosineannealingwarmuprestarts", "onecyclelr", "cycliclr")
 
 
@@ -65,6 +67,22 @@ def _flat(scales: dict[str, Any], prefix: str = "") -> dict[str, float]:
     return flat
 
 
+def fused_options(args: argparse.Namespace, model: nn.Module) -> dict[str, Any]:
+    """``optim_conf``, with ``fused`` where torch updates such weights in one pass.
+
+    The same update: torch's default makes several tensors as large as each weight on the way, which
+    for the first layer behind a CTC vocabulary costs as much as the layer. ``fused`` or ``foreach``
+    in ``optim_conf`` count.
+    """
+    conf = dict(args.optim_conf)
+    devices = {parameter.device.type for parameter in model.parameters()}
+    if args.optim in FUSED and devices <= set(FUSED_DEVICES) and not conf.keys() & {
+        "fused", "foreach", "capturable", "differentiable",
+    }:  # fmt: skip
+        conf["fused"] = True
+    return conf
+
+
 class GroupedOptimizers:
     """Mixin of an ESPnet task: ``--lr_scale`` gives parts of the model their own rate."""
 
@@ -89,7 +107,8 @@ class GroupedOptimizers:
         Raises:
             ValueError: if a name fits no trained parameter, or the schedule undoes the groups.
         """
-        optimizers = super().build_optimizers(args, model)
+        fused = argparse.Namespace(**vars(args) | {"optim_conf": fused_options(args, model)})
+        optimizers = super().build_optimizers(fused, model)
         if scales := _flat(args.lr_scale):
             if args.scheduler in ONE_RATE:
                 raise ValueError(

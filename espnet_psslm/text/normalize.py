@@ -37,6 +37,34 @@ def normalize_text(text: str, language: str = "en") -> str:
     text = _NOT_INNER_APOSTROPHE.sub(" ", text)
     text = "".join(c if c == "'" or unicodedata.category(c)[0] not in "PSC" else " " for c in text)
     text = " ".join(text.split())
-    if language.split("-")[0].lower() in UNSPACED_LANGUAGES:
+    if is_unspaced(language):
         text = _SPACE_BETWEEN_HAN.sub("", text)
     return text
+
+
+def is_unspaced(language: str) -> bool:
+    """Tell whether a language is written without spaces between words.
+
+    Args:
+        language: code, a region may follow.
+
+    Returns:
+        True for Chinese and Japanese: their error rates are counted in characters.
+    """
+    return language.split("-")[0].lower() in UNSPACED_LANGUAGES
+
+
+def describe_normalization(language: str) -> str:
+    """Say what :func:`normalize_text` does, for a table of results.
+
+    Args:
+        language: code, a region may follow.
+
+    Returns:
+        One line.
+    """
+    spaces = ", no space between two ideographs or kana" if is_unspaced(language) else ""
+    return (
+        f"{language}: NFKC, lower case, no punctuation or symbols but apostrophes inside words"
+        f"{spaces}; digits and letters as they are"
+    )

@@ -158,7 +158,7 @@ def read_prompt_file(path: str | Path) -> list[dict[str, Any]]:
     """Read the lines of a prompt file.
 
     Returns:
-        Objects with ``task`` and ``prompt``, some with ``system`` and ``examples``.
+        Objects with ``task`` and ``prompt``, some with ``system``, ``examples`` and ``labels``.
 
     Raises:
         ValueError: if there is no such file; naming file and line, if a line is no such object
@@ -188,6 +188,9 @@ def _check(row: Any) -> dict[str, Any]:
         if len(pair) != 2:
             raise ValueError(f"an example is a pair of speech and answer, got {pair!r}")
         texts += pair
+    labels = row.get("labels", [])
+    if not isinstance(labels, list) or not all(isinstance(x, str) and x.strip() for x in labels):
+        raise ValueError(f"labels must be a list of texts, none of them empty, got {labels!r}")
     if not all(isinstance(text, str) for text in texts):
         raise ValueError(f"task, prompt, system and examples must be text, got {row!r}")
     if row["prompt"].count(FIELD) > 1:

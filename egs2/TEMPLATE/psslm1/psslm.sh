@@ -24,6 +24,7 @@ valid_set=dev
 test_sets="test"   # several, separated by blanks
 text_set=train_text  # sentences for text-only training
 local_data_opts=   # further options of local/data.sh
+lang=en            # of the speech, e.g. zh-CN: how transcripts are normalised for error rates
 speed_perturb_factors=  # e.g. "0.9 1.0 1.1": train on ${train_set}_sp, all of these; empty: none
 fs=16000           # sampling rate, Hz
 min_duration_s=0.1
@@ -103,10 +104,9 @@ simulation_file=$expdir/simulation.yaml
 read -r -a test_set_list <<<"$test_sets"
 all_sets=("$train_set" "$valid_set" "${test_set_list[@]}")
 made_sets=("$plain_set" "$valid_set" "${test_set_list[@]}")
-if [ "$sft" = true ]; then
-    all_sets+=("$sft_set")
-    made_sets+=("$sft_set")
-fi
+# The set to fine-tune on may be the training set: that is formatted already.
+if [ "$sft" = true ] && [ "$sft_set" != "$train_set" ]; then all_sets+=("$sft_set"); fi
+if [ "$sft" = true ] && [ "$sft_set" != "$plain_set" ]; then made_sets+=("$sft_set"); fi
 packed_exp=$([ "$sft" = true ] && echo "$sft_exp" || echo "$text_exp")
 
 # shellcheck source=egs2/mini/psslm1/path.sh
@@ -139,6 +139,19 @@ finish() {
 # run COMMAND: keeps the peak memory.
 run() {
     "$python" "$stage_log" run --log "$expdir/peak_rss_mb.json" --stage "$stage_name" -- "$@"
+}
+
+# run_with CMD LOG COMMAND: as cmd.sh says: here, through a script with run.pl's command line (its
+# name ends in .py or .pl), which is given the log, or behind a prefix such as srun.
+run_with() {
+    local cmd=$1 log=$2
+    shift 2
+    # shellcheck disable=SC2086
+    case ${cmd%% *} in
+        "") run "$@" ;;
+        *.py | *.pl) run $cmd "$log" "$@" ;;
+        *) run $cmd "$@" ;;
+    esac
 }
 
 if begin 1 data "data preparation: local/data.sh -> $datadir/{${made_sets[*]},$text_set}"; then
@@ -193,7 +206,7 @@ if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train
     need "$ctc_config"
     for name in "$train_set" "$valid_set"; do need "$raw/$name/speech_shape" 4; done
     # shellcheck disable=SC2086
-    run ${train_cmd:-} "$python" -m espnet_psslm.bin.asr_train --config "$ctc_config" \
+    run_with "${train_cmd:-}" "$ctc_exp/train.log" "$python" -m espnet_psslm.bin.asr_train --config "$ctc_config" \
         --output_dir "$ctc_exp" --ngpu "$ngpu" --seed "$seed" --resume "$resume" \
         "${unit_opts[@]}" \
         --train_data_path_and_name_and_type "$raw/$train_set/wav.scp,speech,psslm_audio" \
@@ -210,16 +223,24 @@ if begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp
     for name in "$valid_set" "${test_set_list[@]}"; do
         need "$raw/$name/wav.scp" 4
         # shellcheck disable=SC2086
-        run ${decode_cmd:-} "$python" -m espnet_psslm.bin.asr_inference \
+        run_with "${decode_cmd:-}" "$ctc_exp/decode/$name/decode.log" \
+            "$python" -m espnet_psslm.bin.asr_inference \
             --asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model" \
             --data_dir "$raw/$name" --output_dir "$ctc_exp/decode/$name" \
             --batch_size "$batch_size" --device "$device" $inference_ctc_args
-        run "$python" -m espnet_psslm.bin.score --ref "$raw/$name/text" \
+        reference=$raw/$name/text
+        if [ "$unit_type" = phn ]; then # errors are counted in phones
+            reference=$ctc_exp/decode/$name/reference_phones
+            run "$python" -m espnet_psslm.bin.pronounce --text "$raw/$name/text" \
+                --phone_language "$phone_language" --output "$reference"
+        fi
+        run "$python" -m espnet_psslm.bin.score --ref "$reference" \
             --hyp "$ctc_exp/decode/$name/1best_recog/text" --metric wer --seed "$seed" \
-            --output "$ctc_exp/decode/$name/score_wer.json"
+            --language "$lang" --output "$ctc_exp/decode/$name/score_wer.json"
     done
     # shellcheck disable=SC2086
-    run ${decode_cmd:-} "$python" -m espnet_psslm.bin.plot_posterior \
+    run_with "${decode_cmd:-}" "$ctc_exp/decode/$valid_set/plot.log" \
+        "$python" -m espnet_psslm.bin.plot_posterior \
         --asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model" \
         --data_dir "$raw/$valid_set" --recog_dir "$ctc_exp/decode/$valid_set/1best_recog" \
         --output_dir "$ctc_exp/decode/$valid_set/plots" --num_utts 5 --device "$device"
@@ -234,7 +255,8 @@ if begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/ste
     for name in "${step_sets[@]}"; do
         need "$raw/$name/psslm.jsonl" 4
         # shellcheck disable=SC2086
-        run ${decode_cmd:-} "$python" -m espnet_psslm.bin.dump_steps \
+        run_with "${decode_cmd:-}" "$steps/$name/dump.log" \
+            "$python" -m espnet_psslm.bin.dump_steps \
             --asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model" \
             --data_dir "$raw/$name" --output_dir "$steps/$name" --reduction "$reduction" \
             --blank_threshold "$blank_threshold" --max_units "$max_units" \
@@ -273,7 +295,8 @@ train_bridge() {
     need "$1"
     need "$prompt_file"
     # shellcheck disable=SC2086
-    run ${train_cmd:-} "$python" -m espnet_psslm.bin.psslm_train --config "$1" --output_dir "$2" \
+    run_with "${train_cmd:-}" "$2/train.log" \
+        "$python" -m espnet_psslm.bin.psslm_train --config "$1" --output_dir "$2" \
         "${bridge_opts[@]}" --train_data_path_and_name_and_type "$3,sample,psslm_jsonl" \
         "${@:4}" $psslm_args
 }
@@ -313,7 +336,7 @@ decode_bridge() {
     need "$1/$inference_psslm_model" 11
     need "$raw/$2/psslm.jsonl" 4
     # shellcheck disable=SC2086
-    run ${decode_cmd:-} "$python" -m espnet_psslm.bin.psslm_inference \
+    run_with "${decode_cmd:-}" "$3/decode.log" "$python" -m espnet_psslm.bin.psslm_inference \
         --psslm_train_config "$1/config.yaml" --psslm_model_file "$1/$inference_psslm_model" \
         --manifest "$raw/$2/psslm.jsonl" --output_dir "$3" --batch_size "$batch_size" \
         --beam_size "$beam_size" --device "$device" "${@:4}" $inference_args
@@ -331,6 +354,13 @@ if begin 12 decode "decode from audio: $raw/{$test_sets} -> $expdir/psslm_*/deco
     finish
 fi
 
+# A recipe may bring a table of its own.
+if [ -e local/collect_results.py ]; then
+    collect=("$python" local/collect_results.py)
+else
+    collect=("$python" -m espnet_psslm.bin.collect_results --language "$lang")
+fi
+
 if begin 13 score "score: $expdir/*/decode -> $expdir/results.json, $expdir/RESULTS.md"; then
     for name in "${test_set_list[@]}"; do
         need "$ctc_exp/decode/$name/1best_recog/text" 7
@@ -342,7 +372,7 @@ if begin 13 score "score: $expdir/*/decode -> $expdir/results.json, $expdir/RESU
                 --output "$expdir/forgetting_$name.md" --seed "$seed" $forgetting_args
         fi
     done
-    run "$python" local/collect_results.py --expdir "$expdir" --raw_dir "$raw" \
+    run "${collect[@]}" --expdir "$expdir" --raw_dir "$raw" \
         --ctc_exp "$ctc_exp" --test_sets "${test_set_list[@]}" --sft "$sft" --seed "$seed"
     finish
 fi
@@ -372,7 +402,7 @@ fi
 
 # The seconds of the last stages are known only now.
 if [ "$stage" -le 13 ] && [ "$stop_stage" -ge 13 ]; then
-    "$python" local/collect_results.py --expdir "$expdir" --raw_dir "$raw" --ctc_exp "$ctc_exp" \
+    "${collect[@]}" --expdir "$expdir" --raw_dir "$raw" --ctc_exp "$ctc_exp" \
         --test_sets "${test_set_list[@]}" --sft "$sft" --seed "$seed" --print_table true
 fi
 log "done"

@@ -15,7 +15,12 @@ from torch import Tensor, nn
 
 from espnet_psslm.bridge.projector.base import Ends, Projector, Steps
 from espnet_psslm.bridge.projector.linear import full_precision
-from espnet_psslm.bridge.sparse_linear import StepsLinear, bag_and_sum, stacked_lengths
+from espnet_psslm.bridge.sparse_linear import (
+    RowSums,
+    StepsLinear,
+    bag_and_sum,
+    stacked_lengths,
+)
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
 
 
@@ -55,6 +60,7 @@ class Lego(Projector):
             self.table = nn.Parameter(unit_embeddings.clone())
         else:
             self.register_buffer("table", unit_embeddings, persistent=False)
+        self.row_sums = RowSums()
 
     @classmethod
     def build(cls, ends: Ends, **options: object) -> Self:
@@ -78,9 +84,9 @@ class Lego(Projector):
             unlisted = ~(steps.unit_ids == self.blank_id).any(-1, keepdim=True)
             coef = torch.cat([weights - rest, -rest * unlisted], -1)
             ids = torch.cat([steps.unit_ids, blank], -1)
-            rows = bag_and_sum(
-                coef.flatten(0, 1), rest.flatten(0, 1), ids.flatten(0, 1), self.table
-            )
+            sums = None if self.table.requires_grad else self.row_sums(self.table)
+            operands = (part.flatten(0, 1) for part in (coef, rest, ids))
+            rows = bag_and_sum(*operands, self.table, sums)
         return rows.unflatten(0, steps.unit_ids.shape[:2])
 
     def _weights(self, steps: PosteriorSteps) -> tuple[Tensor, Tensor]:

@@ -339,3 +339,15 @@ def test_what_does_not_fit_is_named(name, kind, options, match):
 def test_other_vocabulary_is_named(name):
     with pytest.raises(ValueError, match="21.*20"):
         build(name)(make_steps(PosteriorSteps, num_units=21))
+
+
+def test_lego_follows_a_table_that_changes():
+    """The sum of a fixed table's rows is kept between calls."""
+    projector = build("lego", train_table=False)
+    steps = make_steps(PosteriorSteps)
+    first = projector(steps)
+    torch.testing.assert_close(projector(steps), first, **EXACT)
+    projector.table.mul_(2.0)
+    torch.testing.assert_close(projector(steps), 2.0 * first, **EXACT)
+    projector.to(torch.float32)
+    assert projector(steps).dtype == torch.float32

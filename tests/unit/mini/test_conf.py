@@ -8,6 +8,7 @@ import yaml
 
 RECIPE = Path(__file__).resolve().parents[3] / "egs2/mini/psslm1"
 SHARED = ("llm_conf", "prompt_conf", "projector", "projector_conf", "reduction", "reduction_conf")
+SHARED += ("tuning", "tuning_conf")
 
 
 def read(name):
@@ -35,9 +36,13 @@ def test_units_are_tokens_of_the_same_language_model(options):
     assert options["unit_source"] == read("train_psslm")["llm_conf"]["name"]
 
 
-def test_schedules_end_with_the_training():
-    text = read("train_psslm")
-    assert text["scheduler_conf"]["max_steps"] == text["max_epoch"] * text["num_iters_per_epoch"]
+@pytest.mark.parametrize("name", ["train_psslm", "tune_psslm"])
+def test_schedules_end_with_the_training(name):
+    conf = read(name)
+    assert conf["scheduler_conf"]["max_steps"] == conf["max_epoch"] * conf["num_iters_per_epoch"]
+
+
+def test_fine_tuning_hears_every_utterance_twice():
     tune = read("tune_psslm")
     batches = -(-3 * 200 // tune["batch_size"])  # three tasks of 200 utterances
-    assert 0 <= tune["scheduler_conf"]["max_steps"] - tune["max_epoch"] * (batches - 1) <= 6
+    assert tune["num_iters_per_epoch"] == 2 * batches

@@ -1,4 +1,4 @@
-"""Learning rates by part of a model."""
+"""Learning rates by part of a model, and updates in one pass."""
 
 import pytest
 import torch
@@ -72,3 +72,26 @@ def test_a_name_that_scales_nothing_is_an_error(name):
     model, optimizer = build()
     with pytest.raises(ValueError, match=r"lr_scale names .* but no trained parameter"):
         scale_learning_rates(optimizer, model, {name: 0.1})
+
+
+def adam(*options):
+    from espnet_psslm.tasks.psslm import PSSLMTask
+
+    args = PSSLMTask.get_parser().parse_args(
+        [*("--optim", "adamw", "--optim_conf", "lr=0.1"), *options]
+    )
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    (optimizer,) = PSSLMTask.build_optimizers(args, model)
+    for step in range(3):
+        optimizer.zero_grad()
+        model(torch.full((1, 3), 1.0 + step)).square().sum().backward()
+        optimizer.step()
+    return optimizer.param_groups[0]["fused"], model.weight
+
+
+def test_adam_is_fused_unless_told_otherwise_and_updates_alike():
+    (first, ours), (second, theirs) = adam(), adam("--optim_conf", "fused=false")
+    assert (first, second) == (True, False)
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+    assert adam("--optim_conf", "foreach=true")[0] is None

@@ -324,7 +324,7 @@ def test_audio_that_tasks_share_is_read_once(trained, audio, tmp_path, monkeypat
 def test_rows_that_cannot_be_used_are_named(trained, audio, tmp_path, capsys):
     folder, _ = trained
     Path(audio[2]["path"]).unlink()
-    soundfile.write(audio[5]["path"], np.zeros(31 * RATE), RATE)
+    Path(audio[5]["path"]).write_text("no audio")
     manifest = write_jsonl(tmp_path / "audio.jsonl", audio)
     with pytest.raises(SystemExit) as stop:
         infer(folder, tmp_path / "out", "--manifest", str(manifest))
@@ -336,7 +336,7 @@ def test_rows_that_cannot_be_used_are_named(trained, audio, tmp_path, capsys):
     assert list(answers(tmp_path / "out")) == good
     skipped = (tmp_path / "out/skipped.txt").read_text().splitlines()
     assert [line.split("\t")[0] for line in skipped] == ["utt2-ASR", "utt5-ASR"]
-    assert "31.0 s" in skipped[1]
+    assert audio[5]["path"] in skipped[1]
     infer(folder, tmp_path / "out", "--manifest", str(manifest), "--max_skipped", "0.5")
 
 

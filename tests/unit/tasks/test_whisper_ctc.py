@@ -10,6 +10,7 @@ import torch
 import yaml
 from transformers import WhisperConfig, WhisperModel
 
+from espnet_psslm.acoustic.long_audio import window_starts
 from espnet_psslm.acoustic.model import load_ctc_acoustic
 from espnet_psslm.bin import asr_inference, asr_train, dump_steps
 from espnet_psslm.bridge.steps_file import read_steps
@@ -170,6 +171,17 @@ def test_posterior(setting: Setting, trained: Path) -> None:
     assert frames.tolist() == [150, 9] and log_posterior.shape[1] == 150
     short, _ = model.log_posterior(speech[1:, :8000], torch.tensor([8000]))
     torch.testing.assert_close(log_posterior[1, :9], short[0], atol=1e-5, rtol=1e-5)
+    # Every row is that of a window around it: four seconds are 66 frames of 960 samples.
+    source = []
+    for first in window_starts(151, window=66, overlap=16):
+        piece = speech[:1, 960 * first : 960 * (first + 66)]
+        rows, _ = model.log_posterior(piece, torch.tensor([piece.shape[1]]))
+        found = torch.full((150,), False)
+        end = min(first + rows.shape[1], 150)
+        near = (log_posterior[0, first:end] - rows[0, : end - first]).abs().amax(1) < 1e-4
+        found[first:end] = near
+        source.append(found)
+    assert torch.stack(source).any(0).all() and all(found.sum() >= 30 for found in source)
 
 
 def test_dump_steps(setting: Setting, trained: Path) -> None:

@@ -110,6 +110,11 @@ def test_unknown_task_is_named(book):
         ('{"task": "hotword", "prompt": "{} and {}"}', "prompts.jsonl:2: .* once"),
         ('{"task": "ASR", "prompt": "", "examples": [["a"]]}', "prompts.jsonl:2: .* pair"),
         ('{"task": "ASR", "prompt": "", "system": 1}', "prompts.jsonl:2: .* must be text"),
+        (
+            '{"task": "ASR", "prompt": "", "labels": "yes"}',
+            "prompts.jsonl:2: labels must be a list",
+        ),
+        ('{"task": "ASR", "prompt": "", "labels": ["yes", " "]}', "none of them empty"),
         ('{"task": "h", "prompt": "{}", "examples": [["a", "b"]]}', "cannot have examples"),
     ],
 )

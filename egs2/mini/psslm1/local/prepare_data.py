@@ -29,10 +29,6 @@ from espnet_psslm.text.prompt import read_prompt_file
 
 PROMPTS = Path(__file__).resolve().parent.parent / "conf/prompts.jsonl"
 
-# Of the training text's sentences: the bridge starts from embeddings that the language model can
-# already read, and needs fewer transcripts than labels.
-TRANSCRIBED_SHARE = 2 / 3
-
 SPOKEN = {"train": "train", "train_sft": "train", "dev": "dev", "test": "test"}  # set: voices
 
 
@@ -51,27 +47,22 @@ def _sentence_fields(sentence: Sentence) -> dict[str, Any]:
     }
 
 
-def text_utterances(
-    sentences: Sequence[Sentence], *, prefix: str, transcribed_share: float = 1.0
-) -> list[LabelledUtterance]:
+def text_utterances(sentences: Sequence[Sentence], *, prefix: str) -> list[LabelledUtterance]:
     """Sentences without audio.
 
     Args:
         sentences: the sentences.
         prefix: of the utterance ids.
-        transcribed_share: of the sentences come as task ASR too.
 
     Returns:
         One utterance a sentence.
     """
-    rng = random.Random(prefix)
     return [
         LabelledUtterance(
             utt=f"{prefix}-{index:06d}",
             text=sentence.text,
             scenario=sentence.scenario,
             action=sentence.action,
-            transcribed=rng.random() < transcribed_share,
             extra=_sentence_fields(sentence),
         )
         for index, sentence in enumerate(sentences)
@@ -158,8 +149,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
         )
         for u in real_train
     ]
-    text = text_utterances(splits.text, prefix="text", transcribed_share=TRANSCRIBED_SHARE)
-    _write("train_text", text + real_text, args)
+    _write("train_text", text_utterances(splits.text, prefix="text") + real_text, args)
     _write("dev_text", text_utterances(splits.dev, prefix="devtext"), args)
     if real_test:
         _write("test_real", real_test, args)

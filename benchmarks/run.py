@@ -1,0 +1,230 @@
+"""Time the package against the plain and the published way of doing the same.
+
+Usage::
+
+    python benchmarks/run.py [--quick] [--device cpu|cuda|npu] [--row NAME ...] [--json FILE] \\
+        [--recipe DIR]
+
+Each row has a file of its own here, which says what is compared. All ways of a row run in turn in
+one process, after a check that they give the same. Printed is a table: medians and quartiles of
+seconds, the ratio that the target speaks of, the ratio at the bound (what the machine allows at
+best), peak memory. ``decode`` and ``dumped_epoch`` need a finished recipe.
+
+``--json FILE`` writes a list of objects, one per size of a row: ``row``, ``size``, ``ours_s`` and
+``baseline_s`` (medians; the baseline that the target speaks of), ``ratio``, ``bound_ratio`` (what
+the ratio would be at our bound), ``target`` (null: none at this size), ``met`` (the target and all
+further limits of the row), ``peak_mb_ours``, ``peak_mb_baseline``, ``ratio_published`` and
+``ratio_plain``.
+"""
+
+import argparse
+import importlib
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:  # run as a script
+    sys.path.insert(0, str(ROOT))
+
+if TYPE_CHECKING:
+    from benchmarks.measure import Case, Machine, Measured, Setting
+
+ROWS = (
+    "reduction",
+    "simulated_projector",
+    "lego",
+    "ctc_step",
+    "text_step",
+    "decode",
+    "dumped_epoch",
+)
+NEED_RECIPE = ("decode", "dumped_epoch")
+SECONDS = 60.0  # of rounds per case; --quick: fewer
+QUICK_SECONDS = 4.0
+COLUMNS = (
+    "row", "size", "ours s", "baseline s", "ratio", "target", "at the bound", "met",
+    "published", "plain", "per second", "peak MB", "baseline MB",
+)  # fmt: skip
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options of this command."""
+    parser = argparse.ArgumentParser(
+        description="Time the package against plain and published ways of doing the same.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda[:n] or npu[:n]")
+    parser.add_argument(
+        "--row", action="append", choices=ROWS, help="this row only; may be given several times"
+    )
+    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        default=ROOT / "egs2/mini/psslm1",
+        help=f"folder of a finished recipe, for {' and '.join(NEED_RECIPE)}",
+    )
+    return parser
+
+
+def choose_rows(args: argparse.Namespace) -> list[str]:
+    """The rows to run: those asked for, else all that this checkout allows.
+
+    Raises:
+        ValueError: if a row was asked for that needs a finished recipe, and there is none.
+    """
+    finished = (args.recipe / "exp/psslm_text/valid.acc.ave.pth").is_file()
+    rows = [row for row in ROWS if args.row is None or row in args.row]
+    if finished:
+        return rows
+    lacking = [row for row in rows if row in NEED_RECIPE]
+    if args.row is not None and lacking:
+        raise ValueError(
+            f"--row {lacking[0]} needs a finished recipe, and {args.recipe}/exp holds none: run "
+            "egs2/mini/psslm1/run.sh first, or give --recipe"
+        )
+    for row in lacking:
+        logging.warning("%s is left out: no finished recipe in %s", row, args.recipe)
+    return [row for row in rows if row not in lacking]
+
+
+def run_case(case: "Case", setting: "Setting") -> "Measured":
+    """Check a case, then time it."""
+    from benchmarks.measure import Measured, peak_mb, take_turns
+
+    device = setting.machine.device
+    logging.info("%s: %s", case.row, case.size)
+    case.check()
+    seconds, least, most = (QUICK_SECONDS, 3, 9) if setting.quick else (SECONDS, 3, 41)
+    times = take_turns(case.ways, device, seconds=seconds, least=least, most=most)
+    probes = case.probes or case.ways
+    return Measured(times, {name: peak_mb(probes[name], device) for name in case.ways})
+
+
+def to_entry(case: "Case", measured: "Measured") -> dict[str, Any]:
+    """One object of the JSON list."""
+    median = {name: times[1] for name, times in measured.times.items()}
+    ours, baseline = median["ours"], median[case.against]
+    return {
+        "row": case.row,
+        "size": case.size,
+        "ours_s": ours,
+        "baseline_s": baseline,
+        "ratio": baseline / ours,
+        "bound_ratio": baseline / case.bound_s,
+        "target": case.target,
+        "met": None if case.target is None else not missed(case, measured),
+        "peak_mb_ours": measured.peaks["ours"],
+        "peak_mb_baseline": measured.peaks[case.against],
+        "ratio_published": median.get("published", baseline) / ours,
+        "ratio_plain": median.get("plain", baseline) / ours,
+    }
+
+
+def missed(case: "Case", measured: "Measured") -> list[str]:
+    """What of the target and the limits of a case does not hold."""
+    ratio = measured.times[case.against][1] / measured.times["ours"][1]
+    failed = [name for name, holds in case.limits.items() if not holds(measured)]
+    if case.target is not None and ratio < case.target:
+        failed.insert(0, f"{case.target:.3g} x {case.against}")
+    return failed
+
+
+def to_columns(case: "Case", measured: "Measured", entry: dict[str, Any]) -> list[str]:
+    """One line of the table."""
+
+    def spread(name: str) -> str:
+        low, middle, high = measured.times[name]
+        return f"{middle:.4g} [{low:.4g}, {high:.4g}]"
+
+    failed = missed(case, measured)
+    return [
+        case.row,
+        case.size,
+        spread("ours"),
+        f"{case.against} {spread(case.against)}",
+        f"{entry['ratio']:.2f}",
+        "-" if case.target is None else f"{case.target:.3g}",
+        f"{entry['bound_ratio']:.1f}",
+        "missed: " + ", ".join(failed) if failed else "yes",
+        f"{entry['ratio_published']:.2f}",
+        f"{entry['ratio_plain']:.2f}",
+        f"{case.items / entry['ours_s']:.4g} {case.unit}",
+        f"{entry['peak_mb_ours']:.1f}",
+        f"{entry['peak_mb_baseline']:.1f}",
+    ]
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def describe(machine: "Machine") -> str:
+    """Where and with what the numbers were made."""
+    import torch
+
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=7"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    rates = ", ".join(
+        f"{str(dtype).removeprefix('torch.')} matrix products {rate / 1e9:.0f} GFLOP/s"
+        for dtype, rate in machine.flops_s.items()
+    )
+    kind = machine.device.type
+    name = platform.processor() or platform.machine()
+    if kind != "cpu":
+        name = getattr(torch, kind).get_device_name(machine.device)
+    return (
+        f"Commit {commit or 'unknown'}, torch {torch.__version__}, {kind} ({name}), "
+        f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f} at the end. Copies {machine.copy_bytes_s / 1e9:.1f} GB/s, "
+        f"{rates}."
+    )
+
+
+def run(rows: Sequence[str], setting: "Setting") -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """Time some rows.
+
+    Yields:
+        Of each case a line of the table, and an object of the JSON list.
+    """
+    for row in rows:
+        for case in importlib.import_module(f"benchmarks.{row}").cases(setting):
+            measured = run_case(case, setting)
+            entry = to_entry(case, measured)
+            yield to_columns(case, measured, entry), entry
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Time rows.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    from espnet_psslm.bin.command import command
+
+    with command(get_parser(), cmd) as args:
+        rows = choose_rows(args)
+        from benchmarks.measure import Setting, measure_machine
+        from espnet_psslm.device import resolve_device
+
+        machine = measure_machine(resolve_device(args.device), quick=args.quick)
+        setting = Setting(machine, quick=args.quick, recipe=args.recipe.resolve())
+        results = list(run(rows, setting))
+        if args.json:
+            entries = [entry for _, entry in results]
+            args.json.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    print(describe(machine) + "\n\n" + table([line for line, _ in results]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Score every hypothesis of a recipe; write results.json and RESULTS.md (stage 13).
+
+    python -m espnet_psslm.bin.collect_results --expdir exp --raw_dir dump/raw --ctc_exp exp/ctc \\
+        --test_sets test --sft true --language en --seed 0
+
+What is scored follows from the tasks of ``<raw_dir>/<set>/psslm.jsonl``: ASR by WER and CER (CER
+alone in languages without spaces between words), translations (EN2DE) by BLEU and chrF, scenario
+and action by accuracy. Other tasks are left out. Where there are two bridges they are compared on
+every task. With NIST's sclite on PATH, its alignments are in ``decode/<set>/score_wer/result.txt``.
+"""
+
+import argparse
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from espnet_psslm.bin.command import command
+from espnet_psslm.data.kaldi import read_table
+from espnet_psslm.data.labelled import ACTION, ASR, MANIFEST, SCENARIO
+from espnet_psslm.data.manifest import read_manifest
+from espnet_psslm.score.classification import accuracy
+from espnet_psslm.score.error_rate import error_rate
+from espnet_psslm.score.files import read_json, read_references, write_json
+from espnet_psslm.score.paired import compare
+from espnet_psslm.score.report import environment, render
+from espnet_psslm.score.sclite import write_sclite
+from espnet_psslm.score.translation import translation_score
+from espnet_psslm.text.normalize import is_unspaced
+from espnet_psslm.text.tasks import translation_languages
+
+LABEL_TASKS = (SCENARIO, ACTION)
+
+
+def metrics_of(task: str, language: str) -> tuple[tuple[str, ...], str]:
+    """Choose how a task is scored.
+
+    Args:
+        task: of the manifest.
+        language: of the speech.
+
+    Returns:
+        Metrics, the one to compare systems by first, and the language of the answers. No metric:
+        the task is not scored.
+    """
+    if task == ASR:
+        return (("cer",) if is_unspaced(language) else ("wer", "cer")), language
+    if languages := translation_languages(task):
+        return ("bleu", "chrf"), languages[1]
+    return (("accuracy",) if task in LABEL_TASKS else ()), language
+
+
+def score(
+    refs: Mapping[str, str], hyps: Mapping[str, str], *, metric: str, language: str, seed: int
+) -> dict[str, Any]:
+    """Score one hypothesis file by one metric.
+
+    Args:
+        refs: key -> reference.
+        hyps: key -> hypothesis.
+        metric: of :func:`metrics_of`.
+        language: of the answers.
+        seed: of the bootstrap.
+
+    Returns:
+        The score, as plain types.
+    """
+    if metric == "accuracy":
+        return accuracy(refs, hyps, seed=seed).as_dict()
+    if metric in ("bleu", "chrf"):
+        return translation_score(refs, hyps, metric=metric, language=language, seed=seed).as_dict()
+    unit = "word" if metric == "wer" else "char"
+    return error_rate(refs, hyps, unit=unit, language=language, seed=seed).as_dict()
+
+
+class Collector:
+    """Scores of one set after the other.
+
+    Args:
+        args: of the command line.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.bridges = [args.expdir / "psslm_text"]
+        if args.sft:
+            self.bridges.append(args.expdir / "psslm_sft")
+        self.scores: list[dict[str, Any]] = []
+        self.comparisons: list[dict[str, Any]] = []
+
+    def add_set(self, name: str) -> None:
+        """Score all systems on one test set.
+
+        Raises:
+            ValueError: if hypotheses are missing or do not belong to the set.
+        """
+        manifest = self.args.raw_dir / name / MANIFEST
+        tasks = sorted({row["task"] for row in read_manifest(manifest).values()})
+        if ASR in tasks:
+            by_utt = read_references(manifest, task=ASR, key_field="utt")
+            hyps = read_table(self.args.ctc_exp / "decode" / name / "1best_recog/text")
+            # The acoustic model has transcribed utterances of all tasks.
+            hyps = {utt: text for utt, text in hyps.items() if utt in by_utt}
+            self._score(self.args.ctc_exp, name, ASR, by_utt, hyps)
+        for task in tasks:
+            if not metrics_of(task, self.args.language)[0]:
+                logging.info("%s: task %s is not scored", name, task)
+                continue
+            refs = read_references(manifest, task=task)
+            answers = [self._answers(bridge, name, task) for bridge in self.bridges]
+            for bridge, hyps in zip(self.bridges, answers, strict=True):
+                self._score(bridge, name, task, refs, hyps)
+            if len(answers) == 2:
+                self._compare(name, task, refs, *answers)
+
+    def _answers(self, bridge: Path, name: str, task: str) -> dict[str, str]:
+        return read_table(bridge / "decode" / name / task / "1best_recog/text")
+
+    def _score(
+        self,
+        system: Path,
+        name: str,
+        task: str,
+        refs: Mapping[str, str],
+        hyps: Mapping[str, str],
+    ) -> None:
+        metrics, language = metrics_of(task, self.args.language)
+        for metric in metrics:
+            result = score(refs, hyps, metric=metric, language=language, seed=self.args.seed)
+            place = {"system": str(system), "set": name, "task": task, "language": language}
+            self.scores.append(place | result)
+            if metric in ("wer", "cer"):
+                folder = system / "decode" / name / f"score_{metric}"
+                write_sclite(folder, refs, hyps, metric=metric, language=language)
+
+    def _compare(
+        self,
+        name: str,
+        task: str,
+        refs: Mapping[str, str],
+        hyps_a: Mapping[str, str],
+        hyps_b: Mapping[str, str],
+    ) -> None:
+        metrics, language = metrics_of(task, self.args.language)
+        result = compare(
+            refs, hyps_a, hyps_b, metric=metrics[0], language=language, seed=self.args.seed
+        )
+        systems = {"a": str(self.bridges[0]), "b": str(self.bridges[1])}
+        self.comparisons.append(systems | {"set": name, "task": task} | result.as_dict())
+
+
+def true_or_false(text: str) -> bool:
+    """Read a truth value as ESPnet's command lines do."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"true or false, not {text!r}")
+    return text == "true"
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--expdir", type=Path, required=True)
+    parser.add_argument("--raw_dir", type=Path, required=True)
+    parser.add_argument("--ctc_exp", type=Path, required=True)
+    parser.add_argument("--test_sets", nargs="+", required=True)
+    parser.add_argument("--sft", type=true_or_false, default=True)
+    parser.add_argument("--language", default="en", help="of the speech")
+    parser.add_argument("--seed", type=int, required=True, help="of the bootstrap")
+    parser.add_argument("--print_table", type=true_or_false, default=False)
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Score, write, and print if asked to.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    with command(get_parser(), cmd) as args:
+        collector = Collector(args)
+        for name in args.test_sets:
+            collector.add_set(name)
+        results = {
+            "environment": environment(),
+            "scores": collector.scores,
+            "comparisons": collector.comparisons,
+            "seconds": read_json(args.expdir / "seconds.json"),
+            "peak_rss_mb": max(read_json(args.expdir / "peak_rss_mb.json").values()),
+            "seed": args.seed,
+        }
+        commands = (args.expdir / "commands.txt").read_text(encoding="utf-8").splitlines()
+        text = render(results, commands=commands)
+        write_json(args.expdir / "results.json", results)
+        (args.expdir / "RESULTS.md").write_text(text, encoding="utf-8")
+    if args.print_table:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()

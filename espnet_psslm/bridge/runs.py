@@ -1,0 +1,112 @@
+"""Which frames make which step, and what becomes of their values.
+
+Legend: B batch, T frames, F kept frames of the batch, V units, U steps, K listed units per step,
+X width of what a frame holds.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from espnet_psslm.bridge.frame_scores import blocks, rows_at_once, top_units
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Which frames make which step; the steps of the batch are counted through."""
+
+    lengths: Tensor  # (B,), steps
+    utt: Tensor  # (F,), utterance of each kept frame
+    frame: Tensor  # (F,), its place in the utterance
+    step: Tensor  # (F,), its step
+    first: Tensor  # (F,), whether it opens the step
+
+    @classmethod
+    def of(cls, kept: Tensor, starts: Tensor) -> "Runs":
+        """From two (B, T) masks."""
+        utt, frame = kept.nonzero(as_tuple=True)  # utterance by utterance
+        first = starts[utt, frame]
+        return cls(starts.sum(1), utt, frame, first.long().cumsum(0) - 1, first)
+
+    def average(self, values: Tensor) -> Tensor:
+        """(B, T, X) to (steps of the batch, X)."""
+        rows = values.flatten(0, 1)
+        if not len(self.step):
+            return rows[:0]
+        bags = self.first.nonzero()[:, 0]
+        return F.embedding_bag(self._rows(values), rows, bags, mode="mean")
+
+    def top(self, logits: Tensor, log_norm: Tensor, num_listed: int) -> tuple[Tensor, Tensor]:
+        """Largest probabilities of each step, (steps of the batch, K), and their units.
+
+        ``top_units(average(softmax(logits)))``, of which only the kept frames are made, a few at a
+        time. A step of one frame needs no probability but the K it keeps.
+
+        Args:
+            logits: (B, T, V).
+            log_norm: (B, T), their ``logsumexp``.
+            num_listed: K.
+        """
+        rows, norm, frames = logits.flatten(0, 1), log_norm.flatten(), self._rows(logits)
+        count, size = self.step.bincount(), rows_at_once(logits)
+        probs = norm.new_empty(len(count), num_listed)
+        unit_ids = torch.empty_like(probs, dtype=torch.long)
+        alone = count[self.step] == 1
+        of_one, of_more = frames[alone], frames[~alone]
+        steps = self.step[alone]
+        for part in blocks(len(steps), size):
+            frame = of_one[part]
+            values, unit_ids[steps[part]] = top_units(rows.index_select(0, frame), num_listed)
+            probs[steps[part]] = (values.to(norm.dtype) - norm[frame, None]).exp_()
+        steps = (count > 1).nonzero()[:, 0]
+        for part, inside in _whole_steps(count[steps], size):
+            frame = of_more[inside]
+            posterior = (rows.index_select(0, frame).to(norm.dtype) - norm[frame, None]).exp_()
+            bags = count[steps[part]].cumsum(0) - count[steps[part]]
+            here = torch.arange(len(frame), device=frame.device)
+            mean = F.embedding_bag(here, posterior, bags, mode="mean")
+            probs[steps[part]], unit_ids[steps[part]] = top_units(mean, num_listed)
+        return probs, unit_ids
+
+    def _rows(self, values: Tensor) -> Tensor:
+        """(F,), the kept frames' places in ``values.flatten(0, 1)``."""
+        return self.utt * values.shape[1] + self.frame
+
+    def place(self, padded: Tensor, values: Tensor) -> Tensor:
+        """Write one value per step of the batch into its place in ``padded`` (B, U, ...)."""
+        utt = self.utt[self.first]
+        before = self.lengths.cumsum(0) - self.lengths  # steps of the utterances before
+        padded[utt, torch.arange(len(utt), device=utt.device) - before[utt]] = values
+        return padded
+
+    @property
+    def num_steps(self) -> int:
+        """U: padding included, at least 1."""
+        return max(1, int(self.lengths.max()))
+
+    def spans(self) -> tuple[Tensor, Tensor]:
+        """First frame of each step, and one past its last: two (B, U)."""
+        last = torch.zeros_like(self.first)
+        last[:-1] = self.first[1:]
+        last[-1:] = True
+        empty = self.lengths.new_zeros(len(self.lengths), self.num_steps)
+        start = self.place(empty.clone(), self.frame[self.first])
+        return start, self.place(empty, self.frame[last] + 1)
+
+
+def _whole_steps(counts: Tensor, size: int) -> Iterator[tuple[slice, slice]]:
+    """Steps of so many frames, in groups of at most ``size`` frames but at least one step.
+
+    Yields:
+        The steps, and their frames.
+    """
+    ends = [0, *counts.cumsum(0).tolist()]
+    start = 0
+    while start < len(counts):
+        stop = max(start + 1, bisect_right(ends, ends[start] + size) - 1)
+        yield slice(start, stop), slice(ends[start], ends[stop])
+        start = stop

@@ -1,0 +1,48 @@
+"""Answers that the guard does not trust, replaced by CTC's text of the same Steps."""
+
+from collections.abc import Sequence
+
+from espnet_psslm.bridge.guard import Guard, StepUnits, greedy_units
+from espnet_psslm.bridge.phone_sync import Reduction
+from espnet_psslm.bridge.steps import PosteriorSteps
+from espnet_psslm.llm.answers import Hypothesis
+from espnet_psslm.text.units import Units
+
+
+class CTCFallback:
+    """Compares answers with CTC's text and falls back to it.
+
+    Args:
+        guard: what is trusted.
+        units: the CTC vocabulary.
+        reduction: what made the Steps of frames.
+    """
+
+    def __init__(self, guard: Guard, *, units: Units, reduction: Reduction) -> None:
+        self.guard = guard
+        self.units = units
+        self.reduction = reduction
+
+    def __call__(
+        self, found: Sequence[list[Hypothesis]], tasks: Sequence[str], steps: PosteriorSteps
+    ) -> list[list[Hypothesis]]:
+        """The same answers (B,), but one alone, CTC's, where the best is not to be trusted.
+
+        Args:
+            found: answers to each sample, best first.
+            tasks: (B,); those that the guard does not name are left alone.
+            steps: what the answers were given to.
+        """
+        heard = greedy_units(
+            steps, blank_id=self.reduction.blank_id, merged=self.reduction.merges_runs
+        )
+        return [
+            self._check(answers, units) if task in self.guard.tasks else answers
+            for answers, units, task in zip(found, heard, tasks, strict=True)
+        ]
+
+    def _check(self, answers: list[Hypothesis], heard: StepUnits) -> list[Hypothesis]:
+        text = self.units.decode(heard.unit_ids).strip()
+        if reason := self.guard.reason(answers[0].text, text):
+            return [Hypothesis(text, (), heard.log_prob, heard.num_steps, reason)]
+        return answers

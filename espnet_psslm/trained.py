@@ -1,0 +1,59 @@
+"""What a training left: its configuration, and the model with its trained parameters."""
+
+import argparse
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.tasks.psslm import PSSLMTask
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Read a training's ``config.yaml``.
+
+    Raises:
+        ValueError: if there is no such file, or it is no configuration of this task.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"--psslm_train_config {path}: no such file; stage 11 trains the model")
+    config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    needed = ("token_list", "bpemodel", "prompt_file", "llm_conf", "acoustic_conf", "projector")
+    lacking = [name for name in needed if not isinstance(config, dict) or name not in config]
+    if lacking:
+        raise ValueError(
+            f"--psslm_train_config {path}: lacks {lacking}; give the config.yaml of psslm_train"
+        )
+    return config
+
+
+def load_model(
+    args: argparse.Namespace, model_file: str | Path, device: torch.device
+) -> PSSLMModel:
+    """Build a model from its configuration and load what was trained.
+
+    Args:
+        args: the configuration.
+        model_file: state dict of the trained parameters.
+        device: where to put it.
+
+    Returns:
+        The model, in eval mode.
+
+    Raises:
+        ValueError: if the file is missing, or is no checkpoint of such a model.
+    """
+    if not Path(model_file).is_file():
+        raise ValueError(f"--psslm_model_file {model_file}: no such file; stage 11 makes it")
+    try:
+        state = torch.load(model_file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"--psslm_model_file {model_file} is no checkpoint: {str(error).splitlines()[0]}"
+        ) from error
+    model = PSSLMTask.build_model(args)
+    model.load_state_dict(state)
+    return model.to(device).eval()

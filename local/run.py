@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Run a command with its output in a log file, once or once per job, on this machine.
+
+    run.py [--gpu N] LOG COMMAND ...
+    run.py [--max-jobs-run M] JOB=1:N LOG.JOB COMMAND ... JOB ...
+
+The command line of Kaldi's run.pl, so that recipes and ``espnet2.bin.launch`` take it. JOB, or any
+other name, is replaced in log and command. A log ends with the status of its job. Where some jobs
+of an array failed, the same command runs these again and no others; where all ended well, all.
+Options of clusters (--mem, --num-threads, --time) are taken and mean nothing here. Standard library
+only.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ARRAY = re.compile(r"([A-Za-z_]\w*)=(\d+)(?::(\d+))?")
+SHOWN = 20  # last lines of the log of a failed job
+# What a shell would act on stands for itself: as run.pl does, a command may hold a pipe.
+SHELL_WORDS = frozenset(("|", "||", "&", "&&", ";", ">", ">>", "<", "2>&1", "2>", "(", ")"))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for."""
+
+    options: dict[str, str]  # without dashes: num_threads -> 4
+    jobs: tuple[int, ...]  # (0,) without JOB=...
+    variable: str  # "" without JOB=...
+    log: str
+    command: tuple[str, ...]
+
+    def of(self, job: int) -> tuple[Path, str]:
+        """Log and shell command of one job."""
+        words = (self.log, *self.command)
+        if self.variable:
+            words = tuple(word.replace(self.variable, str(job)) for word in words)
+        quoted = (word if word in SHELL_WORDS else shlex.quote(word) for word in words[1:])
+        return Path(words[0]), " ".join(quoted)
+
+
+def parse(words: Sequence[str]) -> Request:
+    """Read a command line of run.pl.
+
+    Args:
+        words: arguments.
+
+    Returns:
+        The request.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    rest = list(words)
+    options: dict[str, str] = {}
+    variable, jobs = "", (0,)
+    while rest and (rest[0].startswith("-") or ARRAY.fullmatch(rest[0])):
+        word = rest.pop(0)
+        if array := ARRAY.fullmatch(word):
+            variable, first = array[1], int(array[2])
+            jobs = tuple(range(first, int(array[3] or first) + 1))
+            continue
+        name, equals, value = word.lstrip("-").partition("=")
+        if not equals and not rest:
+            raise ValueError(f"option {word} needs a value")
+        options[name.replace("-", "_")] = value if equals else rest.pop(0)
+    if len(rest) < 2 or not jobs:
+        raise ValueError("usage: run.py [--gpu N] [JOB=1:N] LOG COMMAND ...")
+    if len(jobs) > 1 and variable not in rest[0]:
+        raise ValueError(f"the log {rest[0]!r} must hold {variable}: one log for each job")
+    return Request(options, jobs, variable, rest[0], tuple(rest[1:]))
+
+
+def run_job(log: Path, command: str) -> int:
+    """Run one command.
+
+    Args:
+        log: gets the command, its output and its status.
+        command: for bash.
+
+    Returns:
+        Exit status.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started = time.time()
+    with open(log, "w", encoding="utf-8") as stream:
+        print(f"# {command}\n# Started at {time.ctime(started)}\n#", file=stream, flush=True)
+        code = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {command}"], stdout=stream, stderr=stream, check=False
+        ).returncode
+        seconds = int(time.time() - started)
+        print(f"# Accounting: time={seconds} threads=1", file=stream)
+        ended = f"at {time.ctime()}, elapsed time {seconds} seconds"
+        print(f"# Ended (code {code}) {ended}", file=stream)
+    return code
+
+
+def ended_well(log: Path, command: str) -> bool:
+    """Tell whether a log is that of this command, ended with status 0."""
+    if not log.is_file():
+        return False
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return bool(lines) and lines[0] == f"# {command}" and lines[-1].startswith("# Ended (code 0)")
+
+
+def say_failures(name: str, failed: Sequence[tuple[int, Path, int]], num_jobs: int) -> None:
+    """Say which jobs failed and show the end of the first one's log.
+
+    Args:
+        name: of the script.
+        failed: job, log, status.
+        num_jobs: of the array.
+    """
+    for job, log, code in failed:
+        which = f"job {job}" if num_jobs > 1 else "the job"
+        print(f"{name}: {which} failed with status {code}, log in {log}", file=sys.stderr)
+    log = failed[0][1]
+    if log.is_file():
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-SHOWN:]
+        print(f"{name}: the end of {log}:", *lines, sep="\n", file=sys.stderr)
+    if num_jobs > 1:
+        again = "the same command runs only these again"
+        print(f"{name}: {len(failed)} of {num_jobs} jobs failed; {again}", file=sys.stderr)
+
+
+def left_to_run(request: Request) -> list[tuple[int, Path, str]]:
+    """Choose the jobs to run: all, or those of an array that have not ended well.
+
+    Args:
+        request: what was asked for.
+
+    Returns:
+        Job, log and command of each.
+    """
+    jobs = [(job, *request.of(job)) for job in request.jobs]
+    left = [job for job in jobs if not ended_well(job[1], job[2])]
+    if not left:
+        return jobs
+    if len(left) < len(jobs):
+        numbers = " ".join(str(job) for job, *_ in left)
+        print(f"run.py: the other jobs have ended well, left are {numbers}", file=sys.stderr)
+    return left
+
+
+def main(cmd: Sequence[str] | None = None) -> int:
+    """Run all jobs.
+
+    Args:
+        cmd: arguments; None reads the command line.
+
+    Returns:
+        Exit status: 1 if a job failed.
+    """
+    try:
+        request = parse(sys.argv[1:] if cmd is None else cmd)
+        width = int(request.options.get("max_jobs_run", len(request.jobs)))
+    except ValueError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 1
+    wanted = left_to_run(request)
+    with ThreadPoolExecutor(max(width, 1)) as pool:
+        codes = list(pool.map(lambda item: run_job(item[1], item[2]), wanted))
+    failed = [
+        (job, log, code) for (job, log, _), code in zip(wanted, codes, strict=True) if code != 0
+    ]
+    if failed:
+        say_failures("run.py", failed, len(request.jobs))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

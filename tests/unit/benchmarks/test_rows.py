@@ -1,0 +1,210 @@
+"""Every row at a tiny size: ours equals its baselines, and the check would see it if not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import nn
+
+from benchmarks import (
+    ctc_step,
+    decode,
+    dumped_epoch,
+    lego,
+    reduction,
+    simulated_projector,
+    text_step,
+)
+from benchmarks.measure import Machine, Measured, Setting, tallest
+from espnet_psslm.bridge import frame_scores
+from espnet_psslm.bridge.projector import LinearSiLU
+from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.llm.tuned_prefix import PrefixTuning
+from tests.helpers import build_lm
+
+MACHINE = Machine(
+    torch.device("cpu"), copy_bytes_s=1e10, flops_s={torch.float32: 1e11, torch.bfloat16: 2e11}
+)
+SETTING = Setting(MACHINE)
+
+TINY_LM = {
+    "vocab_size": 40,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+TINY_ENCODER = {
+    "output_size": 16,
+    "attention_heads": 2,
+    "linear_units": 16,
+    "num_blocks": 2,
+    "tp_blocks": 1,
+    "kernel_size": 3,
+}
+TINY_STEP = text_step.Size(
+    batch=3,
+    prefix=7,
+    steps=(4, 6),
+    answers=(3, 2, 5),
+    num_units=30,
+    hidden=16,
+    audio_s=0.3,
+    lm=TINY_LM,
+    encoder=TINY_ENCODER,
+    target_plain=3.0,
+)
+SIZES = {
+    reduction: (
+        reduction.Size(3, 30, 12, listed=4),
+        reduction.Size(2, 20, 100, listed=4, against="softmax"),
+    ),
+    simulated_projector: (simulated_projector.Size(12, batch=4, num_units=30, hidden=8, width=6),),
+    lego: (lego.Size(9, 200, listed=4, width=6),),
+    ctc_step: (ctc_step.Size(2, 0.5, num_units=20, spoken=3, width=32, layers=2, heads=2),),
+    text_step: (
+        TINY_STEP,
+        dataclasses.replace(TINY_STEP, architecture="qwen2", dtype=torch.bfloat16),
+    ),
+}
+
+
+def tiny_cases(row):
+    return list(row.cases(SETTING, sizes=SIZES[row]))
+
+
+def measured(case, peak=1.0):
+    return Measured(dict.fromkeys(case.ways, (1.0, 1.0, 1.0)), dict.fromkeys(case.ways, peak))
+
+
+@pytest.mark.parametrize("row", SIZES, ids=lambda row: row.__name__.rpartition(".")[2])
+def test_ours_equals_the_baselines(row):
+    for case in tiny_cases(row):
+        assert case.row == row.__name__.rpartition(".")[2]
+        assert case.against in case.ways and case.bound_s > 0
+        case.check()
+
+
+@pytest.mark.parametrize("row", [reduction, simulated_projector, lego])
+def test_no_dense_tensor_is_made(row, monkeypatch):
+    """As the limits of these rows say."""
+    monkeypatch.setattr(frame_scores, "NUMBERS", 100)  # a block is less than a tiny size
+    for case in tiny_cases(row):
+        limit = next(holds for name, holds in case.limits.items() if name.startswith("no "))
+        assert limit(measured(case))
+
+
+def test_dense_baselines_make_such_a_tensor():
+    for row in (reduction, simulated_projector):
+        case = tiny_cases(row)[0]
+        size = SIZES[row][0]
+        rows = size.batch * size.frames if row is reduction else size.steps
+        assert tallest(case.ways[case.against], size.num_units) >= rows
+
+
+def test_limits_that_speak_of_numbers():
+    case = tiny_cases(text_step)[0]
+    peaks = dict.fromkeys(case.ways, 10.0)
+    times = dict.fromkeys(case.ways, (1.0, 1.0, 1.0))
+    slow = Measured(times, peaks)
+    assert not any(holds(slow) for holds in case.limits.values())
+    quick = Measured(times | {"ours": (0.1, 0.1, 0.1)}, peaks | {"ours": 5.0})
+    assert all(holds(quick) for holds in case.limits.values())
+    (case,) = tiny_cases(simulated_projector)
+    near = next(holds for name, holds in case.limits.items() if "bound" in name)
+    for times_the_bound, holds in ((1.5, True), (1.7, False)):
+        seconds = times_the_bound * case.bound_s
+        assert near(Measured({"ours": (0.0, seconds, 9.0)}, {})) is holds
+
+
+def test_check_sees_another_answer(monkeypatch):
+    case = tiny_cases(reduction)[0]
+    monkeypatch.setattr(reduction, "THRESHOLD", 0.2)
+    with pytest.raises(AssertionError):
+        case.check()
+
+
+def tiny_bridge(tuning):
+    torch.manual_seed(0)
+    lm = build_lm(40)
+    return PSSLMModel(
+        PrefixTuning(lm, num_tuned=2) if tuning == "prefix" else lm,
+        LinearSiLU(11, 32, hidden=24),
+        prefixes=[[3, 4, 5, 6], [7, 8]],
+        end_id=1,
+        pad_id=2,
+    ).eval()
+
+
+def tiny_inputs():
+    steps = simulated_projector.simulate([3, 5, 4], 11)
+    return {
+        "prompt_index": [0, 1, 0],
+        "num_units": 11,
+        "before_ids": torch.zeros(3, 0, dtype=torch.long),
+        "before_ids_lengths": torch.zeros(3, dtype=torch.long),
+        "after_ids": torch.tensor([[20, 21], [22, 2], [23, 24]]),
+        "after_ids_lengths": torch.tensor([2, 1, 2]),
+        **steps.inputs(),
+    }
+
+
+@pytest.mark.parametrize("tuning", ["frozen", "prefix"])
+def test_decode_gives_the_answers_of_generate(tuning, monkeypatch):
+    monkeypatch.setattr(decode, "MAX_TOKENS", 6)
+    monkeypatch.setattr(decode, "SAME", 1.0)
+    model = tiny_bridge(tuning)
+    if tuning == "prefix":
+        for tuned in model.prefixes.tuned:
+            tuned.data += torch.randn(tuned.shape)  # as training might have left them
+    with torch.no_grad():
+        model.projector.output.weight.mul_(20.0)
+    case = decode.make_case(MACHINE, model, [tiny_inputs()], decode.Size(3, beams=2))
+    case.check()
+    assert case.items == 3
+    assert case.ways["ours"]() != [[(), (), ()]]
+    for probe in case.probes.values():
+        probe()
+
+
+class FakeAcoustic(nn.Module):
+    """Hears unit i where the samples have the value i / 100; 0.0 is blank."""
+
+    blank_id = 0
+    num_units = 30
+    device = torch.device("cpu")
+
+    def log_posterior(self, speech, lengths):
+        units = (speech[:, ::320] * 100).round().long()
+        posterior = torch.full((*units.shape, self.num_units), 1e-4)
+        posterior.scatter_(2, units[..., None], 1.0)
+        return posterior.div(posterior.sum(-1, keepdim=True)).log(), lengths // 320
+
+
+@pytest.fixture
+def audio(tmp_path):
+    from espnet_psslm.data.audio_batches import AudioBatches
+
+    lines = {"wav.scp": [], "utt2num_samples": []}
+    for utt, units in {"a": [3, 0, 4, 0], "b": [0, 7], "c": [0, 0]}.items():
+        samples = np.repeat(np.array(units) / 100, 640)
+        soundfile.write(tmp_path / f"{utt}.wav", samples, 16000, subtype="FLOAT")
+        lines["wav.scp"].append(f"{utt} {tmp_path / utt}.wav\n")
+        lines["utt2num_samples"].append(f"{utt} {len(samples)}\n")
+    for name, rows in lines.items():
+        (tmp_path / name).write_text("".join(rows))
+    return AudioBatches(tmp_path, batch_size=2)
+
+
+def test_dumped_steps_are_those_heard(audio, tmp_path):
+    size = dumped_epoch.Size(listed=4)
+    epoch = dumped_epoch.Epoch(FakeAcoustic(), audio, size, tmp_path / "steps.ark")
+    assert [steps.lengths.tolist() for steps in epoch.from_dump()] == [[2, 1], [0]]
+    case = dumped_epoch.make_case(SETTING, epoch, size)
+    case.check()
+    assert case.items == 3
+    (small,) = case.limits.values()
+    assert not small(measured(case))  # headers alone are more than 1/40 of such short audio

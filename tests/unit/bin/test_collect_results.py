@@ -1,0 +1,116 @@
+import json
+
+import pytest
+
+from espnet_psslm.bin.collect_results import main, metrics_of
+
+ROWS = [
+    ("u1", "the cat sat on the mat", "Die Katze saß auf der Matte.", "alarm"),
+    ("u2", "good night", "Gute Nacht, liebe alte Stadt!", "alarm"),
+    ("u3", "it is raining", "Es regnet heute sehr stark.", "weather"),
+]
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def exp(tmp_path):
+    rows, hyps = [], {"ASR": {}, "EN2DE": {}, "SLU_scenario": {}, "QA": {}}
+    for utt, text, german, scenario in ROWS:
+        for task, target in (
+            ("ASR", text), ("EN2DE", german), ("SLU_scenario", scenario), ("QA", "free text"),
+        ):  # fmt: skip
+            row = {"key": f"{utt}-{task}", "utt": utt, "task": task, "target": target}
+            rows.append(json.dumps(row | {"path": "x.wav"}))
+            hyps[task][f"{utt}-{task}"] = target
+    write(tmp_path / "raw/test/psslm.jsonl", "\n".join(rows) + "\n")
+    ctc = "".join(f"{utt} {text}\n" for utt, text, *_ in ROWS).replace("good", "god")
+    write(tmp_path / "exp/ctc/decode/test/1best_recog/text", ctc)
+    for system in ("psslm_text", "psslm_sft"):
+        for task, answers in hyps.items():
+            lines = "".join(f"{key} {text}\n" for key, text in answers.items())
+            if system == "psslm_text":
+                lines = lines.replace("weather", "alarm").replace("Nacht, ", "").replace("sat ", "")
+            write(tmp_path / "exp" / system / f"decode/test/{task}/1best_recog/text", lines)
+    write(tmp_path / "exp/seconds.json", '{"stage1_data": 5.0}')
+    write(tmp_path / "exp/peak_rss_mb.json", '{"stage1_data": 5.0}')
+    write(tmp_path / "exp/commands.txt", "egs2/covost2/psslm1/run.sh --pair en_de\n")
+    return tmp_path / "exp"
+
+
+def run(exp, *options):
+    main(
+        [
+            *("--expdir", str(exp), "--raw_dir", str(exp.parent / "raw"), "--seed", "0"),
+            *("--ctc_exp", str(exp / "ctc"), "--test_sets", "test", *options),
+        ]
+    )
+    return json.loads((exp / "results.json").read_text())
+
+
+def find(results, system, metric):
+    (row,) = [
+        row
+        for row in results["scores"]
+        if row["system"].endswith(system) and row["metric"] == metric
+    ]
+    return row
+
+
+def test_every_task_by_its_metric(exp, capsys):
+    results = run(exp, "--print_table", "true")
+    assert find(results, "ctc", "wer")["rate"] == pytest.approx(1 / 11)
+    assert find(results, "psslm_text", "wer")["num_del"] == 1
+    assert find(results, "psslm_text", "accuracy")["rate"] == pytest.approx(2 / 3)
+    assert find(results, "psslm_sft", "bleu")["rate"] == pytest.approx(1.0)
+    assert "|tok:13a|" in find(results, "psslm_text", "bleu")["signature"]
+    assert find(results, "psslm_text", "chrf")["rate"] < 1
+    assert {row["task"] for row in results["scores"]} == {"ASR", "EN2DE", "SLU_scenario"}
+    assert [row["task"] for row in results["comparisons"]] == ["ASR", "EN2DE", "SLU_scenario"]
+    assert results["comparisons"][1]["difference"] > 0
+    text = (exp / "RESULTS.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == text + "\n"
+
+
+def test_table_has_espnets_columns(exp):
+    run(exp)
+    text = (exp / "RESULTS.md").read_text(encoding="utf-8")
+    assert "|dataset|Snt|Wrd|Corr|Sub|Del|Ins|Err|S.Err|95 %|" in text
+    # One of eleven words is wrong, in one of three sentences.
+    assert "|test|3|11|90.9|9.1|0.0|0.0|9.1|33.3|" in text
+    assert "Text normalisation, en: NFKC, lower case" in text
+    assert "\\|tok:13a\\|" in text and "psslm_sft compared with" in text
+    assert "- espnet version: `espnet 20" in text
+    assert "run.sh --pair en_de" in text
+
+
+def test_without_fine_tuning_nothing_is_compared(exp):
+    results = run(exp, "--sft", "false")
+    assert results["comparisons"] == []
+    assert not any(row["system"].endswith("sft") for row in results["scores"])
+    assert "compared" not in (exp / "RESULTS.md").read_text(encoding="utf-8")
+
+
+def test_missing_hypotheses_end_in_one_line(exp, capsys):
+    (exp / "psslm_sft/decode/test/EN2DE/1best_recog/text").unlink()
+    with pytest.raises(SystemExit) as stop:
+        run(exp)
+    assert stop.value.code == 1
+    assert "psslm_sft/decode/test/EN2DE/1best_recog/text does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("task", "language", "metrics", "answers_in"),
+    [
+        ("ASR", "de", ("wer", "cer"), "de"),
+        ("ASR", "zh-CN", ("cer",), "zh-CN"),
+        ("EN2ZH", "en", ("bleu", "chrf"), "zh"),
+        ("SLU_action", "en", ("accuracy",), "en"),
+        ("QA", "en", (), "en"),
+    ],
+)
+def test_metrics(task, language, metrics, answers_in):
+    assert metrics_of(task, language) == (metrics, answers_in)

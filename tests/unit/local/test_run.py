@@ -1,0 +1,93 @@
+"""local/run.py: run.pl's command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[3] / "local/run.py"
+
+
+@pytest.fixture
+def run(tmp_path):
+    def start(*words):
+        command = [sys.executable, str(SCRIPT), *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    return start
+
+
+def test_one_command(run, tmp_path):
+    out = run(
+        "--gpu", "1", "--num-threads=4", "logs/a.log", "echo", "two  words", "|", "tr", "a-z", "A-Z"
+    )
+    assert (out.returncode, out.stdout, out.stderr) == (0, "", "")
+    lines = (tmp_path / "logs/a.log").read_text().splitlines()
+    assert lines[0] == "# echo 'two  words' | tr a-z A-Z"
+    assert lines[3] == "TWO  WORDS"
+    assert lines[-1].startswith("# Ended (code 0) at ")
+
+
+def test_a_failure_in_a_pipe_counts(run):
+    out = run("a.log", "false", "|", "cat")
+    assert out.returncode == 1
+    assert out.stderr.startswith("run.py: the job failed with status 1, log in a.log\n")
+
+
+def test_words_are_not_for_the_shell(run, tmp_path):
+    assert run("a.log", "echo", "$HOME", "a;b", "*").returncode == 0
+    assert "$HOME a;b *" in (tmp_path / "a.log").read_text()
+
+
+def test_only_what_failed_is_run_again(run, tmp_path):
+    job = ("JOB=1:3", "j.JOB.log", "bash", "-c", "echo JOB >>ran; test -e ok || test JOB != 2")
+    out = run(*job)
+    assert out.returncode == 1
+    assert "job 2 failed with status 1, log in j.2.log" in out.stderr
+    assert "# Ended (code 1)" in out.stderr and "1 of 3 jobs failed" in out.stderr
+    (tmp_path / "ran").unlink()
+    assert run(*job).returncode == 1
+    assert (tmp_path / "ran").read_text() == "2\n"
+    (tmp_path / "ok").touch()
+    assert run(*job).returncode == 0
+    (tmp_path / "ran").unlink()
+    # All have ended well: whoever asks again wants all again.
+    assert run(*job).returncode == 0
+    assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "3"]
+
+
+def test_jobs_run_side_by_side_or_in_turn(run, tmp_path):
+    # Each of two jobs waits for the other's file.
+    look = "[ -e at.1 ] && [ -e at.2 ] && exit; sleep 0.1"
+    meet = f"touch at.JOB; for i in $(seq 50); do {look}; done; exit 1"
+    assert run("JOB=1:2", "m.JOB.log", "bash", "-c", meet).returncode == 0
+    alone = "mkdir lock && sleep 0.05 && rmdir lock"
+    out = run("--max-jobs-run", "1", "JOB=1:3", "s.JOB.log", "bash", "-c", alone)
+    assert out.returncode == 0, out.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "usage: run.py"),
+        (["--gpu"], "option --gpu needs a value"),
+        (["a.log"], "usage: run.py"),
+        (["JOB=1:2", "a.log", "true"], "the log 'a.log' must hold JOB"),
+    ],
+)
+def test_bad_command_lines(run, words, message):
+    out = run(*words)
+    assert (out.returncode, len(out.stderr.splitlines())) == (1, 1)
+    assert message in out.stderr
+
+
+def test_espnets_launcher_takes_it(run, tmp_path):
+    command = [sys.executable, "-m", "espnet2.bin.launch", "--cmd", f"{SCRIPT} --mem 1G"]
+    command += ["--log", "train.log", "--ngpu", "0", "--", "echo", "trained"]
+    out = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert out.returncode == 0, out.stderr
+    assert (
+        "trained --ngpu 0 --multiprocessing_distributed True"
+        in (tmp_path / "train.log").read_text()
+    )

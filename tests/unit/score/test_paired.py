@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from espnet_psslm.score.bootstrap import resampled_sums
+from espnet_psslm.score.error_rate import error_rate
+from espnet_psslm.score.paired import METRICS, compare
+
+WORDS = "one two three four five six seven eight nine ten".split()
+REFS = {f"u{i:02d}": " ".join(WORDS[: 4 + i % 6]) for i in range(40)}
+# A leaves out the last word everywhere; B in every fourth utterance only.
+A = {utt: text.rsplit(" ", 1)[0] for utt, text in REFS.items()}
+B = {utt: A[utt] if i % 4 == 0 else text for i, (utt, text) in enumerate(REFS.items())}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_better_system_is_found(metric):
+    result = compare(REFS, A, B, metric=metric, seed=0)
+    lower = metric in ("wer", "cer")
+    assert (result.difference < 0) == lower
+    assert result.ci95[0] <= result.difference <= result.ci95[1]
+    assert result.probability_b_better == 1.0
+    assert result.p_value < 0.01
+    turned = compare(REFS, B, A, metric=metric, seed=0)
+    assert turned.difference == -result.difference
+    assert turned.probability_b_better == 0.0
+    assert turned.p_value == result.p_value
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_system_does_not_differ_from_itself(metric):
+    result = compare(REFS, A, A, metric=metric, seed=0)
+    assert (result.difference, result.ci95) == (0.0, (0.0, 0.0))
+    assert (result.probability_b_better, result.p_value) == (0.0, 1.0)
+
+
+def test_rates_are_those_of_the_scorers():
+    result = compare(REFS, A, B, metric="wer", seed=0)
+    assert result.rate_a == error_rate(REFS, A, unit="word", seed=0).rate
+    assert result.rate_b == error_rate(REFS, B, unit="word", seed=0).rate
+
+
+def test_pairing_is_narrower_than_two_intervals():
+    result = compare(REFS, A, B, metric="wer", seed=0)
+    apart = error_rate(REFS, A, unit="word", seed=0).ci95
+    assert result.ci95[1] < 0 and result.ci95[1] - result.ci95[0] < 0.1
+    assert apart[0] <= result.rate_a <= apart[1]
+
+
+def test_small_differences_are_not_significant():
+    hyps = dict(A)
+    hyps["u03"] = REFS["u03"]
+    assert compare(REFS, A, hyps, metric="accuracy", seed=0).p_value > 0.3
+
+
+def test_sums_equal_a_plain_loop():
+    statistics = np.array([[1.0, 2.0], [0.0, 5.0], [3.0, 1.0]])
+    rng = np.random.default_rng(4)
+    picks = [rng.integers(3, size=3) for _ in range(6)]
+    expected = [sum(statistics[i] for i in pick) for pick in picks]
+    assert (
+        resampled_sums(statistics, seed=4, num_resamples=6).tolist() == np.array(expected).tolist()
+    )
+
+
+def test_resamples_of_empty_references_are_left_out():
+    refs, hyps = {"a": "", "b": "x y"}, {"b": "x y"}
+    result = compare(refs, {"b": "x"}, hyps, metric="wer", seed=0)
+    assert np.isfinite(result.ci95).all()
+    with pytest.raises(ValueError, match="have no words"):
+        compare({"a": "."}, {}, {}, metric="wer", seed=0)
+    with pytest.raises(ValueError, match="no references"):
+        compare({}, {}, {}, metric="wer", seed=0)
