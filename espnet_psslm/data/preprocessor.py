@@ -15,6 +15,7 @@ from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
 
 SOURCES = ("auto", "no_audio", "audio", "steps", "text")
+FIELDS = {"audio": "path", "steps": "steps", "text": "GT"}  # of a row, by source
 
 
 class PSSLMPreprocessor(AbsPreprocessor):
@@ -82,6 +83,13 @@ class PSSLMPreprocessor(AbsPreprocessor):
         }
         return arrays | self.speech_side(row, rng)
 
+    def source_of(self, row: Mapping[str, Any]) -> str:
+        """``audio``, ``steps`` or ``text``: what a row's speech side is taken from."""
+        if self.source not in ("auto", "no_audio"):
+            return self.source
+        order = ("steps", "audio", "text") if self.source == "auto" else ("steps", "text")
+        return next((source for source in order if FIELDS[source] in row), "text")
+
     def speech_side(
         self, row: Mapping[str, Any], rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
@@ -90,16 +98,13 @@ class PSSLMPreprocessor(AbsPreprocessor):
         Raises:
             ValueError: if the row has not what ``source`` asks for.
         """
-        field = {"audio": "path", "steps": "steps", "text": "GT"}
-        source = self.source
-        if source in ("auto", "no_audio"):
-            order = ("steps", "audio", "text") if source == "auto" else ("steps", "text")
-            source = next((s for s in order if field[s] in row), "text")
-        if field[source] not in row:
+        source = self.source_of(row)
+        if FIELDS[source] not in row:
             raise ValueError(
-                f"sample '{row['key']}' has no field '{field[source]}', which source={source} needs"
+                f"sample '{row['key']}' has no field '{FIELDS[source]}', which source={source} "
+                "needs"
             )
-        value = row[field[source]]
+        value = row[FIELDS[source]]
         if source == "audio":
             return self.heard.get(value) or {"speech": read_audio(value)}
         if source == "steps":

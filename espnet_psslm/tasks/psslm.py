@@ -40,6 +40,7 @@ from espnet_psslm.tasks.psslm_parts import (
     build_language_model,
     check_posterior,
     feature_width,
+    mixed_batches,
     start_projector,
     unit_text_embeddings,
 )
@@ -94,6 +95,12 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
             help="Where the speech side comes from: audio, dumped steps, simulated from text; "
             "auto: what each row of the manifest has; no_audio: likewise, but no audio is opened "
             "and no acoustic model is built",
+        )
+        group.add_argument(
+            "--audio_share",
+            type=float,
+            help="Share of samples with audio or dumped steps in each training batch, where the "
+            "manifest has text-only ones too; without it batches are made of what there is",
         )
         for name, text in (
             ("llm_conf", "name (hub name, folder, .gguf, package://...), dtype"),
@@ -170,6 +177,8 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
     ) -> AbsIterFactory:
         """ESPnet's batches, with draws that depend on the epoch and not on the worker."""
         factory = super().build_sequence_iter_factory(args, iter_options, mode)
+        if iter_options.train and args.audio_share is not None:
+            factory.sampler = mixed_batches(args, iter_options, factory)
         return _PerEpoch(factory, iter_options.preprocess_fn)
 
     @classmethod

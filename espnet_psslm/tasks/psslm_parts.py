@@ -5,6 +5,8 @@ import logging
 from pathlib import Path
 
 import torch
+from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
+from espnet2.tasks.abs_task import IteratorOptions
 from torch import Tensor, nn
 
 from espnet_psslm.acoustic.plain_whisper import PlainWhisper
@@ -12,12 +14,15 @@ from espnet_psslm.acoustic.sensevoice import load_sensevoice
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
 from espnet_psslm.bridge.steps import FeatureSteps
+from espnet_psslm.data.mixture import MixedSampler
 from espnet_psslm.device import resolve_device, resolve_dtype
 from espnet_psslm.llm.backbone import load_language_model
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
+
+FIXED_SIZES = ("unsorted", "sorted")  # batch types that count samples
 
 
 def build_language_model(args: argparse.Namespace) -> Held:
@@ -142,3 +147,27 @@ def unit_text_embeddings(
     table = torch.stack(means).mean(0).repeat(len(rows), 1)
     table[spoken.to(device)] = torch.stack(means)
     return table
+
+
+def mixed_batches(
+    args: argparse.Namespace, iter_options: IteratorOptions, factory: SequenceIterFactory
+) -> MixedSampler:
+    """ESPnet's batches, drawn so that ``audio_share`` of each has audio or dumped Steps.
+
+    Raises:
+        ValueError: if batches are not of a fixed number of samples, or cannot be mixed so.
+    """
+    if iter_options.batch_type not in FIXED_SIZES:
+        raise ValueError(
+            f"audio_share with batch_type: {iter_options.batch_type}, which fills batches by "
+            f"length: what is drawn instead may not fit; set batch_type to one of {FIXED_SIZES}"
+        )
+    if args.shuffle_within_batch:
+        raise ValueError("audio_share with shuffle_within_batch, which undoes it: set it to false")
+    rows = factory.dataset.loader_dict["sample"]
+    source_of = iter_options.preprocess_fn.source_of
+    return MixedSampler(
+        factory.sampler.generate(0),
+        is_audio=lambda key: source_of(rows[key]) != "text",
+        audio_share=args.audio_share,
+    )

@@ -64,6 +64,7 @@ inference_args=    # further options of psslm_inference
 oracle_task=ASR    # task decoded from the noise-free simulation of the true transcript
 
 # Results
+forgetting_args=   # e.g. "--metric EN2DE=cer": tasks that the table of forgetting would leave out
 title="Speech language model"
 pack_notes=        # Markdown with licences and data, for the card of the archive
 command_line="$0 $*"  # kept in RESULTS.md
@@ -364,6 +365,12 @@ if begin 13 score "score: $expdir/*/decode -> $expdir/results.json, $expdir/RESU
     for name in "${test_set_list[@]}"; do
         need "$ctc_exp/decode/$name/1best_recog/text" 7
         need "$text_exp/decode/$name/stats.json" 12
+        if [ "$sft" = true ]; then
+            # shellcheck disable=SC2086
+            run "$python" -m espnet_psslm.bin.forgetting --manifest "$raw/$name/psslm.jsonl" \
+                --before "$text_exp/decode/$name" --after "$sft_exp/decode/$name" \
+                --output "$expdir/forgetting_$name.md" --seed "$seed" $forgetting_args
+        fi
     done
     run "${collect[@]}" --expdir "$expdir" --raw_dir "$raw" \
         --ctc_exp "$ctc_exp" --test_sets "${test_set_list[@]}" --sft "$sft" --seed "$seed"

@@ -1,0 +1,90 @@
+import json
+
+import pytest
+
+from espnet_psslm.bin.forgetting import main, verdict
+from tests.helpers import write_jsonl
+
+TARGETS = {
+    "ASR": "play jazz",
+    "SLU_scenario": "play",
+    "SLU_entities": "play | music | music_genre: jazz",
+    "EN2DE": "Spiel Jazz",
+}
+NUM_UTTS = 8
+
+
+def answer(folder, task, text):
+    path = folder / task / "1best_recog" / "text"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(f"u{i}-{task} {text}\n" for i in range(NUM_UTTS)))
+
+
+@pytest.fixture
+def options(tmp_path):
+    """Fine-tuning mends ASR, ruins entities, and leaves the scenario as it was."""
+    rows = [
+        {"key": f"u{i}-{task}", "task": task, "target": target, "GT": "play jazz"}
+        for i in range(NUM_UTTS)
+        for task, target in TARGETS.items()
+    ]
+    for task, target in TARGETS.items():
+        before, after = {"ASR": ("stop", target), "SLU_entities": (target, "play music")}.get(
+            task, (target, target)
+        )
+        answer(tmp_path / "before", task, before)
+        answer(tmp_path / "after", task, after)
+    return [
+        *("--manifest", str(write_jsonl(tmp_path / "test.jsonl", rows))),
+        *("--before", str(tmp_path / "before"), "--after", str(tmp_path / "after")),
+        *("--output", str(tmp_path / "new/table.md")),
+    ]
+
+
+def test_every_task_in_one_table(options, tmp_path):
+    main([*options, "--metric", "EN2DE=cer"])
+    lines = (tmp_path / "new/table.md").read_text().splitlines()
+    all_right, all_wrong = "100.00 [100.00, 100.00]", "0.00 [0.00, 0.00]"
+    assert lines[2:] == [
+        f"| ASR | wer | {all_right} | {all_wrong} | -100.00 | better |",
+        f"| SLU_scenario | accuracy | {all_right} | {all_right} | +0.00 |  |",
+        f"| SLU_entities | slu_f1 | {all_right} | {all_wrong} | -100.00 | worse |",
+        f"| EN2DE | cer | {all_wrong} | {all_wrong} | +0.00 |  |",
+    ]
+    found = json.loads((tmp_path / "new/table.json").read_text())
+    assert found["SLU_entities"]["after"]["num_unparsable"] == NUM_UTTS
+    assert found["ASR"]["change"] == -1
+
+
+def test_a_task_without_metric_is_left_out_and_named(options, tmp_path, caplog):
+    main(options)
+    assert "task EN2DE has no metric and is left out" in caplog.text
+    assert "EN2DE" not in (tmp_path / "new/table.md").read_text()
+
+
+def test_what_is_missing_is_named(options, tmp_path, capsys):
+    rows = [{"key": "q", "task": "QA", "target": "x", "GT": "x"}]
+    other = str(write_jsonl(tmp_path / "qa.jsonl", rows))
+    for change, message in (
+        (["--manifest", other], "none of the tasks ['QA'] has a metric"),
+        (["--metric", "EN2DE=bleu"], "one of ('wer', 'cer', 'accuracy', 'slu')"),
+        (["--metric", "EN2DE"], "write TASK=METRIC"),
+        (["--after", str(tmp_path)], "no such file; decode task ASR"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*options, *change])
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_error", "expected"),
+    [
+        ((0.1, 0.2), (0.3, 0.4), True, "worse"),
+        ((0.1, 0.2), (0.3, 0.4), False, "better"),
+        ((0.3, 0.4), (0.1, 0.2), True, "better"),
+        ((0.3, 0.4), (0.1, 0.2), False, "worse"),
+        ((0.1, 0.3), (0.2, 0.4), True, ""),
+    ],
+)
+def test_only_what_cannot_be_chance(before, after, is_error, expected):
+    assert verdict(before, after, is_error=is_error) == expected
