@@ -67,7 +67,7 @@ def test_what_is_missing_is_named(options, tmp_path, capsys):
     other = str(write_jsonl(tmp_path / "qa.jsonl", rows))
     for change, message in (
         (["--manifest", other], "none of the tasks ['QA'] has a metric"),
-        (["--metric", "EN2DE=bleu"], "one of ('wer', 'cer', 'accuracy', 'slu')"),
+        (["--metric", "EN2DE=meteor"], "write TASK=METRIC, one of ('wer', "),
         (["--metric", "EN2DE"], "write TASK=METRIC"),
         (["--after", str(tmp_path)], "no such file; decode task ASR"),
     ):
