@@ -135,3 +135,14 @@ def tiny_whisper_config(max_frames: int) -> "WhisperConfig":
         eos_token_id=2,
         decoder_start_token_id=1,
     )
+
+
+def record_stages(encoder: Any) -> list[Any]:
+    """What goes into and comes out of every layer and the last norm of a Whisper encoder.
+
+    The list fills when the encoder runs: two tensors a layer, two of the norm.
+    """
+    stages: list[Any] = []
+    for module in [*encoder.layers, encoder.layer_norm]:
+        module.register_forward_hook(lambda _m, args, out: stages.extend([args[0], out]))
+    return stages
