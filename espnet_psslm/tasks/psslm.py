@@ -45,6 +45,7 @@ from espnet_psslm.tasks.psslm_parts import (
     unit_text_embeddings,
 )
 from espnet_psslm.tasks.published import accept_published_layout, check_init_file
+from espnet_psslm.tasks.validation import ByKind, kinds_of_validation
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units, read_token_list
 from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
@@ -85,6 +86,10 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Add the options of the bridge."""
         super().add_task_arguments(parser)
+        by_accuracy = ("valid", "acc", "max")
+        parser.set_defaults(
+            best_model_criterion=[by_accuracy], early_stopping_criterion=by_accuracy
+        )
         group = parser.add_argument_group("Bridge")
         add_unit_arguments(group)
         group.add_argument("--prompt_file", type=str_or_none, help="JSON Lines of task and prompt")
@@ -175,10 +180,17 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
     def build_sequence_iter_factory(
         cls, args: argparse.Namespace, iter_options: IteratorOptions, mode: str
     ) -> AbsIterFactory:
-        """ESPnet's batches, with draws that depend on the epoch and not on the worker."""
+        """ESPnet's batches, with draws that depend on the epoch and not on the worker.
+
+        Those of validation are of real or of simulated speech, where one process has them all.
+        """
         factory = super().build_sequence_iter_factory(args, iter_options, mode)
         if iter_options.train and args.audio_share is not None:
             factory.sampler = mixed_batches(args, iter_options, factory)
+        if mode == "valid":
+            kinds = kinds_of_validation(factory, iter_options.preprocess_fn.source_of)
+            if not iter_options.distributed:
+                factory = ByKind(factory, kinds)
         return _PerEpoch(factory, iter_options.preprocess_fn)
 
     @classmethod

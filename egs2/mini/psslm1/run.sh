@@ -62,6 +62,11 @@ while [ $# -gt 0 ]; do
             if [ "$1" = --real_data ]; then test_sets="test test_real"; fi
             shift 2
             ;;
+        --*)
+            # With its value, which may look like an option: --ctc_args "--optim_conf lr=1e-3".
+            options+=("$1" "${2?$1 needs a value}")
+            shift 2
+            ;;
         *)
             options+=("$1")
             shift
