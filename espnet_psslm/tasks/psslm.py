@@ -44,6 +44,7 @@ from espnet_psslm.tasks.psslm_parts import (
     start_projector,
     unit_text_embeddings,
 )
+from espnet_psslm.tasks.psslm_stream import SHARDS_TYPE, build_stream, streamed
 from espnet_psslm.tasks.published import accept_published_layout, check_init_file
 from espnet_psslm.tasks.validation import ByKind, kinds_of_validation
 from espnet_psslm.text.prompt import PromptBook
@@ -117,6 +118,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
                 "num_mels, pad_to_30s), a pretrained encoder without CTC",
             ),
             ("model_conf", "extract_feats_in_collect_stats"),
+            ("stream_conf", "for shards: buffer_mb, text that is shuffled together (default 4)"),
         ):
             group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=text)
         group.add_argument(
@@ -184,6 +186,9 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
 
         Those of validation are of real or of simulated speech, where one process has them all.
         """
+        if streamed(iter_options.data_path_and_name_and_type):
+            factory = build_stream(args, iter_options, mode)
+            return _PerEpoch(factory, iter_options.preprocess_fn)
         factory = super().build_sequence_iter_factory(args, iter_options, mode)
         if iter_options.train and args.audio_share is not None:
             factory.sampler = mixed_batches(args, iter_options, factory)
@@ -209,6 +214,11 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
 
         ESPnet's own reads line files of two columns; a manifest is no such file.
         """
+        if streamed(data_path_and_name_and_type):
+            raise ValueError(
+                f"{SHARDS_TYPE} needs no lengths of samples: leave --collect_stats out, and train "
+                "without --train_shape_file"
+            )
         dataset = ESPnetDataset(
             data_path_and_name_and_type, preprocess=preprocess_fn, float_dtype=dtype
         )
