@@ -11,9 +11,11 @@ every task. With NIST's sclite on PATH, its alignments are in ``decode/<set>/sco
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from espnet2.utils.types import str2bool
 
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.kaldi import read_table
@@ -149,27 +151,46 @@ class Collector:
         self.comparisons.append(systems | {"set": name, "task": task} | result.as_dict())
 
 
-def true_or_false(text: str) -> bool:
-    """Read a truth value as ESPnet's command lines do."""
-    if text not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"true or false, not {text!r}")
-    return text == "true"
+def get_parser(description: str | None = __doc__) -> argparse.ArgumentParser:
+    """Return the options that every recipe's collector has.
 
-
-def get_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
+    Args:
+        description: of the command.
+    """
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--expdir", type=Path, required=True)
     parser.add_argument("--raw_dir", type=Path, required=True)
     parser.add_argument("--ctc_exp", type=Path, required=True)
     parser.add_argument("--test_sets", nargs="+", required=True)
-    parser.add_argument("--sft", type=true_or_false, default=True)
-    parser.add_argument("--language", default="en", help="of the speech")
+    parser.add_argument("--sft", type=str2bool, default=True)
     parser.add_argument("--seed", type=int, required=True, help="of the bootstrap")
-    parser.add_argument("--print_table", type=true_or_false, default=False)
+    parser.add_argument("--print_table", type=str2bool, default=False)
     return parser
+
+
+def write_results(
+    expdir: Path,
+    results: Mapping[str, Any],
+    render_table: Callable[..., str],
+    *,
+    print_table: bool,
+) -> None:
+    """Write results.json and RESULTS.md.
+
+    Args:
+        expdir: where to; its ``commands.txt`` is named in the table.
+        results: plain types.
+        render_table: of the results and ``commands``.
+        print_table: to the standard output as well.
+    """
+    commands = (expdir / "commands.txt").read_text(encoding="utf-8").splitlines()
+    table = render_table(results, commands=commands)
+    write_json(expdir / "results.json", results)
+    (expdir / "RESULTS.md").write_text(table, encoding="utf-8")
+    if print_table:
+        print(table)
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
@@ -178,7 +199,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
-    with command(get_parser(), cmd) as args:
+    parser = get_parser()
+    parser.add_argument("--language", default="en", help="of the speech")
+    with command(parser, cmd) as args:
         collector = Collector(args)
         for name in args.test_sets:
             collector.add_set(name)
@@ -190,12 +213,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             "peak_rss_mb": max(read_json(args.expdir / "peak_rss_mb.json").values()),
             "seed": args.seed,
         }
-        commands = (args.expdir / "commands.txt").read_text(encoding="utf-8").splitlines()
-        text = render(results, commands=commands)
-        write_json(args.expdir / "results.json", results)
-        (args.expdir / "RESULTS.md").write_text(text, encoding="utf-8")
-    if args.print_table:
-        print(text)
+        write_results(args.expdir, results, render, print_table=args.print_table)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from espnet_psslm.bin.command import command
 from espnet_psslm.weights import PACKAGE_SCHEME
 
 # Configuration keys whose value, if it is a string, names a file; the folder of the archive.
@@ -277,14 +278,16 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Pack."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
-    args = get_parser().parse_args(cmd)
-    with tempfile.TemporaryDirectory(prefix="psslm_pack_") as folder:
-        try:
-            pack_bridge(args, Path(folder).resolve())
-        except (OSError, ValueError) as error:
-            raise SystemExit(f"pack: {error}") from error
+    """Pack.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    with (
+        command(get_parser(), cmd) as args,
+        tempfile.TemporaryDirectory(prefix="psslm_pack_") as folder,
+    ):
+        pack_bridge(args, Path(folder).resolve())
     logging.info("wrote %s (%.1f MB)", args.outpath, Path(args.outpath).stat().st_size / 1e6)
 
 

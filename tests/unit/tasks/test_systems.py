@@ -15,8 +15,8 @@ import yaml
 
 from espnet_psslm.bridge.projector import PROJECTORS
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
+from tests.ctc_setting import Setting
 from tests.helpers import PROMPTS, build_lm, build_tokenizer, write_jsonl
-from tests.unit.tasks.test_whisper_ctc import Setting
 
 ROOT = Path(__file__).resolve().parents[3]
 CONF = {
