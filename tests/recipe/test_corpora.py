@@ -18,7 +18,12 @@ TASKS = {
     "commonvoice": {"ASR"},
     "covost2": {"ASR", "EN2ZH"},
 }
-OWN = {"slurp": [], "commonvoice": ["--lang", "de"], "covost2": ["--pair", "en_zh-CN"]}
+OWN = {
+    "slurp": [],
+    # A random model may agree with no letter of its only sentence: then stage 9 ends in an error.
+    "commonvoice": ["--lang", "de", "--measured", "false"],
+    "covost2": ["--pair", "en_zh-CN"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,7 @@ def test_all_stages(recipe, root, models, python, tmp_path):
     ctc = f"--max_epoch 1 --num_workers 0 --use_amp false --encoder_conf name={models}/whisper"
     ctc += " --encoder_conf freeze=none --encoder_conf conv_stride=1"
     bridge = f"--max_epoch 1 --llm_conf name={models}/lm --projector_conf hidden=16"
+    bridge += " --simulator tasu" if recipe == "commonvoice" else ""
     options = [
         *("--python", str(python), "--device", "cpu", "--nj", "1", "--max_dropped", "0.9"),
         *("--unit_type", "char", "--beam_size", "2", "--stop_stage", "14", *OWN[recipe]),
@@ -73,8 +79,11 @@ def test_all_stages(recipe, root, models, python, tmp_path):
     assert {row["task"] for row in results["comparisons"]} == TASKS[recipe]
     table = (tmp_path / "expdir/RESULTS.md").read_text(encoding="utf-8")
     assert table.strip() in text
+    forgetting = json.loads((tmp_path / "expdir/forgetting_test.json").read_text(encoding="utf-8"))
+    assert set(forgetting) == TASKS[recipe]
     if recipe == "covost2":
-        assert "tok:zh" in table
+        assert "tok:zh" in table and "tok:zh" in forgetting["EN2ZH"]["after"]["signature"]
     with zipfile.ZipFile(tmp_path / "expdir/psslm.zip") as archive:
-        # Later than the card are only the seconds of the last stages.
-        assert table.partition("|stage")[0] in archive.read("README.md").decode()
+        card = archive.read("README.md").decode()
+    # Older than the table are only the date and the seconds of the last stages.
+    assert table[table.index("## ", table.index("## Env") + 1) : table.index("|stage")] in card
