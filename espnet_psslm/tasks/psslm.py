@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import yaml
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
-from espnet2.tasks.abs_task import AbsTask, IteratorOptions
+from espnet2.tasks.abs_task import AbsTask, IteratorOptions, scheduler_classes
 from espnet2.train.class_choices import ClassChoices
 from espnet2.train.dataset import DATA_TYPES, ESPnetDataset
 from espnet2.train.trainer import Trainer
@@ -46,6 +46,7 @@ from espnet_psslm.tasks.psslm_parts import (
 )
 from espnet_psslm.tasks.psslm_stream import SHARDS_TYPE, build_stream, streamed
 from espnet_psslm.tasks.published import accept_published_layout, check_init_file
+from espnet_psslm.tasks.schedulers import WarmupCosineLR
 from espnet_psslm.tasks.validation import ByKind, kinds_of_validation
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units, read_token_list
@@ -57,6 +58,8 @@ DATA_TYPES[MANIFEST_TYPE] = {
     "kwargs": [],
     "help": "JSON Lines manifest: key, task, target, and path, steps or GT",
 }
+# Here too, and not by the registry alone: that imports ESPnet's ASR task, which takes seconds.
+scheduler_classes["warmupcosinelr"] = WarmupCosineLR
 
 
 class _PerEpoch(AbsIterFactory):

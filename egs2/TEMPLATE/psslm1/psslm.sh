@@ -372,7 +372,8 @@ if begin 13 score "score: $expdir/*/decode -> $expdir/results.json, $expdir/RESU
             # shellcheck disable=SC2086
             run "$python" -m espnet_psslm.bin.forgetting --manifest "$raw/$name/psslm.jsonl" \
                 --before "$text_exp/decode/$name" --after "$sft_exp/decode/$name" \
-                --output "$expdir/forgetting_$name.md" --seed "$seed" $forgetting_args
+                --output "$expdir/forgetting_$name.md" --language "$lang" --seed "$seed" \
+                $forgetting_args
         fi
     done
     run "${collect[@]}" --expdir "$expdir" --raw_dir "$raw" \
