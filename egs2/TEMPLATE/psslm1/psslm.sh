@@ -47,11 +47,13 @@ inference_ctc_args=  # further options of asr_inference, e.g. --search phone_syn
 reduction=merge_then_drop  # merge_then_drop | drop_then_merge
 blank_threshold=0.9        # steps at or above this blank probability are dropped
 max_units=16               # units kept per dumped step
+dump_args=                 # further options of dump_steps, e.g. --step_kind feature
 
 # Bridge
 psslm_config=conf/train_psslm.yaml
 psslm_args=        # further options of psslm_train, both systems
 text_args=         # further options of psslm_train when training from text
+text_from_steps=false  # true: in place of text, train on the dumped steps of $train_set
 sft=true           # true: fine-tune on audio after text-only training
 sft_config=conf/tune_psslm.yaml
 sft_args=          # further options of psslm_train when fine-tuning
@@ -62,7 +64,7 @@ inference_psslm_model=valid.acc.ave.pth
 batch_size=16      # utterances decoded at once
 beam_size=4
 inference_args=    # further options of psslm_inference
-oracle_task=ASR    # task decoded from the noise-free simulation of the true transcript
+oracle_task=ASR    # task decoded from the noise-free simulation of the true transcript; empty: none
 
 # Results
 forgetting_args=   # e.g. "--metric EN2DE=cer": tasks that the table of forgetting would leave out
@@ -250,6 +252,7 @@ fi
 
 step_sets=("$valid_set")
 if [ "$sft" = true ]; then step_sets+=("$sft_set"); fi
+if [ "$text_from_steps" = true ]; then step_sets+=("$train_set"); fi
 
 if begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/steps_stats"; then
     need "$ctc_model" 6
@@ -262,7 +265,7 @@ if begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/ste
             --data_dir "$raw/$name" --output_dir "$steps/$name" --reduction "$reduction" \
             --blank_threshold "$blank_threshold" --max_units "$max_units" \
             --stats_file "$expdir/steps_stats/$name.json" \
-            --batch_size "$batch_size" --device "$device"
+            --batch_size "$batch_size" --device "$device" $dump_args
     done
     finish
 fi
@@ -287,6 +290,7 @@ if [ "$measured" = true ]; then
     bridge_opts+=(--simulator_conf "measured=$simulation_file")
 fi
 text_data=$datadir/$text_set/psslm.jsonl
+if [ "$text_from_steps" = true ]; then text_data=$steps/$train_set/psslm.jsonl; fi
 sft_data=$steps/$sft_set/psslm.jsonl
 text_stats=$expdir/psslm_stats/text
 sft_stats=$expdir/psslm_stats/sft
@@ -303,7 +307,7 @@ train_bridge() {
 }
 
 if begin 10 bridge_stats "lengths for batches: $text_data, $steps -> $expdir/psslm_stats"; then
-    need "$text_data" 1
+    need "$text_data" "$([ "$text_from_steps" = true ] && echo 8 || echo 1)"
     need "$steps/$valid_set/psslm.jsonl" 8
     [ "$measured" = false ] || need "$simulation_file" 9
     # shellcheck disable=SC2086
@@ -348,8 +352,10 @@ decode_bridge() {
 if begin 12 decode "decode from audio: $raw/{$test_sets} -> $expdir/psslm_*/decode"; then
     for name in "${test_set_list[@]}"; do
         decode_bridge "$text_exp" "$name" "$text_exp/decode/$name"
-        decode_bridge "$text_exp" "$name" "$text_exp/decode/${name}_oracle" \
-            --oracle true --tasks "$oracle_task"
+        if [ -n "$oracle_task" ]; then
+            decode_bridge "$text_exp" "$name" "$text_exp/decode/${name}_oracle" \
+                --oracle true --tasks "$oracle_task"
+        fi
         if [ "$sft" = true ]; then
             decode_bridge "$sft_exp" "$name" "$sft_exp/decode/$name"
         fi
