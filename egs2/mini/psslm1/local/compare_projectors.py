@@ -17,6 +17,7 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -71,8 +72,7 @@ def settings_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def run_recipe(*options: str) -> None:
     """Call run.sh; what it prints stays visible."""
-    # The environment of this process is the one to use.
-    subprocess.run(["./run.sh", "--python", shutil.which("python"), *options], check=True)
+    subprocess.run(["./run.sh", "--python", sys.executable, *options], check=True)
 
 
 class Comparison:
