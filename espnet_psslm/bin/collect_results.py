@@ -104,9 +104,12 @@ class Collector:
         """
         manifest = self.args.raw_dir / name / MANIFEST
         tasks = sorted({row["task"] for row in read_manifest(manifest).values()})
-        if ASR in tasks:
+        decoded = self.args.ctc_exp / "decode"
+        if ASR in tasks and not decoded.exists():
+            logging.info("%s: %s: the acoustic model alone was not decoded", name, decoded)
+        elif ASR in tasks:
             by_utt = read_references(manifest, task=ASR, key_field="utt")
-            hyps = read_table(self.args.ctc_exp / "decode" / name / "1best_recog/text")
+            hyps = read_table(decoded / name / "1best_recog/text")
             # The acoustic model has transcribed utterances of all tasks.
             hyps = {utt: text for utt, text in hyps.items() if utt in by_utt}
             self._score(self.args.ctc_exp, name, ASR, by_utt, hyps)
