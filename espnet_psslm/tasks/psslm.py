@@ -45,8 +45,10 @@ from espnet_psslm.tasks.psslm_parts import (
     start_projector,
     unit_text_embeddings,
 )
+from espnet_psslm.tasks.psslm_stream import SHARDS_TYPE, build_stream, streamed
 from espnet_psslm.tasks.published import accept_published_layout, check_init_file
 from espnet_psslm.tasks.schedulers import WarmupCosineLR
+from espnet_psslm.tasks.validation import ByKind, kinds_of_validation
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units, read_token_list
 from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
@@ -89,6 +91,10 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Add the options of the bridge."""
         super().add_task_arguments(parser)
+        by_accuracy = ("valid", "acc", "max")
+        parser.set_defaults(
+            best_model_criterion=[by_accuracy], early_stopping_criterion=by_accuracy
+        )
         group = parser.add_argument_group("Bridge")
         add_unit_arguments(group)
         group.add_argument("--prompt_file", type=str_or_none, help="JSON Lines of task and prompt")
@@ -116,6 +122,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
                 "num_mels, pad_to_30s), a pretrained encoder without CTC",
             ),
             ("model_conf", "extract_feats_in_collect_stats"),
+            ("stream_conf", "for shards: buffer_mb, text that is shuffled together (default 4)"),
         ):
             group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=text)
         group.add_argument(
@@ -179,10 +186,20 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
     def build_sequence_iter_factory(
         cls, args: argparse.Namespace, iter_options: IteratorOptions, mode: str
     ) -> AbsIterFactory:
-        """ESPnet's batches, with draws that depend on the epoch and not on the worker."""
+        """ESPnet's batches, with draws that depend on the epoch and not on the worker.
+
+        Those of validation are of real or of simulated speech, where one process has them all.
+        """
+        if streamed(iter_options.data_path_and_name_and_type):
+            factory = build_stream(args, iter_options, mode)
+            return _PerEpoch(factory, iter_options.preprocess_fn)
         factory = super().build_sequence_iter_factory(args, iter_options, mode)
         if iter_options.train and args.audio_share is not None:
             factory.sampler = mixed_batches(args, iter_options, factory)
+        if mode == "valid":
+            kinds = kinds_of_validation(factory, iter_options.preprocess_fn.source_of)
+            if not iter_options.distributed:
+                factory = ByKind(factory, kinds)
         return _PerEpoch(factory, iter_options.preprocess_fn)
 
     @classmethod
@@ -201,6 +218,11 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
 
         ESPnet's own reads line files of two columns; a manifest is no such file.
         """
+        if streamed(data_path_and_name_and_type):
+            raise ValueError(
+                f"{SHARDS_TYPE} needs no lengths of samples: leave --collect_stats out, and train "
+                "without --train_shape_file"
+            )
         dataset = ESPnetDataset(
             data_path_and_name_and_type, preprocess=preprocess_fn, float_dtype=dtype
         )

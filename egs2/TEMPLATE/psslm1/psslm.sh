@@ -51,6 +51,7 @@ max_units=16               # units kept per dumped step
 # Bridge
 psslm_config=conf/train_psslm.yaml
 psslm_args=        # further options of psslm_train, both systems
+text_args=         # further options of psslm_train when training from text
 sft=true           # true: fine-tune on audio after text-only training
 sft_config=conf/tune_psslm.yaml
 sft_args=          # further options of psslm_train when fine-tuning
@@ -305,7 +306,8 @@ if begin 10 bridge_stats "lengths for batches: $text_data, $steps -> $expdir/pss
     need "$text_data" 1
     need "$steps/$valid_set/psslm.jsonl" 8
     [ "$measured" = false ] || need "$simulation_file" 9
-    train_bridge "$psslm_config" "$text_stats" "$text_data" --collect_stats true
+    # shellcheck disable=SC2086
+    train_bridge "$psslm_config" "$text_stats" "$text_data" --collect_stats true $text_args
     if [ "$sft" = true ]; then
         need "$sft_data" 8
         # shellcheck disable=SC2086
@@ -317,9 +319,10 @@ fi
 if begin 11 train_bridge "train the bridge: $text_data -> $text_exp; with audio steps: $sft"; then
     need "$text_stats/train/length_shape" 10
     need "$ctc_model" 6
+    # shellcheck disable=SC2086
     train_bridge "$psslm_config" "$text_exp" "$text_data" \
         --train_shape_file "$text_stats/train/length_shape" \
-        --valid_shape_file "$text_stats/valid/length_shape"
+        --valid_shape_file "$text_stats/valid/length_shape" $text_args
     if [ "$sft" = true ]; then
         need "$sft_stats/train/length_shape" 10
         # shellcheck disable=SC2086
