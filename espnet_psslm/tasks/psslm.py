@@ -32,12 +32,13 @@ from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
 from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.llm.frozen import Held
-from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.llm.model import PSSLMModel, SummedPSSLMModel
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.psslm_parts import (
     build_acoustic,
     build_language_model,
+    check_keys,
     check_posterior,
     feature_width,
     mixed_batches,
@@ -260,6 +261,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> PSSLMModel:
         """Build the model from a configuration, also from a saved one."""
+        check_keys(args)
         _inline_files(args)
         units = _units(args)
         tokenizer = load_tokenizer(args.llm_conf["name"])
@@ -281,7 +283,9 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         )
         projector = build_projector(PROJECTORS[args.projector], ends, **args.projector_conf)
         start_projector(args, projector, ends)
-        model = PSSLMModel(
+        # DeepSpeed's trainer divides by the weight itself, where ESPnet's own takes a mean.
+        summed = getattr(args, "use_deepspeed", False) and getattr(args, "distributed", False)
+        model = (SummedPSSLMModel if summed else PSSLMModel)(
             lm,
             projector,
             prefixes=[prompt.prefix_ids for prompt in prompts.prompts],
