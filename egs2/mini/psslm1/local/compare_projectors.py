@@ -39,7 +39,7 @@ WARM_UP = 2  # batches before these
 PART = "test_part"  # name of the test utterances that are decoded
 TASKS = ("ASR", "SLU_scenario", "SLU_action")
 HEADER = (
-    "| projector | trained | batches | s | WER % [95 %] | scenario accuracy % [95 %] "
+    "| projector | parameters | batches | s | WER % [95 %] | scenario accuracy % [95 %] "
     "| action accuracy % [95 %] |\n|---|---|---|---|---|---|---|\n"
 )
 
