@@ -166,9 +166,12 @@ class Comparison:
     def _training(self, folder: Path) -> dict[str, float]:
         """Seconds of training, and the number of trained parameters."""
         import torch
+        from espnet2.train.reporter import Reporter
 
+        reporter = Reporter()
         kept = torch.load(folder / "psslm_text/checkpoint.pth", weights_only=True)
-        stats = kept["reporter"]["stats"][1]
+        reporter.load_state_dict(kept["reporter"])
+        stats = reporter.stats[1]
         trained = torch.load(folder / "psslm_text/valid.acc.ave.pth", weights_only=True)
         count = sum(v.numel() for name, v in trained.items() if name.startswith("projector."))
         seconds = stats["train"]["time"].total_seconds()
