@@ -39,7 +39,7 @@ WARM_UP = 2  # batches before these
 PART = "test_part"  # name of the test utterances that are decoded
 TASKS = ("ASR", "SLU_scenario", "SLU_action")
 HEADER = (
-    "| projector | trained | batches | s | WER % [95 %] | scenario accuracy % [95 %] "
+    "| projector | parameters | batches | s | WER % [95 %] | scenario accuracy % [95 %] "
     "| action accuracy % [95 %] |\n|---|---|---|---|---|---|---|\n"
 )
 
@@ -166,9 +166,12 @@ class Comparison:
     def _training(self, folder: Path) -> dict[str, float]:
         """Seconds of training, and the number of trained parameters."""
         import torch
+        from espnet2.train.reporter import Reporter
 
+        reporter = Reporter()
         kept = torch.load(folder / "psslm_text/checkpoint.pth", weights_only=True)
-        stats = kept["reporter"]["stats"][1]
+        reporter.load_state_dict(kept["reporter"])
+        stats = reporter.stats[1]
         trained = torch.load(folder / "psslm_text/valid.acc.ave.pth", weights_only=True)
         count = sum(v.numel() for name, v in trained.items() if name.startswith("projector."))
         seconds = stats["train"]["time"].total_seconds()
