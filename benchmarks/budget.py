@@ -6,8 +6,8 @@ What the figures rest on:
 
 - utterances of ``SECONDS``, answers and prompts of ``TEXT_TOKENS`` tokens; the constant part of a
   prompt is cached and not counted;
-- weights: 2 bytes each in a bfloat16 language model, 4 in an acoustic model; trained ones 16 (weight,
-  gradient, AdamW's two moments, in float32);
+- weights: 2 bytes each in a bfloat16 language model, 4 in an acoustic model; trained ones 16
+  (weight, gradient, AdamW's two moments, in float32);
 - activations kept for the backward pass: a frozen layer keeps what its own gradient needs (inputs
   of norms in float32, queries, keys, values, outputs of attention, three widths of the gated
   layer), LoRA its inputs in float32 with a mask; a trained Whisper layer 34 bytes per width and
