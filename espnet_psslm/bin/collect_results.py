@@ -104,7 +104,7 @@ class Collector:
         """
         manifest = self.args.raw_dir / name / MANIFEST
         tasks = sorted({row["task"] for row in read_manifest(manifest).values()})
-        if ASR in tasks:
+        if ASR in tasks and self.args.ctc_exp is not None:
             by_utt = read_references(manifest, task=ASR, key_field="utt")
             hyps = read_table(self.args.ctc_exp / "decode" / name / "1best_recog/text")
             # The acoustic model has transcribed utterances of all tasks.
@@ -171,7 +171,7 @@ def get_parser(description: str | None = __doc__) -> argparse.ArgumentParser:
     )
     parser.add_argument("--expdir", type=Path, required=True)
     parser.add_argument("--raw_dir", type=Path, required=True)
-    parser.add_argument("--ctc_exp", type=Path, required=True)
+    parser.add_argument("--ctc_exp", type=Path, help="without it the CTC model is not scored")
     parser.add_argument("--test_sets", nargs="+", required=True)
     parser.add_argument("--sft", type=str2bool, default=True)
     parser.add_argument("--seed", type=int, required=True, help="of the bootstrap")
