@@ -11,8 +11,9 @@ failed the same command runs these again and no others. --gpu, --num-threads, --
 a job may take two days. submitit's own files lie in ``submitit/`` beside the log, which all nodes
 must see. ``--cluster local`` runs the jobs here, as a test of the same way.
 
-With ``--num-nodes`` each node runs the command once, the second with the log LOG.1. ``espnet2.bin.launch`` knows Kaldi's scripts by
-their names and starts others through mpirun: that is left out here, since Slurm starts them itself.
+With ``--num-nodes`` each node runs the command once, the second with the log LOG.1.
+``espnet2.bin.launch`` knows Kaldi's scripts by their names and starts others through mpirun: that
+is left out here, since Slurm starts them itself.
 
 Needs ``pip install submitit``.
 """
@@ -35,7 +36,10 @@ RUN = Path(__file__).resolve().with_name("run.py")
 MEMORY_GB = {"K": 2**-20, "M": 2**-10, "G": 1.0, "T": 2**10, "": 2**-10}
 TWO_DAYS = 2 * 24 * 60  # minutes
 # Every node but the first gets a log of its own.
-ON_NODE = 'n=${SLURM_PROCID:-${SUBMITIT_LOCAL_GLOBALID:-0}}; exec "$0" "$1" "$2$([ "$n" = 0 ] || echo ".$n")" "${@:3}"'
+ON_NODE = (
+    "n=${SLURM_PROCID:-${SUBMITIT_LOCAL_GLOBALID:-0}}; "
+    'exec "$0" "$1" "$2$([ "$n" = 0 ] || echo ".$n")" "${@:3}"'
+)
 TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 
 

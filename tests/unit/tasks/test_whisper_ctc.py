@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import WhisperModel
 
 from espnet_psslm.acoustic.long_audio import window_starts
 from espnet_psslm.acoustic.model import load_ctc_acoustic
