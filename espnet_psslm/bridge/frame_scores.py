@@ -73,6 +73,13 @@ def blocks(total: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, total)) for start in range(0, total, size))
 
 
+def take_rows(rows: Tensor, index: Tensor, scratch: Tensor) -> Tensor:
+    """Some rows, written into ``scratch`` where they fit: fresh memory costs more than the copy."""
+    if len(index) > len(scratch):
+        return rows.index_select(0, index)
+    return torch.index_select(rows, 0, index, out=scratch[: len(index)])
+
+
 def top_units(rows: Tensor, num_listed: int) -> tuple[Tensor, Tensor]:
     """The K largest of each row, as ``topk`` finds them, in a fraction of its time.
 

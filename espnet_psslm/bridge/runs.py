@@ -12,7 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from espnet_psslm.bridge.frame_scores import blocks, exponentials, rows_at_once, top_units
+from espnet_psslm.bridge.frame_scores import (
+    blocks,
+    exponentials,
+    rows_at_once,
+    take_rows,
+    top_units,
+)
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,12 @@ class Runs:
         steps = self.step[alone]
         for part in blocks(len(steps), size):
             frame = of_one[part]
-            values, unit_ids[steps[part]] = top_units(_take(rows, frame, scratch), num_listed)
+            values, unit_ids[steps[part]] = top_units(take_rows(rows, frame, scratch), num_listed)
             probs[steps[part]] = (values.to(norm.dtype) - norm[frame, None]).exp_()
         steps = (count > 1).nonzero()[:, 0]
         for part, inside in _whole_steps(count[steps], size):
             frame = of_more[inside]
-            posterior = _take(rows, frame, scratch).to(norm.dtype).sub_(norm[frame, None])
+            posterior = take_rows(rows, frame, scratch).to(norm.dtype).sub_(norm[frame, None])
             posterior = exponentials(posterior)
             bags = count[steps[part]].cumsum(0) - count[steps[part]]
             here = torch.arange(len(frame), device=frame.device)
@@ -98,13 +104,6 @@ class Runs:
         empty = self.lengths.new_zeros(len(self.lengths), self.num_steps)
         start = self.place(empty.clone(), self.frame[self.first])
         return start, self.place(empty, self.frame[last] + 1)
-
-
-def _take(rows: Tensor, index: Tensor, scratch: Tensor) -> Tensor:
-    """Some rows, written into ``scratch`` where they fit: fresh memory costs more than the copy."""
-    if len(index) > len(scratch):
-        return rows.index_select(0, index)
-    return torch.index_select(rows, 0, index, out=scratch[: len(index)])
 
 
 def _whole_steps(counts: Tensor, size: int) -> Iterator[tuple[slice, slice]]:
