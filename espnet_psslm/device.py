@@ -1,8 +1,10 @@
 """The one place that names device kinds: cpu, cuda (NVIDIA GPU) and npu (Ascend)."""
 
+import importlib
 import importlib.util
 import logging
 import re
+import sys
 
 import torch
 
@@ -39,6 +41,22 @@ def _npu_available() -> bool:
     import torch_npu  # noqa: F401  (adds torch.npu)
 
     return torch.npu.is_available()
+
+
+def redirect_cuda() -> None:
+    """On an Ascend NPU, give ESPnet the NPU where it asks for CUDA; elsewhere do nothing.
+
+    ESPnet knows ``--ngpu`` and "cuda". Its trainer asks for bfloat16 when it is imported, so this
+    comes before: ``espnet_psslm.tasks`` calls it first. May be called any number of times.
+    """
+    if "torch_npu.contrib.transfer_to_npu" in sys.modules or not _npu_available():
+        return
+    if "espnet2.train.trainer" in sys.modules:
+        logging.warning(
+            "espnet2.train.trainer was imported before espnet_psslm: on the NPU, use_amp computes "
+            "in float16, not in bfloat16; import espnet_psslm.tasks first"
+        )
+    importlib.import_module("torch_npu.contrib.transfer_to_npu")
 
 
 def resolve_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:

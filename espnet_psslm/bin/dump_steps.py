@@ -70,12 +70,12 @@ class DumpStats:
 
         frames = torch.arange(posterior.shape[1], device=lengths.device)
         valid = frames < lengths[:, None]
-        blank = posterior[..., blank_id].double()
+        blank = posterior[..., blank_id].cpu().double()  # an NPU has no float64
         # A frame is kept where it lies in a step's span and is not itself a dropped one.
         opens = torch.zeros(len(lengths), posterior.shape[1] + 1, device=lengths.device)
         for position, change in ((steps.frame_start, 1.0), (steps.frame_end, -1.0)):
             opens.scatter_add_(1, position, change * steps.mask)
-        kept = opens.cumsum(1)[:, :-1] > 0
+        kept, valid = opens.cumsum(1)[:, :-1].cpu() > 0, valid.cpu()
         self.num_utts += len(lengths)
         self.frames += int(lengths.sum())
         self.steps += int(steps.lengths.sum())

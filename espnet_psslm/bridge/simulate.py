@@ -82,13 +82,12 @@ class TASUSimulator(Simulator):
         alpha = rng.uniform(0.0, self.max_smoothing)
         ids = np.asarray(unit_ids, dtype=np.int64)
         stays = rng.random(len(ids)) >= self.delete_prob
-        if not stays.any():
-            stays[rng.integers(len(ids))] = True
+        ids = ids[stays] if stays.any() else ids[rng.integers(len(ids))][None]
         prob = 1.0 - alpha + alpha / self.num_units
-        num_inserted = int(stays.sum() * self.insert_prob)
+        num_inserted = int(len(ids) * self.insert_prob)
         if not num_inserted:
-            return ids[stays][:, None], np.full((stays.sum(), 1), prob, dtype=np.float32)
-        rows = [(unit, prob) for unit in ids[stays]]
+            return ids[:, None], np.full((len(ids), 1), prob, dtype=np.float32)
+        rows = [(unit, prob) for unit in ids]
         for _ in range(num_inserted):
             place = int(rng.integers(1, len(rows) + 1))
             duplicate = rng.random() < 0.5

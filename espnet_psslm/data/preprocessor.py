@@ -10,6 +10,7 @@ from espnet2.train.preprocessor import AbsPreprocessor
 from espnet_psslm.bridge.simulate import Simulator, one_hot_rows
 from espnet_psslm.bridge.steps_file import read_sample
 from espnet_psslm.data.audio import read_audio
+from espnet_psslm.data.draws import generators
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
@@ -72,7 +73,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
             (U, D).
         """
         row = data["sample"]
-        rng = self._generator(uid)
+        rng = np.random.default_rng([self.seed, self.epoch, zlib.crc32(uid.encode())])
         index = self._draw_prompt(row["task"], rng)
         before, after = self.prompts.token_ids(index, row)
         target = [*self.prompts.encode_text(row["target"]), self.end_id]
@@ -99,9 +100,10 @@ class PSSLMPreprocessor(AbsPreprocessor):
         """
         targets = self.prompts.encode_texts([row["target"] for row in rows])
         spoken = self._units_of([row["GT"] for row in rows], rows[0]["key"])
+        checksums = [zlib.crc32(row["key"].encode()) for row in rows]
+        draws = generators([self.seed, self.epoch], checksums)
         samples = []
-        for row, target, units in zip(rows, targets, spoken, strict=True):
-            rng = self._generator(row["key"])
+        for row, target, units, rng in zip(rows, targets, spoken, draws, strict=True):
             index = self._draw_prompt(row["task"], rng)
             before, after = self.prompts.token_ids(index, row)
             target.append(self.end_id)
@@ -116,9 +118,6 @@ class PSSLMPreprocessor(AbsPreprocessor):
             }
             samples.append((row["key"], arrays))
         return samples
-
-    def _generator(self, uid: str) -> np.random.Generator:
-        return np.random.default_rng([self.seed, self.epoch, zlib.crc32(uid.encode())])
 
     def _draw_prompt(self, task: str, rng: np.random.Generator) -> int:
         choices = self.prompts.indices(task)

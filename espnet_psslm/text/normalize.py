@@ -28,6 +28,8 @@ class _Spaces(dict[int, int]):
 
 
 _TO_SPACE = _Spaces()
+# All that happens to a character of ASCII, at once.
+_PLAIN = {code: _TO_SPACE[ord(chr(code).lower().translate(_TO_APOSTROPHE))] for code in range(128)}
 
 
 def normalize_text(text: str, language: str = "en") -> str:
@@ -44,12 +46,15 @@ def normalize_text(text: str, language: str = "en") -> str:
     Returns:
         The normalised text, possibly empty.
     """
-    # Before NFKC: it splits a spacing acute accent into a space and a combining mark.
-    text = text.translate(_TO_APOSTROPHE)
-    text = unicodedata.normalize("NFKC", text).lower()
+    if text.isascii():
+        text = text.translate(_PLAIN)
+    else:
+        # Before NFKC: it splits a spacing acute accent into a space and a combining mark.
+        text = text.translate(_TO_APOSTROPHE)
+        text = unicodedata.normalize("NFKC", text).lower().translate(_TO_SPACE)
     if "'" in text:
         text = _NOT_INNER_APOSTROPHE.sub(" ", text)
-    text = " ".join(text.translate(_TO_SPACE).split())
+    text = " ".join(text.split())
     if is_unspaced(language):
         text = _SPACE_BETWEEN_HAN.sub("", text)
     return text

@@ -48,13 +48,14 @@ ctc_config=conf/train_ctc.yaml
 ctc_args=          # further options of asr_train
 ctc_exp=           # empty: $expdir/ctc; with --skip_ctc true, where the finished model is
 skip_ctc=false     # true: stages 5 and 6 are left out
-sensevoice=        # folder of SenseVoiceSmall, which takes the place of Whisper-CTC (no stages 5 to 7)
+sensevoice=        # folder of a SenseVoiceSmall, the acoustic model in place of a Whisper-CTC one
 unit_dir=          # empty: $datadir/token_list/${unit_type}_$vocab_size
 inference_ctc_model=valid.loss.ave.pth
 inference_ctc_args=  # further options of asr_inference, e.g. --search phone_sync_beam
 reduction=merge_then_drop  # merge_then_drop | drop_then_merge
 blank_threshold=0.9        # steps at or above this blank probability are dropped
 max_units=16               # units kept per dumped step
+dump_args=                 # further options of dump_steps, e.g. --step_kind feature
 
 # Bridge
 psslm_tag=         # the bridge and its results go to $expdir/TAG; empty: to $expdir
@@ -62,6 +63,7 @@ pretrained_model=  # checkpoint that text-only training starts from
 psslm_config=conf/train_psslm.yaml
 psslm_args=        # further options of psslm_train, both systems
 text_args=         # further options of psslm_train when training from text
+text_from_steps=false  # true: in place of text, train on the dumped steps of $train_set
 sft=true           # true: fine-tune on audio after text-only training
 sft_config=conf/tune_psslm.yaml
 sft_args=          # further options of psslm_train when fine-tuning
@@ -74,7 +76,7 @@ batch_size=        # utterances decoded at once; empty: 16, or what --inference_
 beam_size=         # empty: 4, or what --inference_config says
 inference_args=    # further options of psslm_inference
 download_model=    # a packed model, file or hub name, to decode and score in place of a trained one
-oracle_task=ASR    # task decoded from the noise-free simulation of the true transcript
+oracle_task=ASR    # task decoded from the noise-free simulation of the true transcript; empty: none
 
 # Results
 forgetting_args=   # e.g. "--metric EN2DE=cer": tasks that the table of forgetting would leave out
@@ -106,12 +108,6 @@ case $unit_type in
     *) die "--unit_type $unit_type is unknown (--help lists the options)" ;;
 esac
 unit_opts+=(--token_list "$unit_dir/tokens.txt")
-if [ -n "$sensevoice" ]; then
-    skip_ctc=true
-    units=$sensevoice/chn_jpn_yue_eng_ko_spectok.bpe.model
-    need "$units"
-    unit_opts=(--token_type sensevoice --bpemodel "$units")
-fi
 gpu_opts=()
 case $gpu_inference in
     auto) ;;
@@ -126,13 +122,24 @@ if [ -n "$download_model" ]; then
     ctc_exp=$expdir/$psslm_tag/ctc
 fi
 system=$expdir${psslm_tag:+/$psslm_tag}
+ctc_model=$ctc_exp/$inference_ctc_model
+ctc_stage=(6)
+asr_opts=(--asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model")
+acoustic_opts=(--acoustic_conf "train_config=$ctc_exp/config.yaml" --acoustic_conf "model_file=$ctc_model")
+if [ -n "$sensevoice" ]; then # brings its own units; it is not trained, nor decoded alone
+    skip_ctc=true
+    ctc_stage=()
+    ctc_model=$sensevoice/model.pt
+    asr_opts=(--sensevoice "$sensevoice")
+    acoustic_opts=(--acoustic_conf "sensevoice=$sensevoice")
+    unit_opts=(--token_type sensevoice --bpemodel "$sensevoice/chn_jpn_yue_eng_ko_spectok.bpe.model")
+fi
 plain_set=$train_set
 if [ -n "$speed_perturb_factors" ]; then train_set=${train_set}_sp; fi
 raw=$dumpdir/raw
 steps=$dumpdir/steps
 text_exp=$system/psslm_text
 sft_exp=$system/psslm_sft
-ctc_model=$ctc_exp/$inference_ctc_model
 simulation_file=$expdir/simulation.yaml
 read -r -a test_set_list <<<"$test_sets"
 all_sets=("$train_set" "$valid_set" "${test_set_list[@]}")
@@ -213,7 +220,7 @@ train() {
 # decode DATA OUTPUT COMMAND: likewise; PSSLM_DATA and PSSLM_OUTPUT in the command become the data folder
 # and the output folder. With several jobs each gets its part of the data, and their outputs are joined.
 decode() {
-    local whole=$1 data=$1 output=$2 jobs=1 cmd=${decode_cmd:-} before=()
+    local data=$1 output=$2 jobs=1 cmd=${decode_cmd:-} before=()
     local log=$output/decode.log
     shift 2
     if [ "$inference_nj" -gt 1 ]; then
@@ -241,8 +248,7 @@ decode() {
         run $cmd "$@"
     fi
     if [ "$jobs" -gt 1 ]; then
-        run "$python" -m espnet_psslm.bin.join_jobs --data_dir "$whole" --nj "$jobs" \
-            --output_dir "$output"
+        run "$python" -m espnet_psslm.bin.join_jobs --nj "$jobs" --output_dir "$output"
     fi
 }
 
@@ -287,7 +293,7 @@ if begin 4 filter "drop utterances that are too long, too short or invalid: $raw
 fi
 
 if [ "$skip_ctc" = true ]; then
-    log "stages 5 and 6 are left out: --skip_ctc true, the acoustic model is $ctc_exp"
+    log "stages 5 and 6 are left out: --skip_ctc true, the acoustic model is $(dirname "$ctc_model")"
 fi
 
 if [ "$skip_ctc" = false ] && begin 5 units "CTC units: $raw/$train_set, $datadir/$text_set -> $unit_dir"; then
@@ -318,15 +324,13 @@ if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train
     finish
 fi
 
-if [ -n "$sensevoice" ]; then
-    log "stage 7 is left out: SenseVoice is not scored by itself"
-elif begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp/decode"; then
-    need "$ctc_model" 6
+if [ -z "$sensevoice" ] && begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp/decode"; then
+    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
     for name in "$valid_set" "${test_set_list[@]}"; do
         need "$raw/$name/wav.scp" 4
         # shellcheck disable=SC2086
-        decode "$raw/$name" "$ctc_exp/decode/$name" "$python" -m espnet_psslm.bin.asr_inference \
-            --asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model" \
+        decode "$raw/$name" "$ctc_exp/decode/$name" \
+            "$python" -m espnet_psslm.bin.asr_inference "${asr_opts[@]}" \
             --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT \
             --batch_size "${batch_size:-16}" --device "$device" $inference_ctc_args
         reference=$raw/$name/text
@@ -339,8 +343,7 @@ elif begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_e
             --hyp "$ctc_exp/decode/$name/1best_recog/text" --metric wer --seed "$seed" \
             --language "$lang" --output "$ctc_exp/decode/$name/score_wer.json"
     done
-    run "$python" -m espnet_psslm.bin.plot_posterior \
-        --asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model" \
+    run "$python" -m espnet_psslm.bin.plot_posterior "${asr_opts[@]}" \
         --data_dir "$raw/$valid_set" --recog_dir "$ctc_exp/decode/$valid_set/1best_recog" \
         --output_dir "$ctc_exp/decode/$valid_set/plots" --num_utts 5 --device "$device"
     finish
@@ -348,21 +351,18 @@ fi
 
 step_sets=("$valid_set")
 if [ "$sft" = true ]; then step_sets+=("$sft_set"); fi
+if [ "$text_from_steps" = true ]; then step_sets+=("$train_set"); fi
 
 if begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/steps_stats"; then
-    if [ -n "$sensevoice" ]; then
-        acoustic=(--sensevoice "$sensevoice")
-    else
-        need "$ctc_model" 6
-        acoustic=(--asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model")
-    fi
-    mkdir -p "$expdir/steps_stats"
+    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
     for name in "${step_sets[@]}"; do
         need "$raw/$name/psslm.jsonl" 4
+        # shellcheck disable=SC2086
         decode "$raw/$name" "$steps/$name" "$python" -m espnet_psslm.bin.dump_steps \
-            "${acoustic[@]}" --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT \
+            "${asr_opts[@]}" --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT \
             --reduction "$reduction" --blank_threshold "$blank_threshold" --max_units "$max_units" \
-            --batch_size "${batch_size:-16}" --device "$device"
+            --batch_size "${batch_size:-16}" --device "$device" $dump_args
+        mkdir -p "$expdir/steps_stats"
         cp "$steps/$name/stats.json" "$expdir/steps_stats/$name.json"
     done
     finish
@@ -381,19 +381,14 @@ bridge_opts=(
     --seed "$seed" --resume "$resume"
     "${unit_opts[@]}"
     --prompt_file "$prompt_file"
+    "${acoustic_opts[@]}"
     --valid_data_path_and_name_and_type "$steps/$valid_set/psslm.jsonl,sample,psslm_jsonl"
 )
-if [ -n "$sensevoice" ]; then
-    bridge_opts+=(--acoustic_conf "sensevoice=$sensevoice")
-else
-    bridge_opts+=(
-        --acoustic_conf "train_config=$ctc_exp/config.yaml" --acoustic_conf "model_file=$ctc_model"
-    )
-fi
 if [ "$measured" = true ]; then
     bridge_opts+=(--simulator_conf "measured=$simulation_file")
 fi
 text_data=$datadir/$text_set/psslm.jsonl
+if [ "$text_from_steps" = true ]; then text_data=$steps/$train_set/psslm.jsonl; fi
 sft_data=$steps/$sft_set/psslm.jsonl
 text_stats=$system/psslm_stats/text
 sft_stats=$system/psslm_stats/sft
@@ -413,7 +408,7 @@ train_bridge() {
 }
 
 if begin 10 bridge_stats "lengths for batches: $text_data, $steps -> $system/psslm_stats"; then
-    need "$text_data" 1
+    need "$text_data" "$([ "$text_from_steps" = true ] && echo 8 || echo 1)"
     need "$steps/$valid_set/psslm.jsonl" 8
     [ "$measured" = false ] || need "$simulation_file" 9
     # shellcheck disable=SC2086
@@ -428,7 +423,7 @@ fi
 
 if begin 11 train_bridge "train the bridge: $text_data -> $text_exp; with audio steps: $sft"; then
     need "$text_stats/train/length_shape" 10
-    [ -n "$sensevoice" ] || need "$ctc_model" 6
+    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
     init_opts=()
     if [ -n "$pretrained_model" ]; then init_opts=(--init_param "$pretrained_model"); fi
     # shellcheck disable=SC2086
@@ -466,8 +461,10 @@ decode_bridge() {
 if begin 12 decode "decode from audio: $raw/{$test_sets} -> $system/psslm_*/decode"; then
     for name in "${test_set_list[@]}"; do
         decode_bridge "$text_exp" "$name" "$text_exp/decode/$name"
-        decode_bridge "$text_exp" "$name" "$text_exp/decode/${name}_oracle" \
-            --oracle true --tasks "$oracle_task"
+        if [ -n "$oracle_task" ]; then
+            decode_bridge "$text_exp" "$name" "$text_exp/decode/${name}_oracle" \
+                --oracle true --tasks "$oracle_task"
+        fi
         if [ "$sft" = true ]; then
             decode_bridge "$sft_exp" "$name" "$sft_exp/decode/$name"
         fi
@@ -495,8 +492,7 @@ if begin 13 score "score: $system/*/decode -> $system/results.json, $system/RESU
         fi
     done
     collect+=(--expdir "$system" --raw_dir "$raw" --test_sets "${test_set_list[@]}")
-    collect+=(--sft "$sft" --seed "$seed")
-    if [ -z "$sensevoice" ]; then collect+=(--ctc_exp "$ctc_exp"); fi
+    collect+=(--ctc_exp "$ctc_exp" --sft "$sft" --seed "$seed")
     run "${collect[@]}"
     scored=true
     finish

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -126,6 +127,12 @@ def test_without_fine_tuning_nothing_is_compared(exp):
     assert results["comparisons"] == []
     assert not any(row["system"].endswith("sft") for row in results["scores"])
     assert "compared" not in (exp / "RESULTS.md").read_text(encoding="utf-8")
+
+
+def test_an_acoustic_model_that_was_not_decoded_is_left_out(exp):
+    shutil.rmtree(exp / "ctc/decode")
+    systems = {row["system"] for row in run(exp)["scores"]}
+    assert systems == {str(exp / name) for name in ("psslm_text", "psslm_sft")}
 
 
 def test_missing_hypotheses_end_in_one_line(exp, capsys):
