@@ -85,7 +85,9 @@ def metrics(args: argparse.Namespace) -> dict[str, tuple[str, str]]:
         else:
             known[task] = (metric, language)
     if not known:
-        raise ValueError(f"none of the tasks {list(targets)} has a metric: give --metric TASK=METRIC")
+        raise ValueError(
+            f"none of the tasks {list(targets)} has a metric: give --metric TASK=METRIC"
+        )
     return known
 
 

@@ -220,7 +220,7 @@ train() {
 # decode DATA OUTPUT COMMAND: likewise; PSSLM_DATA and PSSLM_OUTPUT in the command become the data folder
 # and the output folder. With several jobs each gets its part of the data, and their outputs are joined.
 decode() {
-    local data=$1 output=$2 jobs=1 cmd=${decode_cmd:-} before=()
+    local whole=$1 data=$1 output=$2 jobs=1 cmd=${decode_cmd:-} before=()
     local log=$output/decode.log
     shift 2
     if [ "$inference_nj" -gt 1 ]; then
@@ -248,7 +248,8 @@ decode() {
         run $cmd "$@"
     fi
     if [ "$jobs" -gt 1 ]; then
-        run "$python" -m espnet_psslm.bin.join_jobs --nj "$jobs" --output_dir "$output"
+        run "$python" -m espnet_psslm.bin.join_jobs --data_dir "$whole" --nj "$jobs" \
+            --output_dir "$output"
     fi
 }
 
