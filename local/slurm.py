@@ -36,9 +36,12 @@ RUN = Path(__file__).resolve().with_name("run.py")
 MEMORY_GB = {"K": 2**-20, "M": 2**-10, "G": 1.0, "T": 2**10, "": 2**-10}
 TWO_DAYS = 2 * 24 * 60  # minutes
 # Every node but the first gets a log of its own.
-ON_NODE = (
-    "n=${SLURM_PROCID:-${SUBMITIT_LOCAL_GLOBALID:-0}}; "
-    'exec "$0" "$1" "$2$([ "$n" = 0 ] || echo ".$n")" "${@:3}"'
+ON_NODE = 'n=${SLURM_PROCID:-0}; exec "$0" "$1" "$2$([ "$n" = 0 ] || echo ".$n")" "${@:3}"'
+# What Slurm tells each node, for those that --cluster local plays.
+AS_NODE = (
+    "export SLURM_PROCID=$SUBMITIT_LOCAL_GLOBALID SLURM_NODEID=$SUBMITIT_LOCAL_GLOBALID "
+    "SLURM_NTASKS=$SUBMITIT_LOCAL_NTASKS SLURM_STEP_NUM_NODES=$SUBMITIT_LOCAL_NTASKS "
+    "SLURM_STEP_NODELIST=localhost SLURM_LOCALID=0; "
 )
 TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 
@@ -121,9 +124,10 @@ def submit(executor: "AutoExecutor", request: Request, numbers: Sequence[int]) -
     from submitit.helpers import CommandFunction
 
     jobs = []
+    script = AS_NODE + ON_NODE if request.options.get("cluster") == "local" else ON_NODE
     with executor.batch():
         for number in numbers:
-            words = ["bash", "-c", ON_NODE, sys.executable, str(RUN), *request.words(number)]
+            words = ["bash", "-c", script, sys.executable, str(RUN), *request.words(number)]
             jobs.append(executor.submit(CommandFunction(words, verbose=False, cwd=Path.cwd())))
     return jobs
 

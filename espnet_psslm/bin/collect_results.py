@@ -104,9 +104,12 @@ class Collector:
         """
         manifest = self.args.raw_dir / name / MANIFEST
         tasks = sorted({row["task"] for row in read_manifest(manifest).values()})
-        if ASR in tasks and self.args.ctc_exp is not None:
+        decoded = self.args.ctc_exp / "decode"
+        if ASR in tasks and not decoded.exists():
+            logging.info("%s: %s: the acoustic model alone was not decoded", name, decoded)
+        elif ASR in tasks:
             by_utt = read_references(manifest, task=ASR, key_field="utt")
-            hyps = read_table(self.args.ctc_exp / "decode" / name / "1best_recog/text")
+            hyps = read_table(decoded / name / "1best_recog/text")
             # The acoustic model has transcribed utterances of all tasks.
             hyps = {utt: text for utt, text in hyps.items() if utt in by_utt}
             self._score(self.args.ctc_exp, name, ASR, by_utt, hyps)
@@ -171,7 +174,7 @@ def get_parser(description: str | None = __doc__) -> argparse.ArgumentParser:
     )
     parser.add_argument("--expdir", type=Path, required=True)
     parser.add_argument("--raw_dir", type=Path, required=True)
-    parser.add_argument("--ctc_exp", type=Path, help="without it the CTC model is not scored")
+    parser.add_argument("--ctc_exp", type=Path, required=True)
     parser.add_argument("--test_sets", nargs="+", required=True)
     parser.add_argument("--sft", type=str2bool, default=True)
     parser.add_argument("--seed", type=int, required=True, help="of the bootstrap")

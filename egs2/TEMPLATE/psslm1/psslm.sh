@@ -48,7 +48,7 @@ ctc_config=conf/train_ctc.yaml
 ctc_args=          # further options of asr_train
 ctc_exp=           # empty: $expdir/ctc; with --skip_ctc true, where the finished model is
 skip_ctc=false     # true: stages 5 and 6 are left out
-sensevoice=        # folder of SenseVoiceSmall, which takes the place of Whisper-CTC (no stages 5 to 7)
+sensevoice=        # folder of a SenseVoiceSmall, the acoustic model in place of a Whisper-CTC one
 unit_dir=          # empty: $datadir/token_list/${unit_type}_$vocab_size
 inference_ctc_model=valid.loss.ave.pth
 inference_ctc_args=  # further options of asr_inference, e.g. --search phone_sync_beam
@@ -108,12 +108,6 @@ case $unit_type in
     *) die "--unit_type $unit_type is unknown (--help lists the options)" ;;
 esac
 unit_opts+=(--token_list "$unit_dir/tokens.txt")
-if [ -n "$sensevoice" ]; then
-    skip_ctc=true
-    units=$sensevoice/chn_jpn_yue_eng_ko_spectok.bpe.model
-    need "$units"
-    unit_opts=(--token_type sensevoice --bpemodel "$units")
-fi
 gpu_opts=()
 case $gpu_inference in
     auto) ;;
@@ -128,23 +122,24 @@ if [ -n "$download_model" ]; then
     ctc_exp=$expdir/$psslm_tag/ctc
 fi
 system=$expdir${psslm_tag:+/$psslm_tag}
+ctc_model=$ctc_exp/$inference_ctc_model
+ctc_stage=(6)
+asr_opts=(--asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model")
+acoustic_opts=(--acoustic_conf "train_config=$ctc_exp/config.yaml" --acoustic_conf "model_file=$ctc_model")
+if [ -n "$sensevoice" ]; then # brings its own units; it is not trained, nor decoded alone
+    skip_ctc=true
+    ctc_stage=()
+    ctc_model=$sensevoice/model.pt
+    asr_opts=(--sensevoice "$sensevoice")
+    acoustic_opts=(--acoustic_conf "sensevoice=$sensevoice")
+    unit_opts=(--token_type sensevoice --bpemodel "$sensevoice/chn_jpn_yue_eng_ko_spectok.bpe.model")
+fi
 plain_set=$train_set
 if [ -n "$speed_perturb_factors" ]; then train_set=${train_set}_sp; fi
 raw=$dumpdir/raw
 steps=$dumpdir/steps
 text_exp=$system/psslm_text
 sft_exp=$system/psslm_sft
-ctc_model=$ctc_exp/$inference_ctc_model
-if [ -n "$sensevoice" ]; then
-    acoustic_model=$sensevoice/model.pt
-    need "$acoustic_model"
-    asr_opts=(--sensevoice "$sensevoice")
-    acoustic_opts=(--acoustic_conf "sensevoice=$sensevoice")
-else
-    acoustic_model=$ctc_model
-    asr_opts=(--asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model")
-    acoustic_opts=(--acoustic_conf "train_config=$ctc_exp/config.yaml" --acoustic_conf "model_file=$ctc_model")
-fi
 simulation_file=$expdir/simulation.yaml
 read -r -a test_set_list <<<"$test_sets"
 all_sets=("$train_set" "$valid_set" "${test_set_list[@]}")
@@ -299,7 +294,7 @@ if begin 4 filter "drop utterances that are too long, too short or invalid: $raw
 fi
 
 if [ "$skip_ctc" = true ]; then
-    log "stages 5 and 6 are left out: --skip_ctc true, the acoustic model is $(dirname "$acoustic_model")"
+    log "stages 5 and 6 are left out: --skip_ctc true, the acoustic model is $(dirname "$ctc_model")"
 fi
 
 if [ "$skip_ctc" = false ] && begin 5 units "CTC units: $raw/$train_set, $datadir/$text_set -> $unit_dir"; then
@@ -330,14 +325,13 @@ if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train
     finish
 fi
 
-# SenseVoice is not scored by itself.
 if [ -z "$sensevoice" ] && begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp/decode"; then
-    need "$ctc_model" 6
+    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
     for name in "$valid_set" "${test_set_list[@]}"; do
         need "$raw/$name/wav.scp" 4
         # shellcheck disable=SC2086
-        decode "$raw/$name" "$ctc_exp/decode/$name" "$python" -m espnet_psslm.bin.asr_inference \
-            "${asr_opts[@]}" \
+        decode "$raw/$name" "$ctc_exp/decode/$name" \
+            "$python" -m espnet_psslm.bin.asr_inference "${asr_opts[@]}" \
             --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT \
             --batch_size "${batch_size:-16}" --device "$device" $inference_ctc_args
         reference=$raw/$name/text
@@ -361,8 +355,7 @@ if [ "$sft" = true ]; then step_sets+=("$sft_set"); fi
 if [ "$text_from_steps" = true ]; then step_sets+=("$train_set"); fi
 
 if begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/steps_stats"; then
-    need "$acoustic_model" 6
-    mkdir -p "$expdir/steps_stats"
+    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
     for name in "${step_sets[@]}"; do
         need "$raw/$name/psslm.jsonl" 4
         # shellcheck disable=SC2086
@@ -370,6 +363,7 @@ if begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/ste
             "${asr_opts[@]}" --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT \
             --reduction "$reduction" --blank_threshold "$blank_threshold" --max_units "$max_units" \
             --batch_size "${batch_size:-16}" --device "$device" $dump_args
+        mkdir -p "$expdir/steps_stats"
         cp "$steps/$name/stats.json" "$expdir/steps_stats/$name.json"
     done
     finish
@@ -430,7 +424,7 @@ fi
 
 if begin 11 train_bridge "train the bridge: $text_data -> $text_exp; with audio steps: $sft"; then
     need "$text_stats/train/length_shape" 10
-    need "$acoustic_model" 6
+    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
     init_opts=()
     if [ -n "$pretrained_model" ]; then init_opts=(--init_param "$pretrained_model"); fi
     # shellcheck disable=SC2086
@@ -499,8 +493,7 @@ if begin 13 score "score: $system/*/decode -> $system/results.json, $system/RESU
         fi
     done
     collect+=(--expdir "$system" --raw_dir "$raw" --test_sets "${test_set_list[@]}")
-    collect+=(--sft "$sft" --seed "$seed")
-    if [ -z "$sensevoice" ]; then collect+=(--ctc_exp "$ctc_exp"); fi
+    collect+=(--ctc_exp "$ctc_exp" --sft "$sft" --seed "$seed")
     run "${collect[@]}"
     scored=true
     finish
