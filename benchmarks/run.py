@@ -8,7 +8,7 @@ Usage::
 Each row has a file of its own here, which says what is compared. All ways of a row run in turn in
 one process, after a check that they give the same. Printed is a table: medians and quartiles of
 seconds, the ratio that the target speaks of, the ratio at the bound (what the machine allows at
-best), peak memory. ``decode`` and ``dumped_epoch`` need a finished recipe.
+best), peak memory. ``decode``, ``dumped_epoch`` and ``text_stream`` need a finished recipe.
 
 ``--json FILE`` writes a list of objects, one per size of a row: ``row``, ``size``, ``ours_s`` and
 ``baseline_s`` (medians; the baseline that the target speaks of), ``ratio``, ``bound_ratio`` (what
@@ -44,8 +44,9 @@ ROWS = (
     "text_step",
     "decode",
     "dumped_epoch",
+    "text_stream",
 )
-NEED_RECIPE = ("decode", "dumped_epoch")
+NEED_RECIPE = ("decode", "dumped_epoch", "text_stream")
 SECONDS = 60.0  # of rounds per case; --quick: fewer
 QUICK_SECONDS = 4.0
 COLUMNS = (
@@ -70,7 +71,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--recipe",
         type=Path,
         default=ROOT / "egs2/mini/psslm1",
-        help=f"folder of a finished recipe, for {' and '.join(NEED_RECIPE)}",
+        help=f"folder of a finished recipe, for {', '.join(NEED_RECIPE)}",
     )
     return parser
 

@@ -5,8 +5,9 @@
 
 What is scored follows from the tasks of ``<raw_dir>/<set>/psslm.jsonl``: ASR by WER and CER (CER
 alone in languages without spaces between words), translations (EN2DE) by BLEU and chrF, scenario
-and action by accuracy. Other tasks are left out. Where there are two bridges they are compared on
-every task. With NIST's sclite on PATH, its alignments are in ``decode/<set>/score_wer/result.txt``.
+and action by accuracy, SLU_entities by SLURP's metrics. Other tasks are left out. Where there are
+two bridges they are compared on every task. With NIST's sclite on PATH, its alignments are in
+``decode/<set>/score_wer/result.txt``.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from espnet2.utils.types import str2bool
 
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.kaldi import read_table
-from espnet_psslm.data.labelled import ACTION, ASR, MANIFEST, SCENARIO
+from espnet_psslm.data.labelled import ACTION, ASR, ENTITIES, MANIFEST, SCENARIO
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.score.classification import accuracy
 from espnet_psslm.score.error_rate import error_rate
@@ -27,11 +28,13 @@ from espnet_psslm.score.files import read_json, read_references, write_json
 from espnet_psslm.score.paired import compare
 from espnet_psslm.score.report import environment, render
 from espnet_psslm.score.sclite import write_sclite
+from espnet_psslm.score.slu import parse_answers, slu_score
 from espnet_psslm.score.translation import translation_score
 from espnet_psslm.text.normalize import is_unspaced
+from espnet_psslm.text.slu_answer import parse_answer
 from espnet_psslm.text.tasks import translation_languages
 
-LABEL_TASKS = (SCENARIO, ACTION)
+METRIC_OF = {SCENARIO: "accuracy", ACTION: "accuracy", ENTITIES: "slu"}
 
 
 def metrics_of(task: str, language: str) -> tuple[tuple[str, ...], str]:
@@ -49,7 +52,7 @@ def metrics_of(task: str, language: str) -> tuple[tuple[str, ...], str]:
         return (("cer",) if is_unspaced(language) else ("wer", "cer")), language
     if languages := translation_languages(task):
         return ("bleu", "chrf"), languages[1]
-    return (("accuracy",) if task in LABEL_TASKS else ()), language
+    return ((METRIC_OF[task],) if task in METRIC_OF else ()), language
 
 
 def score(
@@ -69,6 +72,9 @@ def score(
     """
     if metric == "accuracy":
         return accuracy(refs, hyps, seed=seed).as_dict()
+    if metric == "slu":
+        right = {key: parse_answer(line) for key, line in refs.items()}
+        return slu_score(right, parse_answers(hyps), seed=seed).as_dict()
     if metric in ("bleu", "chrf"):
         return translation_score(refs, hyps, metric=metric, language=language, seed=seed).as_dict()
     unit = "word" if metric == "wer" else "char"
@@ -98,9 +104,12 @@ class Collector:
         """
         manifest = self.args.raw_dir / name / MANIFEST
         tasks = sorted({row["task"] for row in read_manifest(manifest).values()})
-        if ASR in tasks:
+        decoded = self.args.ctc_exp / "decode"
+        if ASR in tasks and not decoded.exists():
+            logging.info("%s: %s: the acoustic model alone was not decoded", name, decoded)
+        elif ASR in tasks:
             by_utt = read_references(manifest, task=ASR, key_field="utt")
-            hyps = read_table(self.args.ctc_exp / "decode" / name / "1best_recog/text")
+            hyps = read_table(decoded / name / "1best_recog/text")
             # The acoustic model has transcribed utterances of all tasks.
             hyps = {utt: text for utt, text in hyps.items() if utt in by_utt}
             self._score(self.args.ctc_exp, name, ASR, by_utt, hyps)
@@ -109,6 +118,9 @@ class Collector:
                 logging.info("%s: task %s is not scored", name, task)
                 continue
             refs = read_references(manifest, task=task)
+            if task == ENTITIES and not any(parse_answer(line).entities for line in refs.values()):
+                logging.info("%s: task %s has no entities to score", name, task)
+                continue
             answers = [self._answers(bridge, name, task) for bridge in self.bridges]
             for bridge, hyps in zip(self.bridges, answers, strict=True):
                 self._score(bridge, name, task, refs, hyps)

@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from espnet_psslm.acoustic.sensevoice import BPE_MODEL, load_sensevoice
+from tests.sensevoice_setting import save_sensevoice
 
 LENGTHS = (16000, 9000, 480, 27123)
 TOLERANCE = {"rtol": 0.0, "atol": 1e-4}
@@ -15,27 +16,7 @@ TOLERANCE = {"rtol": 0.0, "atol": 1e-4}
 
 @pytest.fixture(scope="module")
 def folder(shared_data, tmp_path_factory):
-    """As the hub gives it out, but with a shallow encoder of random weights."""
-    from funasr.models.sense_voice.model import SenseVoiceSmall
-
-    folder = tmp_path_factory.mktemp("sensevoice")
-    for name in ("config.yaml", "am.mvn", BPE_MODEL):
-        shutil.copyfile(shared_data / "sensevoice_frontend" / name, folder / name)
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    config["encoder_conf"] |= {
-        "num_blocks": 2, "tp_blocks": 1, "output_size": 32, "linear_units": 48
-    }  # fmt: skip
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    torch.manual_seed(0)
-    model = SenseVoiceSmall(
-        encoder=config["encoder"],
-        encoder_conf=config["encoder_conf"],
-        input_size=560,
-        vocab_size=25055,
-        **config["model_conf"],
-    )
-    torch.save(model.state_dict(), folder / "model.pt")
-    return folder
+    return save_sensevoice(shared_data, tmp_path_factory.mktemp("sensevoice"))
 
 
 @pytest.fixture(scope="module")

@@ -41,16 +41,20 @@ ctc_config=conf/train_ctc.yaml
 ctc_args=          # further options of asr_train
 ctc_exp=           # empty: $expdir/ctc; with --skip_ctc true, where the finished model is
 skip_ctc=false     # true: stages 5 and 6 are left out
+sensevoice=        # folder of a SenseVoiceSmall, the acoustic model in place of a Whisper-CTC one
 unit_dir=          # empty: $datadir/token_list/${unit_type}_$vocab_size
 inference_ctc_model=valid.loss.ave.pth
 inference_ctc_args=  # further options of asr_inference, e.g. --search phone_sync_beam
 reduction=merge_then_drop  # merge_then_drop | drop_then_merge
 blank_threshold=0.9        # steps at or above this blank probability are dropped
 max_units=16               # units kept per dumped step
+dump_args=                 # further options of dump_steps, e.g. --step_kind feature
 
 # Bridge
 psslm_config=conf/train_psslm.yaml
 psslm_args=        # further options of psslm_train, both systems
+text_args=         # further options of psslm_train when training from text
+text_from_steps=false  # true: in place of text, train on the dumped steps of $train_set
 sft=true           # true: fine-tune on audio after text-only training
 sft_config=conf/tune_psslm.yaml
 sft_args=          # further options of psslm_train when fine-tuning
@@ -61,7 +65,7 @@ inference_psslm_model=valid.acc.ave.pth
 batch_size=16      # utterances decoded at once
 beam_size=4
 inference_args=    # further options of psslm_inference
-oracle_task=ASR    # task decoded from the noise-free simulation of the true transcript
+oracle_task=ASR    # task decoded from the noise-free simulation of the true transcript; empty: none
 
 # Results
 forgetting_args=   # e.g. "--metric EN2DE=cer": tasks that the table of forgetting would leave out
@@ -93,13 +97,24 @@ case $unit_type in
     *) die "--unit_type $unit_type is unknown (--help lists the options)" ;;
 esac
 unit_opts+=(--token_list "$unit_dir/tokens.txt")
+ctc_model=$ctc_exp/$inference_ctc_model
+ctc_stage=(6)
+asr_opts=(--asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model")
+acoustic_opts=(--acoustic_conf "train_config=$ctc_exp/config.yaml" --acoustic_conf "model_file=$ctc_model")
+if [ -n "$sensevoice" ]; then # brings its own units; it is not trained, nor decoded alone
+    skip_ctc=true
+    ctc_stage=()
+    ctc_model=$sensevoice/model.pt
+    asr_opts=(--sensevoice "$sensevoice")
+    acoustic_opts=(--acoustic_conf "sensevoice=$sensevoice")
+    unit_opts=(--token_type sensevoice --bpemodel "$sensevoice/chn_jpn_yue_eng_ko_spectok.bpe.model")
+fi
 plain_set=$train_set
 if [ -n "$speed_perturb_factors" ]; then train_set=${train_set}_sp; fi
 raw=$dumpdir/raw
 steps=$dumpdir/steps
 text_exp=$expdir/psslm_text
 sft_exp=$expdir/psslm_sft
-ctc_model=$ctc_exp/$inference_ctc_model
 simulation_file=$expdir/simulation.yaml
 read -r -a test_set_list <<<"$test_sets"
 all_sets=("$train_set" "$valid_set" "${test_set_list[@]}")
@@ -188,7 +203,7 @@ if begin 4 filter "drop utterances that are too long, too short or invalid: $raw
 fi
 
 if [ "$skip_ctc" = true ]; then
-    log "stages 5 and 6 are left out: --skip_ctc true, the acoustic model is $ctc_exp"
+    log "stages 5 and 6 are left out: --skip_ctc true, the acoustic model is $(dirname "$ctc_model")"
 fi
 
 if [ "$skip_ctc" = false ] && begin 5 units "CTC units: $raw/$train_set, $datadir/$text_set -> $unit_dir"; then
@@ -218,14 +233,13 @@ if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train
     finish
 fi
 
-if begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp/decode"; then
-    need "$ctc_model" 6
+if [ -z "$sensevoice" ] && begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp/decode"; then
+    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
     for name in "$valid_set" "${test_set_list[@]}"; do
         need "$raw/$name/wav.scp" 4
         # shellcheck disable=SC2086
         run_with "${decode_cmd:-}" "$ctc_exp/decode/$name/decode.log" \
-            "$python" -m espnet_psslm.bin.asr_inference \
-            --asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model" \
+            "$python" -m espnet_psslm.bin.asr_inference "${asr_opts[@]}" \
             --data_dir "$raw/$name" --output_dir "$ctc_exp/decode/$name" \
             --batch_size "$batch_size" --device "$device" $inference_ctc_args
         reference=$raw/$name/text
@@ -240,8 +254,7 @@ if begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp
     done
     # shellcheck disable=SC2086
     run_with "${decode_cmd:-}" "$ctc_exp/decode/$valid_set/plot.log" \
-        "$python" -m espnet_psslm.bin.plot_posterior \
-        --asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model" \
+        "$python" -m espnet_psslm.bin.plot_posterior "${asr_opts[@]}" \
         --data_dir "$raw/$valid_set" --recog_dir "$ctc_exp/decode/$valid_set/1best_recog" \
         --output_dir "$ctc_exp/decode/$valid_set/plots" --num_utts 5 --device "$device"
     finish
@@ -249,19 +262,19 @@ fi
 
 step_sets=("$valid_set")
 if [ "$sft" = true ]; then step_sets+=("$sft_set"); fi
+if [ "$text_from_steps" = true ]; then step_sets+=("$train_set"); fi
 
 if begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/steps_stats"; then
-    need "$ctc_model" 6
+    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
     for name in "${step_sets[@]}"; do
         need "$raw/$name/psslm.jsonl" 4
         # shellcheck disable=SC2086
         run_with "${decode_cmd:-}" "$steps/$name/dump.log" \
-            "$python" -m espnet_psslm.bin.dump_steps \
-            --asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model" \
+            "$python" -m espnet_psslm.bin.dump_steps "${asr_opts[@]}" \
             --data_dir "$raw/$name" --output_dir "$steps/$name" --reduction "$reduction" \
             --blank_threshold "$blank_threshold" --max_units "$max_units" \
             --stats_file "$expdir/steps_stats/$name.json" \
-            --batch_size "$batch_size" --device "$device"
+            --batch_size "$batch_size" --device "$device" $dump_args
     done
     finish
 fi
@@ -279,13 +292,14 @@ bridge_opts=(
     --ngpu "$ngpu" --seed "$seed" --resume "$resume"
     "${unit_opts[@]}"
     --prompt_file "$prompt_file"
-    --acoustic_conf "train_config=$ctc_exp/config.yaml" --acoustic_conf "model_file=$ctc_model"
+    "${acoustic_opts[@]}"
     --valid_data_path_and_name_and_type "$steps/$valid_set/psslm.jsonl,sample,psslm_jsonl"
 )
 if [ "$measured" = true ]; then
     bridge_opts+=(--simulator_conf "measured=$simulation_file")
 fi
 text_data=$datadir/$text_set/psslm.jsonl
+if [ "$text_from_steps" = true ]; then text_data=$steps/$train_set/psslm.jsonl; fi
 sft_data=$steps/$sft_set/psslm.jsonl
 text_stats=$expdir/psslm_stats/text
 sft_stats=$expdir/psslm_stats/sft
@@ -302,10 +316,11 @@ train_bridge() {
 }
 
 if begin 10 bridge_stats "lengths for batches: $text_data, $steps -> $expdir/psslm_stats"; then
-    need "$text_data" 1
+    need "$text_data" "$([ "$text_from_steps" = true ] && echo 8 || echo 1)"
     need "$steps/$valid_set/psslm.jsonl" 8
     [ "$measured" = false ] || need "$simulation_file" 9
-    train_bridge "$psslm_config" "$text_stats" "$text_data" --collect_stats true
+    # shellcheck disable=SC2086
+    train_bridge "$psslm_config" "$text_stats" "$text_data" --collect_stats true $text_args
     if [ "$sft" = true ]; then
         need "$sft_data" 8
         # shellcheck disable=SC2086
@@ -316,10 +331,11 @@ fi
 
 if begin 11 train_bridge "train the bridge: $text_data -> $text_exp; with audio steps: $sft"; then
     need "$text_stats/train/length_shape" 10
-    need "$ctc_model" 6
+    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
+    # shellcheck disable=SC2086
     train_bridge "$psslm_config" "$text_exp" "$text_data" \
         --train_shape_file "$text_stats/train/length_shape" \
-        --valid_shape_file "$text_stats/valid/length_shape"
+        --valid_shape_file "$text_stats/valid/length_shape" $text_args
     if [ "$sft" = true ]; then
         need "$sft_stats/train/length_shape" 10
         # shellcheck disable=SC2086
@@ -345,8 +361,10 @@ decode_bridge() {
 if begin 12 decode "decode from audio: $raw/{$test_sets} -> $expdir/psslm_*/decode"; then
     for name in "${test_set_list[@]}"; do
         decode_bridge "$text_exp" "$name" "$text_exp/decode/$name"
-        decode_bridge "$text_exp" "$name" "$text_exp/decode/${name}_oracle" \
-            --oracle true --tasks "$oracle_task"
+        if [ -n "$oracle_task" ]; then
+            decode_bridge "$text_exp" "$name" "$text_exp/decode/${name}_oracle" \
+                --oracle true --tasks "$oracle_task"
+        fi
         if [ "$sft" = true ]; then
             decode_bridge "$sft_exp" "$name" "$sft_exp/decode/$name"
         fi
@@ -363,13 +381,14 @@ fi
 
 if begin 13 score "score: $expdir/*/decode -> $expdir/results.json, $expdir/RESULTS.md"; then
     for name in "${test_set_list[@]}"; do
-        need "$ctc_exp/decode/$name/1best_recog/text" 7
+        [ -n "$sensevoice" ] || need "$ctc_exp/decode/$name/1best_recog/text" 7
         need "$text_exp/decode/$name/stats.json" 12
         if [ "$sft" = true ]; then
             # shellcheck disable=SC2086
             run "$python" -m espnet_psslm.bin.forgetting --manifest "$raw/$name/psslm.jsonl" \
                 --before "$text_exp/decode/$name" --after "$sft_exp/decode/$name" \
-                --output "$expdir/forgetting_$name.md" --seed "$seed" $forgetting_args
+                --output "$expdir/forgetting_$name.md" --language "$lang" --seed "$seed" \
+                $forgetting_args
         fi
     done
     run "${collect[@]}" --expdir "$expdir" --raw_dir "$raw" \
