@@ -12,19 +12,21 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from espnet_psslm.device import is_host
+
 NUMBERS = 1 << 20  # held at once on a CPU, at least one row: they stay in its cache
 NUMBERS_ACCELERATOR = 1 << 26
 
 
 def rows_at_once(logits: Tensor) -> int:
     """How many rows of V are worked on together."""
-    numbers = NUMBERS if logits.device.type == "cpu" else NUMBERS_ACCELERATOR
+    numbers = NUMBERS if is_host(logits.device) else NUMBERS_ACCELERATOR
     return max(1, numbers // logits.shape[-1])
 
 
 def best_units(scores: Tensor) -> Tensor:
     """The best unit of each frame, the first of equal ones. (..., V) -> (...)."""
-    if scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64):
+    if is_host(scores.device) and scores.dtype in (torch.float32, torch.float64):
         # On a CPU numpy's takes an eighth of the time of torch's.
         return torch.from_numpy(scores.detach().numpy().argmax(-1))
     return scores.argmax(-1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from espnet_psslm.acoustic.log_mel import LogMel
 from espnet_psslm.bridge.phone_sync import MergeThenDrop
 from espnet_psslm.bridge.projector import LinearSiLU
-from espnet_psslm.device import native_bfloat16, redirect_cuda, resolve_device
+from espnet_psslm.device import native_bfloat16, prepare_training, resolve_device
 from espnet_psslm.llm.frozen_head import frozen_head_loss
 from tests.helpers import build_lm
 
@@ -25,10 +25,10 @@ def refused(call: Callable[[], object]) -> str:
 
 
 def redirection() -> dict[str, object]:
-    """Before and after ``redirect_cuda``."""
+    """Before and after ``prepare_training``."""
     before = refused(lambda: torch.zeros(1).to("cuda"))
-    redirect_cuda()
-    redirect_cuda()
+    prepare_training()
+    prepare_training()
     torch.distributed.init_process_group(
         "nccl", store=torch.distributed.HashStore(), rank=0, world_size=1
     )
