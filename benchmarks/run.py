@@ -61,12 +61,14 @@ COLUMNS = (
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
+    from espnet_psslm.bin.command import DEVICE_HELP
+
     parser = argparse.ArgumentParser(
         description="Time the package against plain and published ways of doing the same.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda[:n] or npu[:n]")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument(
         "--row", action="append", choices=ROWS, help="this row only; may be given several times"
     )
@@ -178,15 +180,17 @@ def describe(machine: "Machine") -> str:
     """Where and with what the numbers were made."""
     import torch
 
+    from espnet_psslm.device import is_host
+
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=7"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     rates = ", ".join(
         f"{str(dtype).removeprefix('torch.')} matrix products {rate / 1e9:.0f} GFLOP/s"
         for dtype, rate in machine.flops_s.items()
     )
-    kind = machine.device.type
     name = platform.processor() or platform.machine()
-    if kind != "cpu":
+    kind = machine.device.type
+    if not is_host(machine.device):
         name = getattr(torch, kind).get_device_name(machine.device)
     return (
         f"Commit {commit or 'unknown'}, torch {torch.__version__}, {kind} ({name}), "

@@ -38,6 +38,7 @@ MIN_ROWS_S = 20_000.0
 MAX_START_S = 5.0
 MAX_GROWTH_MB = 300.0
 SHARD_ROWS = 250_000
+PROBED = 32  # batches whose memory is measured
 FIELDS = ("task", "target", "GT")
 
 
@@ -50,7 +51,7 @@ class Size:
     batch: int = 64
 
 
-FULL = Size(10_000_000, timed=131_072)
+FULL = Size(10_000_000, timed=65_536)
 QUICK = Size(200_000, timed=16_384)
 
 
@@ -140,12 +141,12 @@ def make_case(setting: Setting, corpus: Corpus, size: Size, folder: Path) -> Cas
     """A case of one corpus; ``folder`` is for the reader's record."""
     num_batches = size.timed // size.batch
 
-    def consume(batches: Iterator[Batch]) -> int:
-        return sum(len(keys) for keys, _ in islice(batches, num_batches))
+    def run_plain(num_batches: int = num_batches) -> int:
+        return sum(len(keys) for keys, _ in islice(corpus.plain(size), num_batches))
 
     start_s, growth_mb = measure_start(corpus, size, folder), 0.0
 
-    def run_ours() -> int:
+    def run_ours(num_batches: int = num_batches) -> int:
         nonlocal growth_mb
         before, highest, num_rows = resident_mb(), 0.0, 0
         for keys, _ in islice(corpus.ours(size, folder).build_iter(1), num_batches):
@@ -161,12 +162,13 @@ def make_case(setting: Setting, corpus: Corpus, size: Size, folder: Path) -> Cas
     return Case(
         row="text_stream",
         size=f"{size.timed} of {size.rows} rows, batch {size.batch}; start {start_s:.2f} s",
-        ways={"ours": run_ours, "plain": lambda: consume(iter(corpus.plain(size)))},
+        ways={"ours": run_ours, "plain": run_plain},
         against="plain",
         target=1.0,
         bound_s=setting.machine.seconds(moved=num_bytes),  # read once
         items=size.timed,
         unit="rows",
+        probes={"ours": lambda: run_ours(PROBED), "plain": lambda: run_plain(PROBED)},
         check=lambda: check(corpus, size, folder),
         limits={
             f"{MIN_ROWS_S:.0f} rows/s": enough_rows,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import yaml
 
+from espnet_psslm.device import HOST
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.pack_files import relocate
 from espnet_psslm.tasks.psslm import PSSLMTask
@@ -50,7 +51,7 @@ def load_model(
     if not Path(model_file).is_file():
         raise ValueError(f"--psslm_model_file {model_file}: no such file; stage 11 makes it")
     try:
-        state = torch.load(model_file, map_location="cpu", weights_only=True)
+        state = torch.load(model_file, map_location=HOST, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(
             f"--psslm_model_file {model_file} is no checkpoint: {str(error).splitlines()[0]}"

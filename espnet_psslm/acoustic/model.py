@@ -19,6 +19,7 @@ from espnet_psslm.acoustic.long_audio import (
 )
 from espnet_psslm.acoustic.waveform import check_duration, give_a_frame
 from espnet_psslm.acoustic.whisper import FEATURE_SHIFT_S, HFSpeechEncoder
+from espnet_psslm.device import HOST
 from espnet_psslm.pack_files import relocated
 from espnet_psslm.registry import register
 from espnet_psslm.text.units import Units
@@ -147,7 +148,7 @@ class CTCAcoustic(nn.Module):
 
 
 def load_ctc_acoustic(
-    train_config: str | Path, model_file: str | Path, device: torch.device | str = "cpu"
+    train_config: str | Path, model_file: str | Path, device: torch.device | str = HOST
 ) -> CTCAcoustic:
     """Load a model that ``bin/asr_train`` trained.
 

@@ -99,10 +99,10 @@ class PrefixBeamSearch(CTCSearch):
         num_listed = min(self.units_per_step, log_posterior.shape[2])
         log_probs, unit_ids = log_posterior.topk(num_listed, dim=2)
         log_probs = log_probs.masked_fill(unit_ids == self.blank_id, -np.inf)
-        blank = to_numpy(log_posterior[..., self.blank_id].cpu().double())
+        blank = to_numpy(log_posterior[..., self.blank_id]).astype(np.float64)
         return SearchSteps(
             to_numpy(unit_ids),
-            to_numpy(log_probs.cpu().double()),
+            to_numpy(log_probs).astype(np.float64),
             blank,
             np.zeros(blank.shape, dtype=bool),
             to_numpy(lengths),

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import DEVICE_HELP, command
 
 if TYPE_CHECKING:
     import torch
@@ -68,14 +68,17 @@ class DumpStats:
         """Count a batch: posterior (B, T, V), lengths (B,) and the Steps made of them."""
         import torch
 
+        from espnet_psslm.device import HOST
+
         frames = torch.arange(posterior.shape[1], device=lengths.device)
         valid = frames < lengths[:, None]
-        blank = posterior[..., blank_id].cpu().double()  # an NPU has no float64
+        blank = posterior[..., blank_id].to(HOST).double()
         # A frame is kept where it lies in a step's span and is not itself a dropped one.
         opens = torch.zeros(len(lengths), posterior.shape[1] + 1, device=lengths.device)
         for position, change in ((steps.frame_start, 1.0), (steps.frame_end, -1.0)):
             opens.scatter_add_(1, position, change * steps.mask)
-        kept, valid = opens.cumsum(1)[:, :-1].cpu() > 0, valid.cpu()
+        kept = (opens.cumsum(1)[:, :-1] > 0).to(HOST)
+        valid = valid.to(HOST)
         self.num_utts += len(lengths)
         self.frames += int(lengths.sum())
         self.steps += int(steps.lengths.sum())
@@ -122,7 +125,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--max_units", type=int, default=16, help="largest units kept per step")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances per batch")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or npu[:n]")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     return parser
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import DEVICE_HELP, command
 
 if TYPE_CHECKING:
     from espnet_psslm.speech2text import Speech2Text
@@ -62,7 +62,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--beam_size", type=int, default=4, help="beams; 1 is greedy (4)")
     parser.add_argument("--max_new_tokens", type=int, default=200, help="longest answer (200)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or npu[:n]")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     return parser
 
 

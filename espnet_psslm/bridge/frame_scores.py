@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from espnet_psslm.device import is_host
+
 NUMBERS = 1 << 18  # held at once on a CPU, at least one row: they stay in its cache
 NUMBERS_ACCELERATOR = 1 << 25
 
 
 def rows_at_once(logits: Tensor) -> int:
     """How many rows of V are worked on together."""
-    numbers = NUMBERS if logits.device.type == "cpu" else NUMBERS_ACCELERATOR
+    numbers = NUMBERS if is_host(logits.device) else NUMBERS_ACCELERATOR
     return max(1, numbers // logits.shape[-1])
 
 
@@ -40,7 +42,7 @@ def exponentials(values: Tensor) -> Tensor:
 
 def _is_for_numpy(values: Tensor) -> bool:
     """Whether numpy can read these values in place."""
-    return values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
+    return is_host(values.device) and values.dtype in (torch.float32, torch.float64)
 
 
 def frame_scores(logits: Tensor) -> tuple[Tensor, Tensor]:

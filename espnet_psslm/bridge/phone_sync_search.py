@@ -68,7 +68,7 @@ class PhoneSyncBeamSearch(PrefixBeamSearch):
         after_blank[:, 1:] &= ~kept[:, :-1]
         after_blank[:, 0] = False  # nothing was left out there
         left_out = ~kept & (np.arange(kept.shape[1]) < to_numpy(lengths)[:, None])
-        blank = to_numpy(log_blank.cpu().double())
+        blank = to_numpy(log_blank).astype(np.float64)
         return SearchSteps(
             _pad(unit_ids, valid),
             _pad(log_probs, valid),

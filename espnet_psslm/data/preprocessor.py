@@ -121,7 +121,9 @@ class PSSLMPreprocessor(AbsPreprocessor):
 
     def _draw_prompt(self, task: str, rng: np.random.Generator) -> int:
         choices = self.prompts.indices(task)
-        return choices[rng.integers(len(choices))] if self.train else choices[0]
+        if self.train and len(choices) > 1:
+            return choices[rng.integers(len(choices))]
+        return choices[0]
 
     def _units_of(self, texts: Sequence[str], key: str) -> list[list[int]]:
         """Units of transcripts; ``key`` is of a sample, for the message."""

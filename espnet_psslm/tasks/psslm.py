@@ -26,7 +26,7 @@ from espnet_psslm.bridge.phone_sync import REDUCTIONS, Reduction, build_reductio
 from espnet_psslm.bridge.projector import PROJECTORS, Ends, Projector, build_projector
 from espnet_psslm.bridge.simulate import SIMULATORS, Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
-from espnet_psslm.checkpoint import drop_frozen_from_state_dict
+from espnet_psslm.checkpoint import atomic_saves, drop_frozen_from_state_dict
 from espnet_psslm.data.collate import LengthCollate, StepsCollate
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
@@ -244,7 +244,8 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
                 "--ignore_init_mismatch would leave out what does not fit in silence: set it to "
                 "false, and leave parts out by --init_param FILE:SOURCE:TARGET:EXCLUDED"
             )
-        super().main_worker(args)
+        with atomic_saves():
+            super().main_worker(args)
 
     @classmethod
     def build_optimizers(

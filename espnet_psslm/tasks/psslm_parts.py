@@ -15,7 +15,7 @@ from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
 from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.data.mixture import MixedSampler
-from espnet_psslm.device import resolve_device, resolve_dtype
+from espnet_psslm.device import HOST, resolve_dtype, training_device
 from espnet_psslm.llm.backbone import load_language_model
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.tuning import TUNINGS
@@ -44,7 +44,7 @@ def check_keys(args: argparse.Namespace) -> None:
 
 def build_language_model(args: argparse.Namespace) -> Held:
     """The language model, frozen or with adapters."""
-    device = resolve_device("auto" if getattr(args, "ngpu", 0) > 0 else "cpu")
+    device = training_device(getattr(args, "ngpu", 0))
     dtype = resolve_dtype(args.llm_conf.get("dtype", "float32"), device)
     lm = load_language_model(args.llm_conf["name"], dtype=dtype)
     return TUNINGS[args.tuning](lm, **args.tuning_conf)
@@ -71,7 +71,7 @@ def _ctc_head(args: argparse.Namespace) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"projector_init: ctc_head reads acoustic_conf.model_file, and there is no file {path}"
         )
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = torch.load(path, map_location=HOST, weights_only=True)
     names = ("ctc.ctc_lo.weight", "ctc.ctc_lo.bias")
     if lacking := [name for name in names if name not in state]:
         raise ValueError(f"acoustic_conf.model_file {path} lacks {lacking}: it has no CTC layer")

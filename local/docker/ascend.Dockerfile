@@ -15,6 +15,9 @@
 ARG CANN=9.1.0-910b-ubuntu22.04-py3.12
 FROM ascendai/cann:${CANN}
 
+# torch_npu goes with torch's CPU build. Where pip takes another by default (x86_64), name the index
+# of the CPU builds: --build-arg PIP_EXTRA_INDEX_URL=URL
+ARG PIP_EXTRA_INDEX_URL
 WORKDIR /opt/espnet_psslm
 COPY . .
 # Without constraints.txt: torch_npu serves one torch, and the extra names it.

@@ -1,8 +1,8 @@
 // A device "npu" that computes on the CPU: torch's PrivateUse1 backend with memory of its own kind,
 // the few kernels that a backend must bring, and a boxed fallback for all others.
 //
-// What it is for: tensors carry the device npu, so whatever names CUDA, or mixes devices, fails here as
-// it would on an Ascend NPU. Random numbers come from the CPU's generator: results equal the CPU's.
+// What it is for: tensors carry the device npu, so whatever names CUDA, or mixes devices, fails here
+// as it would on an Ascend NPU. Random numbers are the CPU generator's: results equal the CPU's.
 
 #include <atomic>
 #include <cstdlib>
@@ -171,7 +171,11 @@ at::Tensor copy_from_and_resize(const at::Tensor& from, const at::Tensor& to) {
 }
 
 at::Tensor& set_storage_offset_(
-    at::Tensor& self, at::Storage from, int64_t offset, at::IntArrayRef size, at::IntArrayRef stride) {
+    at::Tensor& self,
+    at::Storage from,
+    int64_t offset,
+    at::IntArrayRef size,
+    at::IntArrayRef stride) {
   at::TensorImpl* impl = self.unsafeGetTensorImpl();
   impl->set_storage_keep_dtype(std::move(from));
   impl->set_storage_offset(offset);
@@ -192,12 +196,12 @@ at::Tensor& set_tensor_(at::Tensor& self, const at::Tensor& from) {
 
 // Attention: no fused kernel, so matrix products and a softmax.
 int64_t plain_attention(
-    const at::Tensor&, const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, double,
-    bool, std::optional<double>, bool) {
+    const at::Tensor&, const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
+    double, bool, std::optional<double>, bool) {
   return static_cast<int64_t>(at::SDPBackend::math);
 }
 
-// All others: operands to the CPU, the CPU's kernel, results back ---------------------------------
+// What the NPU has --------------------------------------------------------------------------------
 
 std::atomic<int64_t> num_calls{0};
 
@@ -219,17 +223,9 @@ const std::set<std::string>& lacking() {
 const std::set<std::string> CPU_INDICES = {
     "aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"};
 
-void check(const std::string& name, const torch::jit::Stack& stack, size_t num_arguments) {
-  std::vector<at::Tensor> tensors;
-  for (const c10::IValue& value : torch::jit::last(stack, num_arguments)) {
-    if (value.isTensor()) {
-      tensors.push_back(value.toTensor());
-    } else if (value.isTensorList()) {
-      for (const at::Tensor& tensor : value.toTensorVector()) {
-        tensors.push_back(tensor);
-      }
-    }
-  }
+// Count a call, and refuse what an NPU would refuse.
+void count(const std::string& name, at::ArrayRef<at::Tensor> tensors) {
+  ++num_calls;
   TORCH_CHECK_NOT_IMPLEMENTED(!lacking().count(name), "the NPU has no ", name);
   for (const at::Tensor& tensor : tensors) {
     if (!tensor.defined()) {
@@ -245,9 +241,61 @@ void check(const std::string& name, const torch::jit::Stack& stack, size_t num_a
   }
 }
 
+// Convolutions ask a backend for these two, and do not fall back.
+at::Tensor convolution(
+    const at::Tensor& input,
+    const at::Tensor& weight,
+    const std::optional<at::Tensor>& bias,
+    at::IntArrayRef stride,
+    at::IntArrayRef padding,
+    at::IntArrayRef dilation,
+    bool transposed,
+    at::IntArrayRef output_padding,
+    int64_t groups) {
+  count("aten::convolution", {input, weight, bias.value_or(at::Tensor())});
+  const std::optional<at::Tensor> shift =
+      bias && bias->defined() ? std::optional(on_cpu(*bias)) : std::nullopt;
+  return at::convolution(
+             on_cpu(input), on_cpu(weight), shift, stride, padding, dilation, transposed,
+             output_padding, groups)
+      .to(DEVICE);
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(
+    const at::Tensor& gradient,
+    const at::Tensor& input,
+    const at::Tensor& weight,
+    at::IntArrayRef stride,
+    at::IntArrayRef padding,
+    at::IntArrayRef dilation,
+    bool transposed,
+    at::IntArrayRef output_padding,
+    int64_t groups,
+    std::array<bool, 3> wanted) {
+  count("aten::convolution_backward", {gradient, input, weight});
+  auto [to_input, to_weight, to_bias] = at::convolution_backward(
+      on_cpu(gradient), on_cpu(input), on_cpu(weight), at::IntArrayRef({gradient.size(1)}), stride,
+      padding, dilation, transposed, output_padding, groups, wanted);
+  const auto back = [](const at::Tensor& tensor) {
+    return tensor.defined() ? tensor.to(DEVICE) : tensor;
+  };
+  return {back(to_input), back(to_weight), back(to_bias)};
+}
+
+// All others: operands to the CPU, the CPU's kernel, results back ---------------------------------
+
 void fall_back(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
-  check(op.schema().name(), *stack, op.schema().arguments().size());
-  ++num_calls;
+  std::vector<at::Tensor> tensors;
+  for (const c10::IValue& value : torch::jit::last(*stack, op.schema().arguments().size())) {
+    if (value.isTensor()) {
+      tensors.push_back(value.toTensor());
+    } else if (value.isTensorList()) {
+      for (const at::Tensor& tensor : value.toTensorVector()) {
+        tensors.push_back(tensor);
+      }
+    }
+  }
+  count(op.schema().name(), tensors);
   at::native::cpu_fallback(op, stack);
 }
 
@@ -270,6 +318,8 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("set_.source_Storage", &set_storage_);
   m.impl("set_.source_Storage_storage_offset", &set_storage_offset_);
   m.impl("set_.source_Tensor", &set_tensor_);
+  m.impl("convolution_overrideable", &convolution);
+  m.impl("convolution_backward_overrideable", &convolution_backward);
   m.impl("as_strided", &at::native::as_strided_tensorimpl);
   m.impl("view", &at::native::view);
   m.impl("_reshape_alias", &at::native::_reshape_alias);

@@ -16,6 +16,7 @@ torch.utils.rename_privateuse1_backend("npu")
 from torch_npu import npu  # noqa: E402  (its functions make tensors on the device)
 
 torch._register_device_module("npu", npu)
+torch.backends.cudnn.version = lambda: None  # as in torch's CPU build, which goes with torch_npu
 torch.utils.generate_methods_for_privateuse1_backend(for_storage=True)
 
 
