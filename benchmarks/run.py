@@ -8,8 +8,8 @@ Usage::
 Each row has a file of its own here, which says what is compared. All ways of a row run in turn in
 one process, after a check that they give the same. Printed is a table: medians and quartiles of
 seconds, the ratio that the target speaks of, the ratio at the bound (what the machine allows at
-best), peak memory. ``decode``, ``dumped_epoch``, ``phone_sync_search`` and ``text_stream`` need a
-finished recipe.
+best), peak memory. ``decode``, ``dumped_epoch``, ``phone_sync_search``, ``padding`` and
+``text_stream`` need a finished recipe.
 
 ``--json FILE`` writes a list of objects, one per size of a row: ``row``, ``size``, ``ours_s`` and
 ``baseline_s`` (medians; the baseline that the target speaks of), ``ratio``, ``bound_ratio`` (what
@@ -48,9 +48,10 @@ ROWS = (
     "decode",
     "dumped_epoch",
     "phone_sync_search",
+    "padding",
     "text_stream",
 )
-NEED_RECIPE = ("decode", "dumped_epoch", "phone_sync_search", "text_stream")
+NEED_RECIPE = ("decode", "dumped_epoch", "phone_sync_search", "padding", "text_stream")
 SECONDS = 20.0  # of rounds per case; --quick: fewer
 QUICK_SECONDS = 4.0
 COLUMNS = (

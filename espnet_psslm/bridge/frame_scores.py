@@ -122,7 +122,7 @@ def _top_places(rows: Tensor, num_listed: int) -> np.ndarray:
     # The K-th largest number of a row is no smaller than the K-th largest of the maxima.
     floor = np.partition(maxima, width - num_listed, axis=1)[:, width - num_listed, None]
     values = rows.numpy()
-    flat = np.flatnonzero(~(values < floor))  # so that NaN counts as reaching it
+    flat = np.flatnonzero(~(values < floor))  # NaN counts as reaching it
     row = flat // num_units
     counts = np.bincount(row, minlength=num_rows)
     # As a table, one row each, smallest numbers behind the last.
@@ -130,7 +130,9 @@ def _top_places(rows: Tensor, num_listed: int) -> np.ndarray:
     before = size * np.arange(num_rows) - counts.cumsum() + counts
     slot = np.arange(len(flat)) + np.repeat(before, counts)
     keys = np.full(num_rows * size, np.inf, values.dtype)
-    keys[slot] = -values.reshape(-1)[flat]
+    reached = -values.reshape(-1)[flat]
+    reached[np.isnan(reached)] = -np.inf  # and as the largest, as in topk
+    keys[slot] = reached
     places = np.zeros(num_rows * size, np.int64)
     places[slot] = flat - row * num_units
     best = keys.reshape(num_rows, size).argsort(axis=1, kind="stable")[:, :num_listed]

@@ -15,6 +15,7 @@ from benchmarks import (
     dumped_epoch,
     encoder_ctc,
     lego,
+    padding,
     phone_sync_search,
     reduction,
     simulated_projector,
@@ -251,3 +252,21 @@ def test_memory_limits():
         (holds,) = case.limits.values()
         assert holds(Measured({}, peaks | {"ours": 0.99 * most}))
         assert not holds(Measured({}, peaks | {"ours": 1.01 * most}))
+
+
+def test_padding_is_counted(tmp_path):
+    assert padding.padding_share([["a", "b"], ["c"]], {"a": 4, "b": 2, "c": 3}) == 1 - 9 / 11
+    shapes = tmp_path / "shape"
+    shapes.write_text("".join(f"k{n} {length}\n" for n, length in enumerate([9, 1, 9, 1, 9, 1])))
+    config = {
+        "batch_type": "sorted", "batch_size": 3, "batch_bins": 0, "sort_in_batch": "descending",
+        "train_shape_file": [str(shapes)], "sort_batch": "descending", "drop_last_iter": False,
+        "min_batch_size": 1, "fold_length": [],
+    }  # fmt: skip
+    case = padding.make_case(SETTING, padding.Size("x"), config)
+    case.check()
+    assert case.size == "x, 2 batches: 0.0%, in order 44.4%"
+    assert all(holds(measured(case)) for holds in case.limits.values())
+    config |= {"batch_size": 4}  # 9 9 9 and a 1
+    case = padding.make_case(SETTING, padding.Size("x"), config)
+    assert not any(holds(measured(case)) for holds in case.limits.values())
