@@ -49,6 +49,7 @@ ctc_args=          # further options of asr_train
 ctc_exp=           # empty: $expdir/ctc; with --skip_ctc true, where the finished model is
 skip_ctc=false     # true: stages 5 and 6 are left out
 sensevoice=        # folder of a SenseVoiceSmall, the acoustic model in place of a Whisper-CTC one
+whisper=           # weights of a Whisper encoder without CTC, likewise; with --train_on audio
 unit_dir=          # empty: $datadir/token_list/${unit_type}_$vocab_size
 inference_ctc_model=valid.loss.ave.pth
 inference_ctc_args=  # further options of asr_inference, e.g. --search phone_sync_beam
@@ -63,7 +64,7 @@ pretrained_model=  # checkpoint that text-only training starts from
 psslm_config=conf/train_psslm.yaml
 psslm_args=        # further options of psslm_train, both systems
 text_args=         # further options of psslm_train when training from text
-text_from_steps=false  # true: in place of text, train on the dumped steps of $train_set
+train_on=text      # text | steps | audio: of $text_set, or of $train_set, which is dumped or heard
 sft=true           # true: fine-tune on audio after text-only training
 sft_config=conf/tune_psslm.yaml
 sft_args=          # further options of psslm_train when fine-tuning
@@ -123,16 +124,22 @@ if [ -n "$download_model" ]; then
 fi
 system=$expdir${psslm_tag:+/$psslm_tag}
 ctc_model=$ctc_exp/$inference_ctc_model
-ctc_stage=(6)
+ctc_alone=true ctc_stage=(6)
 asr_opts=(--asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model")
 acoustic_opts=(--acoustic_conf "train_config=$ctc_exp/config.yaml" --acoustic_conf "model_file=$ctc_model")
 if [ -n "$sensevoice" ]; then # brings its own units; it is not trained, nor decoded alone
     skip_ctc=true
-    ctc_stage=()
+    ctc_alone=false ctc_stage=()
     ctc_model=$sensevoice/model.pt
     asr_opts=(--sensevoice "$sensevoice")
     acoustic_opts=(--acoustic_conf "sensevoice=$sensevoice")
     unit_opts=(--token_type sensevoice --bpemodel "$sensevoice/chn_jpn_yue_eng_ko_spectok.bpe.model")
+elif [ -n "$whisper" ]; then # no units, no posterior: nothing to simulate
+    [ "$train_on" = audio ] || die "--whisper $whisper has no CTC posterior: set --train_on audio"
+    skip_ctc=true measured=false oracle_task=
+    ctc_alone=false ctc_model=
+    acoustic_opts=(--acoustic_conf "whisper=$whisper")
+    unit_opts=()
 fi
 plain_set=$train_set
 if [ -n "$speed_perturb_factors" ]; then train_set=${train_set}_sp; fi
@@ -168,6 +175,10 @@ skipped() {
         7 | 12 | 13) [ "$skip_eval" = true ] ;;
         *) [ "$skip_packing" = true ] ;;
     esac
+}
+
+need_acoustic() {
+    [ -n "$whisper" ] || need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
 }
 
 # begin NUMBER NAME DESCRIPTION: false, if the stage is not asked for.
@@ -294,7 +305,7 @@ if begin 4 filter "drop utterances that are too long, too short or invalid: $raw
 fi
 
 if [ "$skip_ctc" = true ]; then
-    log "stages 5 and 6 are left out: --skip_ctc true, the acoustic model is $(dirname "$ctc_model")"
+    log "stages 5 and 6 are left out: the acoustic model is ${whisper:-$(dirname "$ctc_model")}"
 fi
 
 if [ "$skip_ctc" = false ] && begin 5 units "CTC units: $raw/$train_set, $datadir/$text_set -> $unit_dir"; then
@@ -325,8 +336,8 @@ if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train
     finish
 fi
 
-if [ -z "$sensevoice" ] && begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp/decode"; then
-    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
+if [ "$ctc_alone" = true ] && begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp/decode"; then
+    need_acoustic
     for name in "$valid_set" "${test_set_list[@]}"; do
         need "$raw/$name/wav.scp" 4
         # shellcheck disable=SC2086
@@ -352,10 +363,10 @@ fi
 
 step_sets=("$valid_set")
 if [ "$sft" = true ]; then step_sets+=("$sft_set"); fi
-if [ "$text_from_steps" = true ]; then step_sets+=("$train_set"); fi
+if [ "$train_on" = steps ]; then step_sets+=("$train_set"); fi
 
-if begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/steps_stats"; then
-    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
+if [ "$train_on" != audio ] && begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/steps_stats"; then
+    need_acoustic
     for name in "${step_sets[@]}"; do
         need "$raw/$name/psslm.jsonl" 4
         # shellcheck disable=SC2086
@@ -377,20 +388,30 @@ if [ "$measured" = true ] && begin 9 simulation_stats "what the acoustic model d
     finish
 fi
 
+# What is trained on, and what made it; development and fine-tuning hear speech.
+heard=$steps heard_stage=8
+case $train_on in
+    text) text_data=$datadir/$text_set/psslm.jsonl text_stage=1 ;;
+    steps) text_data=$steps/$train_set/psslm.jsonl text_stage=8 ;;
+    audio)
+        heard=$raw heard_stage=4
+        text_data=$raw/$train_set/psslm.jsonl text_stage=4
+        ;;
+    *) die "--train_on $train_on: choose text, steps or audio" ;;
+esac
+sft_data=$heard/$sft_set/psslm.jsonl
+valid_data=$heard/$valid_set/psslm.jsonl
 # Options of psslm_train that all its calls share.
 bridge_opts=(
     --seed "$seed" --resume "$resume"
-    "${unit_opts[@]}"
+    ${unit_opts[@]+"${unit_opts[@]}"}
     --prompt_file "$prompt_file"
     "${acoustic_opts[@]}"
-    --valid_data_path_and_name_and_type "$steps/$valid_set/psslm.jsonl,sample,psslm_jsonl"
+    --valid_data_path_and_name_and_type "$valid_data,sample,psslm_jsonl"
 )
 if [ "$measured" = true ]; then
     bridge_opts+=(--simulator_conf "measured=$simulation_file")
 fi
-text_data=$datadir/$text_set/psslm.jsonl
-if [ "$text_from_steps" = true ]; then text_data=$steps/$train_set/psslm.jsonl; fi
-sft_data=$steps/$sft_set/psslm.jsonl
 text_stats=$system/psslm_stats/text
 sft_stats=$system/psslm_stats/sft
 
@@ -409,13 +430,13 @@ train_bridge() {
 }
 
 if begin 10 bridge_stats "lengths for batches: $text_data, $steps -> $system/psslm_stats"; then
-    need "$text_data" "$([ "$text_from_steps" = true ] && echo 8 || echo 1)"
-    need "$steps/$valid_set/psslm.jsonl" 8
+    need "$text_data" "$text_stage"
+    need "$valid_data" "$heard_stage"
     [ "$measured" = false ] || need "$simulation_file" 9
     # shellcheck disable=SC2086
     train_bridge "$psslm_config" "$text_stats" "$text_data" --collect_stats true $text_args
     if [ "$sft" = true ]; then
-        need "$sft_data" 8
+        need "$sft_data" "$heard_stage"
         # shellcheck disable=SC2086
         train_bridge "$sft_config" "$sft_stats" "$sft_data" --collect_stats true $sft_args
     fi
@@ -424,7 +445,7 @@ fi
 
 if begin 11 train_bridge "train the bridge: $text_data -> $text_exp; with audio steps: $sft"; then
     need "$text_stats/train/length_shape" 10
-    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
+    need_acoustic
     init_opts=()
     if [ -n "$pretrained_model" ]; then init_opts=(--init_param "$pretrained_model"); fi
     # shellcheck disable=SC2086
@@ -482,7 +503,7 @@ fi
 
 if begin 13 score "score: $system/*/decode -> $system/results.json, $system/RESULTS.md"; then
     for name in "${test_set_list[@]}"; do
-        [ -n "$sensevoice" ] || need "$ctc_exp/decode/$name/1best_recog/text" 7
+        [ "$ctc_alone" = false ] || need "$ctc_exp/decode/$name/1best_recog/text" 7
         need "$text_exp/decode/$name/stats.json" 12
         if [ "$sft" = true ]; then
             # shellcheck disable=SC2086
