@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import logging
 import re
+import sys
 from collections.abc import Iterable
 
 import torch
@@ -40,16 +41,6 @@ def resolve_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def prepare_training() -> None:
-    """Let ESPnet's trainer, which knows "cuda" only, train on an Ascend NPU where there is one.
-
-    To be called before anything imports ``espnet2.train.trainer``, which looks for devices while
-    it is imported. Elsewhere it does nothing.
-    """
-    if importlib.util.find_spec("torch_npu") is not None:
-        importlib.import_module("torch_npu.contrib.transfer_to_npu")
-
-
 def training_device(num_devices: int) -> torch.device:
     """Where ESPnet trains with ``--ngpu``."""
     return resolve_device("auto") if num_devices > 0 else HOST
@@ -81,6 +72,22 @@ def _npu_available() -> bool:
     import torch_npu  # noqa: F401  (adds torch.npu)
 
     return torch.npu.is_available()
+
+
+def redirect_cuda() -> None:
+    """On an Ascend NPU, give ESPnet the NPU where it asks for CUDA; elsewhere do nothing.
+
+    ESPnet knows ``--ngpu`` and "cuda". Its trainer asks for bfloat16 when it is imported, so this
+    comes before: ``espnet_psslm.tasks`` calls it first. May be called any number of times.
+    """
+    if "torch_npu.contrib.transfer_to_npu" in sys.modules or not _npu_available():
+        return
+    if "espnet2.train.trainer" in sys.modules:
+        logging.warning(
+            "espnet2.train.trainer was imported before espnet_psslm: on the NPU, use_amp computes "
+            "in float16, not in bfloat16; import espnet_psslm.tasks first"
+        )
+    importlib.import_module("torch_npu.contrib.transfer_to_npu")
 
 
 def resolve_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:

@@ -5,6 +5,7 @@ tasks call :func:`register` first; spawned data workers import such a module aga
 """
 
 from espnet_psslm.data.audio import AudioScpReader
+from espnet_psslm.device import redirect_cuda
 
 AUDIO_TYPE = "psslm_audio"
 
@@ -15,9 +16,7 @@ def register() -> None:
 
     May be called any number of times. Imports ESPnet's ASR task, which takes over ten seconds.
     """
-    from espnet_psslm.device import prepare_training
-
-    prepare_training()
+    redirect_cuda()  # before what follows imports ESPnet's trainer
     from espnet2.tasks.abs_task import scheduler_classes
     from espnet2.tasks.asr import encoder_choices, frontend_choices, model_choices
     from espnet2.train.dataset import DATA_TYPES

@@ -78,6 +78,7 @@ class PSSLMModel(AbsESPnetModel):
         target_ids: Tensor,
         target_ids_lengths: Tensor,
         utt_id: list[str],
+        kind: str | None = None,
         **inputs: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss of a batch.
@@ -86,6 +87,7 @@ class PSSLMModel(AbsESPnetModel):
             target_ids: (B, Lt), answer and end of turn, right-padded.
             target_ids_lengths: (B,).
             utt_id: keys of the samples, for messages.
+            kind: ``real`` or ``simulated`` speech; the accuracy is reported by it, too.
             inputs: see ``context``.
 
         Returns:
@@ -113,6 +115,8 @@ class PSSLMModel(AbsESPnetModel):
         )
         # Of one dimension, which is what ESPnet averages over several processes.
         stats = {"loss": loss.detach()[None], "acc": accuracy[None]}
+        if kind is not None:
+            stats[f"acc_{kind}"] = stats["acc"]
         return loss, stats, target_ids_lengths.sum()[None].to(loss.dtype)
 
     def collect_feats(self, **batch: Tensor) -> dict[str, Tensor]:
@@ -266,6 +270,15 @@ class PSSLMModel(AbsESPnetModel):
             output_scores=beam_size > 1,
             output_logits=beam_size == 1,
         )
+
+
+class SummedPSSLMModel(PSSLMModel):
+    """The same with the sum over target tokens as loss, as ESPnet's DeepSpeed trainer wants it."""
+
+    def forward(self, **batch: object) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """As of the base class."""
+        loss, stats, weight = super().forward(**batch)
+        return loss * weight, stats, weight
 
 
 def _interleave(given: Steps, heard: Steps, heard_rows: list[int]) -> Steps:

@@ -1,5 +1,5 @@
-"""ESPnet tasks: what is trained, and with which options."""
+"""ESPnet tasks: everything that turns a configuration into models, data and batches."""
 
-from espnet_psslm.device import prepare_training
+from espnet_psslm.device import redirect_cuda
 
-prepare_training()  # before any module here imports ESPnet's trainer
+redirect_cuda()  # before any module here imports ESPnet's trainer

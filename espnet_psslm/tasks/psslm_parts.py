@@ -23,6 +23,23 @@ from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
 
 FIXED_SIZES = ("unsorted", "sorted")  # batch types that count samples
+# Sections that no constructor reads as a whole: it would refuse what it does not know.
+KNOWN_KEYS = {
+    "llm_conf": ("name", "dtype"),
+    "model_conf": ("extract_feats_in_collect_stats",),
+    "acoustic_conf": (
+        *("train_config", "model_file"),
+        *("sensevoice", "hub", "query_ids", "max_duration_s"),
+        *("whisper", "num_mels", "pad_to_30s"),
+    ),
+}
+
+
+def check_keys(args: argparse.Namespace) -> None:
+    """Raise ValueError where a section has a key that nothing reads."""
+    for section, known in KNOWN_KEYS.items():
+        if unknown := sorted(getattr(args, section).keys() - set(known)):
+            raise ValueError(f"{section}: {unknown} is unknown; use {', '.join(known)}")
 
 
 def build_language_model(args: argparse.Namespace) -> Held:

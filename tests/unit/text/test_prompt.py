@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from espnet_psslm.text.prompt import PromptBook, read_prompt_file
@@ -87,6 +89,24 @@ def test_shipped_prompts_take_their_field_as_it_is(root, tokenizer, task):
         prompt = tokenizer.decode([*book.prompts[index].prefix_ids, *before])
         assert f": {value}" in prompt
         assert "{}" not in prompt + tokenizer.decode(after)
+
+
+def test_shipped_labels_are_those_of_slurp(root, shared_data):
+    labels = {
+        row["task"]: row["labels"]
+        for row in read_prompt_file(root / "conf/multiprompt.jsonl")
+        if "labels" in row
+    }
+    assert {task: len(names) for task, names in labels.items()} == {
+        **{"SLU_scenario": 18, "SLU_action": 46, "sentiment": 3},
+    }
+    lines = [
+        json.loads(line)
+        for name in ("devel", "test")
+        for line in (shared_data / f"slurp/dataset/slurp/{name}.jsonl").read_text().splitlines()
+    ]
+    assert {line["scenario"] for line in lines} == set(labels["SLU_scenario"])
+    assert {line["action"] for line in lines} <= set(labels["SLU_action"])
 
 
 @pytest.mark.parametrize("sample", [{"key": "a"}, {"key": "a", "hotword": ["Rome"]}])
