@@ -144,11 +144,8 @@ def text_rates(folder: Path, count: int = 500) -> dict[str, float]:
         source="text",
     )
     rows = [{"key": str(i), "task": "ASR", "target": t, "GT": t} for i, t in enumerate(texts)]
-    return {
-        "text_s_per_row": cpu_seconds(
-            lambda: [preprocess(row["key"], {"sample": row}) for row in rows], count
-        )
-    }
+    seconds = cpu_seconds(lambda: [preprocess(row["key"], {"sample": row}) for row in rows], count)
+    return {"text_s_per_row": seconds}
 
 
 def main() -> None:

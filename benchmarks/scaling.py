@@ -160,8 +160,8 @@ def to_columns(outcome: Outcome) -> list[str]:
         f"{outcome.devices}", f"{outcome.wall_h:.3g}",
         f"{outcome.wall_h * outcome.devices:.4g}", f"{100 * outcome.efficiency:.0f} %",
         outcome.bound_by, f"{outcome.updates:,}", f"{outcome.readers:.2g}",
-        f"{outcome.storage_bytes_s / GB:.2g}", f"{outcome.memory_bytes / GB:.3g}",
-        f"{outcome.startup_s / 60:.2g}",
+        f"{outcome.storage_bytes_s / GB:.2g}", f"{outcome.memory_bytes / GB:,.4g}",
+        f"{outcome.startup_s / 60:.3g}",
     ]  # fmt: skip
 
 

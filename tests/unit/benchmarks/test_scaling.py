@@ -103,7 +103,7 @@ def test_document_holds_what_the_script_prints(root, capsys):
 
 
 def test_setting_changes_the_result(capsys):
-    scaling.main(["--devices", "8", "--set", "jobs.text.step_s=0.14"])
+    scaling.main(["--devices", "8", "--set", "jobs.shards.step_s=0.14"])
     lines = capsys.readouterr().out.splitlines()
     hours = float(lines[-1].split("|")[2])
     slowest = 0.14 * math.exp(0.05 * 1.42)
