@@ -44,9 +44,7 @@ def load_whisper_encoder(name: str) -> WhisperEncoder:
         encoder.load_state_dict(state, strict=True)
         return encoder
     try:
-        whole = WhisperModel.from_pretrained(
-            path, dtype=torch.float32, attn_implementation="sdpa"
-        )
+        whole = WhisperModel.from_pretrained(path, dtype=torch.float32, attn_implementation="sdpa")
     except OSError as error:
         raise ValueError(
             f"Whisper weights '{name}': neither a folder nor a model that the hub gives out "
@@ -196,7 +194,6 @@ class HFSpeechEncoder(AbsEncoder):
         needs_graph = torch.is_grad_enabled() and not self._front_is_fixed()
         with torch.set_grad_enabled(needs_graph):
             hidden = self._front(xs_pad, ilens)
-        valid = _valid_frames(lengths, hidden.shape[1])
         mask = None
         if not self.pad_to_30s:
             # An empty utterance attends to a frame of padding: a softmax over nothing is NaN.
@@ -205,7 +202,11 @@ class HFSpeechEncoder(AbsEncoder):
             needs_graph = torch.is_grad_enabled() and (needs_graph or not is_fixed(layer))
             with torch.set_grad_enabled(needs_graph):
                 hidden = layer(hidden, mask)
-        hidden = self.whisper.layer_norm(hidden) * valid[..., None]
+        if self.pad_to_30s:
+            # The attention was to hear them; ESPnet takes no frames behind the longest utterance.
+            hidden = hidden[:, : max(int(lengths.max()), 1)]
+        hidden = self.whisper.layer_norm(hidden)
+        hidden = hidden * _valid_frames(lengths, hidden.shape[1])[..., None]
         if self.downsample is None:
             return hidden, lengths, None
         return *self.downsample(hidden, lengths), None

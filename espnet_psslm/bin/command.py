@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+DEVICE_HELP = "auto: the fastest that is there; or a kind of device, :n behind it for the n-th one"
+
 
 @contextmanager
 def command(

@@ -91,7 +91,8 @@ class PSSLMModel(AbsESPnetModel):
             inputs: see ``context``.
 
         Returns:
-            Mean cross-entropy per target token, statistics, and the number of target tokens.
+            Mean cross-entropy per target token, statistics and the number of target tokens, each
+            of these (1,).
         """
         context, prompt_index, _ = self.context(**inputs)
         fed = target_ids[:, :-1]  # the last token of each row is only ever predicted
@@ -112,11 +113,11 @@ class PSSLMModel(AbsESPnetModel):
         loss, accuracy = output_loss(
             self.lm.module, hidden[row[real], place[real]], target_ids[real]
         )
-        weight = target_ids_lengths.sum()
-        stats = {"loss": loss.detach(), "acc": accuracy}
+        # Of one dimension, which is what ESPnet averages over several processes.
+        stats = {"loss": loss.detach()[None], "acc": accuracy[None]}
         if kind is not None:
-            stats[f"acc_{kind}"] = accuracy
-        return loss, stats, weight.to(loss.dtype)
+            stats[f"acc_{kind}"] = stats["acc"]
+        return loss, stats, target_ids_lengths.sum()[None].to(loss.dtype)
 
     def collect_feats(self, **batch: Tensor) -> dict[str, Tensor]:
         """Nothing: stage 10 collects lengths only."""
@@ -269,6 +270,15 @@ class PSSLMModel(AbsESPnetModel):
             output_scores=beam_size > 1,
             output_logits=beam_size == 1,
         )
+
+
+class SummedPSSLMModel(PSSLMModel):
+    """The same with the sum over target tokens as loss, as ESPnet's DeepSpeed trainer wants it."""
+
+    def forward(self, **batch: object) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """As of the base class."""
+        loss, stats, weight = super().forward(**batch)
+        return loss * weight, stats, weight
 
 
 def _interleave(given: Steps, heard: Steps, heard_rows: list[int]) -> Steps:

@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import WhisperModel
 
+from espnet_psslm.acoustic.gathered_ctc import PlacedCTCLoss
 from espnet_psslm.acoustic.long_audio import window_starts
 from espnet_psslm.acoustic.model import load_ctc_acoustic
 from espnet_psslm.bin import asr_inference, asr_train, dump_steps
 from espnet_psslm.bridge.steps_file import read_steps
-from tests.ctc_setting import NUM_UTTS, Setting
-from tests.helpers import run_and_fail
+from tests.ctc_setting import CONFIG, NUM_UTTS, Setting
+from tests.helpers import run_and_fail, tiny_whisper_config
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +29,11 @@ def trained(setting: Setting) -> Path:
     asr_train.main(setting.command(exp, max_epoch=1))
     asr_train.main(setting.command(exp))
     return exp
+
+
+def test_ctc_loss_goes_where_there_is_one(trained: Path) -> None:
+    acoustic = load_ctc_acoustic(trained / "config.yaml", trained / "valid.loss.ave.pth")
+    assert isinstance(acoustic.model.ctc.ctc_loss, PlacedCTCLoss)
 
 
 def test_resumed_training_equals_one_run(setting: Setting, trained: Path) -> None:
@@ -106,6 +113,32 @@ def test_dump_steps(setting: Setting, trained: Path) -> None:
     assert stats["num_utts"] == NUM_UTTS and stats["steps"] == sum(lengths)
     assert stats["empty_utts"] == lengths.count(0)
     assert 0 <= stats["dropped_blank_mass"] <= stats["blank_mass"] <= stats["frames"]
+
+
+def test_padded_to_30s(setting: Setting) -> None:
+    """Trained and heard as Whisper was: the frames of the 30-second encoding, as many as spoken."""
+    WhisperModel(tiny_whisper_config(1500)).save_pretrained(setting.folder / "whisper30")
+    padded = {"pad_to_30s": True}
+    changes = {
+        "frontend_conf": padded, "max_epoch": 1, "keep_nbest_models": 1,
+        "encoder_conf": CONFIG["encoder_conf"] | padded
+        | {"name": str(setting.folder / "whisper30"), "freeze": {"layers": [0]}},
+    }  # fmt: skip
+    exp = setting.folder / "padded"
+    asr_train.main(setting.command(exp, **changes))
+    acoustic = load_ctc_acoustic(exp / "config.yaml", exp / "1epoch.pth")
+    speech, lengths = 0.1 * torch.randn(2, 16000), torch.tensor([16000, 8000])
+    log_posterior, frames = acoustic.log_posterior(speech, lengths)
+    assert frames.tolist() == [17, 9] and log_posterior.shape[1] == 17
+    encoder = acoustic.model.encoder
+    with torch.no_grad():
+        features, _ = acoustic.model.frontend(speech, lengths)
+        whole = encoder.whisper(features.transpose(1, 2)).last_hidden_state[:, :50].clone()
+        whole[1, 25:] = 0
+        hidden, _ = encoder.downsample(whole, torch.tensor([50, 25]))
+    expected = acoustic.classify(hidden)
+    torch.testing.assert_close(log_posterior[0], expected[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(log_posterior[1, :9], expected[1, :9], atol=1e-5, rtol=1e-5)
 
 
 def test_stock_espnet_decodes_it(trained: Path) -> None:

@@ -1,0 +1,203 @@
+"""Stage 1: real recordings, and further sentences spoken by espeak-ng, to data folders.
+
+Usage::
+
+    python local/prepare_recordings.py --train train.jsonl --dev dev.jsonl --test own=test.jsonl \\
+        --sentences sentences.txt --num_sentences 2000
+
+Writes, below ``--datadir``: ``train`` (the recordings at several speeds, and the spoken sentences;
+``train_real`` and ``train_real_sp`` are the recordings alone), ``dev``, one ``test_NAME`` a test
+set, and ``train_text``, the transcripts of the recordings and all usable sentences. A sentence that
+dev or test has is not among those.
+"""
+
+import argparse
+import logging
+import random
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from synthesize import VOICES_FILE, plan_utterances, read_voices, speak_all
+
+from espnet_psslm.bin.command import command
+from espnet_psslm.data.kaldi import read_table
+from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
+from espnet_psslm.data.release import read_recordings
+from espnet_psslm.data.speed import perturb_data
+from espnet_psslm.text.normalize import normalize_text
+
+FS = 16000  # Hz
+MIN_WORDS, MAX_WORDS = 3, 12  # of a sentence that is spoken
+SPELLED = re.compile(r"[a-z' ]+")  # espeak-ng reads a number in words, its transcript has digits
+
+
+def read_source(source: Path) -> list[LabelledUtterance]:
+    """Read recordings.
+
+    Args:
+        source: a data folder, whose relative paths count from where one stands, from the folder
+            or from the one above it, whichever has the file; or JSON Lines.
+
+    Returns:
+        One utterance a recording, its text normalised.
+
+    Raises:
+        ValueError: if a file or a transcript is missing.
+    """
+    if not source.is_dir():
+        return read_recordings(source)
+    texts, audio = read_table(source / "text"), read_table(source / "wav.scp")
+    speakers = read_table(source / "utt2spk") if (source / "utt2spk").is_file() else {}
+    if lacking := audio.keys() - texts.keys():
+        raise ValueError(f"{source}/text lacks {min(lacking)} of wav.scp; add its transcript")
+    return [
+        LabelledUtterance(utt, normalize_text(texts[utt]), path=found(path, source),
+                          spk=speakers.get(utt))
+        for utt, path in audio.items()
+    ]  # fmt: skip
+
+
+def found(path: str, folder: Path) -> str:
+    """Return the path as it is, or below or beside the folder where the file lies there."""
+    places = [Path(path), folder / path, folder.parent / path]
+    return str(next((place for place in places if place.is_file()), path))
+
+
+def usable_sentences(
+    files: Sequence[Path], *, min_count: int, held_out: Collection[str]
+) -> list[str]:
+    """Read the sentences that teach words: spelled out, of usual length, of words that recur.
+
+    Args:
+        files: a sentence a line.
+        min_count: a sentence with a word that comes less often is left out (names, misspellings).
+        held_out: normalised sentences of dev and test.
+
+    Returns:
+        Each once, normalised, in the order of the files.
+
+    Raises:
+        ValueError: if a file is missing.
+    """
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"--sentences {file}: no such file")
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    sentences = dict.fromkeys(normalize_text(line) for line in lines)
+    count = Counter(word for sentence in sentences for word in sentence.split())
+    return [
+        sentence
+        for sentence in sentences
+        if SPELLED.fullmatch(sentence)
+        and MIN_WORDS <= len(sentence.split()) <= MAX_WORDS
+        and all(count[word] >= min_count for word in sentence.split())
+        and sentence not in held_out
+    ]
+
+
+def speak(sentences: Sequence[str], args: argparse.Namespace) -> list[LabelledUtterance]:
+    """Speak sentences with the mini recipe's training voices and noise.
+
+    Args:
+        sentences: what to say.
+        args: the options.
+
+    Returns:
+        One utterance a sentence.
+    """
+    voices = [voice for voice in read_voices(VOICES_FILE) if voice.split == "train"]
+    spoken = plan_utterances(
+        sentences, split="spoken", voices=voices, folder=f"{args.datadir}/speech", seed=args.seed
+    )
+    speak_all(spoken, seed=args.seed, nj=args.nj, label="speech")
+    return [LabelledUtterance(u.utt, u.text, path=u.path, spk=u.voice.name) for u in spoken]
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Make all data folders.
+
+    Args:
+        args: the options.
+
+    Raises:
+        ValueError: if a source cannot be read, or there are too few sentences.
+    """
+    read = {
+        "train_real": [args.base / source for source in args.train],
+        "dev": [args.base / source for source in args.dev],
+    }
+    for pair in args.test:
+        name, _, source = pair.partition("=")
+        if not re.fullmatch(r"\w+", name) or not source:
+            raise ValueError(f"--test {pair}: write NAME=SOURCE, e.g. own=test.jsonl")
+        read.setdefault(f"test_{name}", []).append(args.base / source)
+    sets = {
+        name: [utterance for source in sources for utterance in read_source(source)]
+        for name, sources in read.items()
+    }
+    held_out = {
+        u.text for name, utterances in sets.items() if name != "train_real" for u in utterances
+    }
+    files = [args.base / file for file in args.sentences]
+    sentences = usable_sentences(files, min_count=args.min_count, held_out=held_out)
+    number = args.num_sentences if files else 0
+    if number > len(sentences):
+        raise ValueError(
+            f"--num_sentences {number}: only {len(sentences)} sentences are usable; give more "
+            f"--sentences, or lower --min_count {args.min_count}"
+        )
+    for name, utterances in sets.items():
+        write_data_dir(args.datadir / name, utterances)
+        logging.info("%s: %d recordings", args.datadir / name, len(utterances))
+    texts = dict.fromkeys([u.text for u in sets["train_real"]] + sentences)
+    write_data_dir(
+        args.datadir / "train_text",
+        [LabelledUtterance(f"text-{n:06d}", text) for n, text in enumerate(texts)],
+    )
+    real, perturbed = args.datadir / "train_real", args.datadir / "train_real_sp"
+    perturb_data(real, perturbed, factors=args.speeds, fs=FS, nj=args.nj)
+    chosen = random.Random(f"sentences-{args.seed}").sample(sentences, number)
+    spoken = speak(chosen, args)
+    whole = read_source(perturbed) + spoken
+    write_data_dir(args.datadir / "train", whole)
+    logging.info(
+        "train: %d utterances, %d of %d sentences spoken", len(whole), len(spoken), len(sentences)
+    )
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        description="Recordings and spoken sentences for CTC training.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--train", nargs="+", required=True, help="data folders or JSON Lines")
+    parser.add_argument("--dev", nargs="+", required=True, help="the same")
+    parser.add_argument("--test", nargs="+", required=True, help="NAME=SOURCE")
+    parser.add_argument("--sentences", nargs="+", default=[], help="text files")
+    parser.add_argument("--num_sentences", type=int, default=2000, help="how many are spoken")
+    parser.add_argument("--min_count", type=int, default=5, help="of every word of a sentence")
+    parser.add_argument(
+        "--speeds", nargs="+", type=float, default=[0.9, 1.0, 1.1], help="of the recordings"
+    )
+    parser.add_argument("--base", type=Path, default=Path(), help="where relative paths start")
+    parser.add_argument("--datadir", type=Path, default=Path("data"), help="for the data folders")
+    parser.add_argument("--nj", type=int, default=2, help="processes")
+    parser.add_argument("--seed", type=int, default=1, help="of sentences, voices and noise")
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Run the stage.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    with command(get_parser(), cmd) as args:
+        prepare(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Whisper-CTC fine-tuned on recordings of your own, minutes of them, on two CPU cores. What they lack in
+# words comes from sentences of yours, spoken by espeak-ng. Stages 1 to 7; sets up its environment.
+#
+#   ./egs2/recordings/psslm1/run.sh --train "SOURCE ..." --dev "SOURCE ..." --test "NAME=SOURCE ..." \
+#       [--sentences "FILE ..."] [options]
+#
+# A SOURCE is a data folder (wav.scp, text) or JSON Lines (SLURP's release format, or a manifest).
+# --help lists all options: those below, and those of ../../TEMPLATE/psslm1/psslm.sh.
+set -euo pipefail
+started_in=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+train=
+dev=
+test=
+sentences=
+local_data_opts=
+own_help="  --train \"SOURCE ...\"      recordings to train on
+  --dev \"SOURCE ...\"        recordings that choose the checkpoint
+  --test \"NAME=SOURCE ...\"  test sets, test_NAME each
+  --sentences \"FILE ...\"    a sentence a line: what is spoken in addition; none without
+  --local_data_opts         see local/prepare_recordings.py --help"
+own_options="train dev test sentences local_data_opts"
+. ../../../local/own_options.sh
+
+data_opts="--base $started_in"
+for name in train dev test sentences; do
+    if [ -n "${!name}" ]; then data_opts+=" --$name ${!name}"; fi
+done
+test_sets=
+for pair in $test; do test_sets+=" test_${pair%%=*}"; done
+
+exec ../../TEMPLATE/psslm1/psslm.sh \
+    --command_line "$command_line" \
+    --title "Whisper-CTC on real recordings" \
+    --test_sets "${test_sets# }" --sft false --stop_stage 7 \
+    --local_data_opts "$data_opts $local_data_opts" \
+    --vocab_size 1000 --unit_type unigram \
+    ${options[@]+"${options[@]}"}
