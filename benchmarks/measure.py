@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from espnet_psslm.device import is_host
+
 Call = Callable[[], object]
 
 
@@ -81,7 +83,7 @@ class Case:
 
 def synchronise(device: torch.device) -> None:
     """Wait for an accelerator."""
-    if device.type != "cpu":
+    if not is_host(device):
         getattr(torch, device.type).synchronize(device)
 
 
@@ -135,7 +137,7 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
 def peak_mb(call: Call, device: torch.device) -> float:
     """Most memory in tensors during a call, beyond what there was before, in MB (10^6 bytes)."""
     gc.collect()
-    if device.type == "cpu":
+    if is_host(device):
         return _peak_bytes_cpu(call) / 1e6
     accelerator = getattr(torch, device.type)
     before = accelerator.memory_allocated(device)
@@ -187,7 +189,7 @@ def tallest(call: Call, width: int) -> int:
 
 def measure_machine(device: torch.device, *, quick: bool = False) -> Machine:
     """Measure copy bandwidth and rates of matrix products; bfloat16 on an accelerator only."""
-    small = device.type == "cpu"
+    small = is_host(device)
     source = torch.ones((1 << 25) if small else (1 << 28), device=device)  # no cache holds it
     target = torch.empty_like(source)
     side = (1 << 11) if small else (1 << 13)

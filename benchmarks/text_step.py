@@ -28,6 +28,7 @@ from benchmarks.simulated_projector import (
 )
 from espnet_psslm.bridge.projector import LinearSiLU
 from espnet_psslm.bridge.steps import PosteriorSteps
+from espnet_psslm.device import is_host
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.splice import splice
 
@@ -248,7 +249,7 @@ def least_step_seconds(machine: Machine, size: Size, batch: Batch, lm: nn.Module
 def cases(setting: Setting, *, sizes: tuple[Size, ...] | None = None) -> Iterator[Case]:
     """The sizes of this row."""
     if sizes is None:
-        full = FULL if setting.machine.device.type == "cpu" else ACCELERATOR
+        full = FULL if is_host(setting.machine.device) else ACCELERATOR
         sizes = (QUICK,) if setting.quick else (full,)
     for size in sizes:
         yield _case(setting, size)

@@ -4,12 +4,39 @@ Frozen pretrained weights (Whisper's encoder, a language model) are rebuilt from
 source, so a checkpoint need not carry them. ESPnet saves ``model.state_dict()``, resumes with
 ``strict=True``, averages checkpoints key by key, and decodes with ``strict=False``, which would
 accept any file. Two hooks on the module serve all four.
+
+It also saves with ``torch.save(state, path)``: a training that is stopped meanwhile leaves half a
+checkpoint under the name that resumption reads. :func:`atomic_saves` makes that all or nothing.
 """
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from espnet_psslm.atomic import atomic_file
+
+
+@contextmanager
+def atomic_saves() -> Iterator[None]:
+    """Within it, ``torch.save`` to a path writes the whole file, and then names it."""
+    plain = torch.save
+
+    def save(state: Any, file: Any, *args: Any, **options: Any) -> None:
+        if not isinstance(file, str | os.PathLike):
+            plain(state, file, *args, **options)
+            return
+        with atomic_file(file) as stream:
+            plain(state, stream, *args, **options)
+
+    torch.save = save
+    try:
+        yield
+    finally:
+        torch.save = plain
 
 
 def drop_frozen_from_state_dict(module: nn.Module) -> None:
@@ -46,9 +73,7 @@ def check_on_load(module: nn.Module, *, optional: frozenset[str] = frozenset()) 
         ValueError: (when loading) if a key is unknown, is missing, or has another shape.
     """
 
-    def check(
-        module: nn.Module, state: dict[str, Tensor], prefix: str, *_unused: object
-    ) -> None:
+    def check(module: nn.Module, state: dict[str, Tensor], prefix: str, *_unused: object) -> None:
         own = dict(_named_state(module))
         given = {key.removeprefix(prefix): key for key in state if key.startswith(prefix)}
         for name in optional:

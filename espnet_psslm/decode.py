@@ -21,7 +21,7 @@ from torch import Tensor
 from espnet_psslm.bridge.guard import Guard
 from espnet_psslm.bridge.hear import Steps
 from espnet_psslm.data.audio import SAMPLE_RATE
-from espnet_psslm.device import resolve_device
+from espnet_psslm.device import is_host, resolve_device
 from espnet_psslm.llm.answers import Answer, Hypothesis, join_hypotheses
 from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.llm.confidence import CONFIDENCES
@@ -125,7 +125,7 @@ class PSSLMDecoder:
         args = argparse.Namespace(**defaults | read_config(train_config))
         args.source = "text" if oracle else source
         args.acoustic_conf = dict(acoustic_conf or args.acoustic_conf)
-        args.ngpu = int(self.device != torch.device("cpu"))
+        args.ngpu = int(not is_host(self.device))
         args.projector_init = "none"  # the checkpoint holds the projector
         self.model = load_model(args, model_file, self.device)
         if merge_lora:

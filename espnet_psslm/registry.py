@@ -15,6 +15,9 @@ def register() -> None:
 
     May be called any number of times. Imports ESPnet's ASR task, which takes over ten seconds.
     """
+    from espnet_psslm.device import prepare_training
+
+    prepare_training()
     from espnet2.tasks.abs_task import scheduler_classes
     from espnet2.tasks.asr import encoder_choices, frontend_choices, model_choices
     from espnet2.train.dataset import DATA_TYPES

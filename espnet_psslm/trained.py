@@ -8,7 +8,9 @@ from typing import Any
 import torch
 import yaml
 
+from espnet_psslm.device import HOST
 from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.pack_files import relocate
 from espnet_psslm.tasks.psslm import PSSLMTask
 
 
@@ -27,7 +29,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise ValueError(
             f"--psslm_train_config {path}: lacks {lacking}; give the config.yaml of psslm_train"
         )
-    return config
+    return relocate(config, Path(path).absolute().parent.parent)
 
 
 def load_model(
@@ -49,7 +51,7 @@ def load_model(
     if not Path(model_file).is_file():
         raise ValueError(f"--psslm_model_file {model_file}: no such file; stage 11 makes it")
     try:
-        state = torch.load(model_file, map_location="cpu", weights_only=True)
+        state = torch.load(model_file, map_location=HOST, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(
             f"--psslm_model_file {model_file} is no checkpoint: {str(error).splitlines()[0]}"

@@ -37,11 +37,16 @@ class Request:
     log: str
     command: tuple[str, ...]
 
-    def of(self, job: int) -> tuple[Path, str]:
-        """Log and shell command of one job."""
+    def words(self, job: int) -> tuple[str, ...]:
+        """Log and command of one job, word by word."""
         words = (self.log, *self.command)
         if self.variable:
             words = tuple(word.replace(self.variable, str(job)) for word in words)
+        return words
+
+    def of(self, job: int) -> tuple[Path, str]:
+        """Log and shell command of one job."""
+        words = self.words(job)
         quoted = (word if word in SHELL_WORDS else shlex.quote(word) for word in words[1:])
         return Path(words[0]), " ".join(quoted)
 
@@ -130,11 +135,12 @@ def say_failures(name: str, failed: Sequence[tuple[int, Path, int]], num_jobs: i
         print(f"{name}: {len(failed)} of {num_jobs} jobs failed; {again}", file=sys.stderr)
 
 
-def left_to_run(request: Request) -> list[tuple[int, Path, str]]:
+def left_to_run(request: Request, *, name: str = "run.py") -> list[tuple[int, Path, str]]:
     """Choose the jobs to run: all, or those of an array that have not ended well.
 
     Args:
         request: what was asked for.
+        name: of the script.
 
     Returns:
         Job, log and command of each.
@@ -145,7 +151,7 @@ def left_to_run(request: Request) -> list[tuple[int, Path, str]]:
         return jobs
     if len(left) < len(jobs):
         numbers = " ".join(str(job) for job, *_ in left)
-        print(f"run.py: the other jobs have ended well, left are {numbers}", file=sys.stderr)
+        print(f"{name}: the other jobs have ended well, left are {numbers}", file=sys.stderr)
     return left
 
 

@@ -1,9 +1,11 @@
 """Builders of tiny models and vocabularies; nothing is downloaded and all is random but seeded."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 if TYPE_CHECKING:
     from transformers import WhisperConfig
@@ -135,6 +137,16 @@ def tiny_whisper_config(max_frames: int) -> "WhisperConfig":
         eos_token_id=2,
         decoder_start_token_id=1,
     )
+
+
+def run_and_fail(
+    main: Callable[[Sequence[str]], object], command: Sequence[str], capsys: pytest.CaptureFixture
+) -> str:
+    """Run a command that must end with exit code 1; return its one line of error."""
+    with pytest.raises(SystemExit) as stopped:
+        main(command)
+    assert stopped.value.code == 1
+    return capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def record_stages(encoder: Any) -> list[Any]:

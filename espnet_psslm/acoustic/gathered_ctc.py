@@ -19,7 +19,9 @@ Legend: B batch, T frames, V units, U units of the longest transcript, C = 1 + U
 import torch
 import torch.nn.functional as F
 from espnet2.asr.espnet_model import ESPnetASRModel
-from torch import Tensor
+from torch import Tensor, nn
+
+from espnet_psslm.device import place_for
 
 CHUNK_NUMBERS = 1 << 20  # numbers held at once beside logits and gradient, at least one row of V
 
@@ -63,22 +65,24 @@ class _GatheredCTC(torch.autograd.Function):
         normaliser = _row_logsumexp(logits, wide)  # (B, T)
         picked = logits.gather(2, columns[:, None].expand(-1, logits.shape[1], -1)).to(wide)
         log_probs = picked - normaliser[..., None]  # (B, T, C)
+        place = place_for("ctc_loss", logits.device)
         with torch.enable_grad():
-            leaf = log_probs.detach().requires_grad_()
+            leaf = log_probs.detach().to(place).requires_grad_()
             loss = F.ctc_loss(
                 leaf.transpose(0, 1),
-                first[:, 1:],
-                lengths,
-                target_lengths,
+                first[:, 1:].to(place),
+                lengths.to(place),
+                target_lengths.to(place),
                 blank=0,
                 reduction="none",
                 zero_infinity=True,
             )
             # torch returns the gradient of what stands before the log softmax: p - gamma.
             (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+        loss, gradient = loss.detach().to(logits.device), gradient.to(logits.device)
         occupation = log_probs.exp() - gradient
-        ctx.save_for_backward(logits, normaliser, columns, occupation, lengths, loss.detach())
-        return loss.detach()
+        ctx.save_for_backward(logits, normaliser, columns, occupation, lengths, loss)
+        return loss
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -116,6 +120,18 @@ def _row_logsumexp(logits: Tensor, dtype: torch.dtype) -> Tensor:
     """(B, T, V) to (B, T); torch's own makes one more (B, T, V) on the way."""
     parts = [chunk.to(dtype).logsumexp(1) for chunk in _row_chunks(logits)]
     return torch.cat(parts).view(logits.shape[:2])
+
+
+class PlacedCTCLoss(nn.CTCLoss):
+    """torch's CTC loss, on the host where the device has none."""
+
+    def forward(
+        self, log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor
+    ) -> Tensor:
+        """See :class:`torch.nn.CTCLoss`."""
+        place = place_for("ctc_loss", log_probs.device)
+        given = (log_probs, targets, input_lengths, target_lengths)
+        return super().forward(*(tensor.to(place) for tensor in given)).to(log_probs.device)
 
 
 class GatheredCTCModel(ESPnetASRModel):

@@ -13,6 +13,8 @@ from espnet2.asr.frontend.abs_frontend import AbsFrontend
 from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
+from espnet_psslm.device import place_for
+
 SAMPLE_RATE = 16000  # Hz
 WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
@@ -93,10 +95,16 @@ class LogMel(nn.Module):
         """(B, N) to (B, num_frames, M), log10 of mel power, of the zero-padded utterances."""
         with torch.autocast(speech.device.type, enabled=False):
             signal = _frame_support(speech.to(self.window.dtype), lengths, num_frames)
+            place = place_for("stft", signal.device)
             spectrum = torch.stft(
-                signal, WINDOW, HOP, window=self.window, center=False, return_complex=True
+                signal.to(place),
+                WINDOW,
+                HOP,
+                window=self.window.to(place),
+                center=False,
+                return_complex=True,
             )
-            power = spectrum.abs().square()
+            power = spectrum.abs().square().to(signal.device)
             return (self.filters @ power).clamp_min(MIN_POWER).log10().transpose(1, 2)
 
 

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_psslm.acoustic.log_mel import HOP, SAMPLE_RATE
+from espnet_psslm.acoustic.log_mel import SAMPLE_RATE
 from espnet_psslm.acoustic.long_audio import (
     OVERLAP_S,
     SEARCH_S,
     join_windows,
     window_starts,
 )
+from espnet_psslm.acoustic.waveform import check_duration, give_a_frame
 from espnet_psslm.acoustic.whisper import FEATURE_SHIFT_S, HFSpeechEncoder
+from espnet_psslm.device import HOST
+from espnet_psslm.pack_files import relocated
 from espnet_psslm.registry import register
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import units_of
@@ -101,16 +103,14 @@ class CTCAcoustic(nn.Module):
         Raises:
             ValueError: if an utterance is longer than ``max_duration_s``.
         """
-        if (longest := int(speech_lengths.max())) > self.max_duration_s * SAMPLE_RATE:
-            raise ValueError(
-                f"an utterance of {longest / SAMPLE_RATE:.1f} s is longer than the "
-                f"{self.max_duration_s:.0f} s whose encoder outputs one window gives; cut it, or "
-                "use posteriors, which are joined"
-            )
-        # ESPnet asserts that some frame is there: an empty utterance is given one, then none.
-        speech = F.pad(speech, (0, max(HOP - speech.shape[1], 0)))
-        encoded, lengths = self.model.encode(speech, speech_lengths.clamp_min(HOP))
-        return encoded, lengths.masked_fill(speech_lengths < HOP, 0)
+        check_duration(
+            speech_lengths,
+            max_duration_s=self.max_duration_s,
+            fix="cut it, or use posteriors, which are joined",
+        )
+        speech, speech_lengths, is_empty = give_a_frame(speech, speech_lengths)
+        encoded, lengths = self.model.encode(speech, speech_lengths)
+        return encoded, lengths.masked_fill(is_empty, 0)
 
     def _long_log_posterior(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Windows of all utterances, as many at once as there are utterances, then joined."""
@@ -139,9 +139,7 @@ class CTCAcoustic(nn.Module):
         rest = iter(parts)
         search = min(round(SEARCH_S / self.frame_shift_s), overlap // 3)
         joined = [
-            join_windows(
-                [next(rest) for _ in first], first, search=search, blank_id=self.blank_id
-            )
+            join_windows([next(rest) for _ in first], first, search=search, blank_id=self.blank_id)
             for first in starts
         ]
         frames = torch.tensor([len(rows) for rows in joined], device=lengths.device)
@@ -150,7 +148,7 @@ class CTCAcoustic(nn.Module):
 
 
 def load_ctc_acoustic(
-    train_config: str | Path, model_file: str | Path, device: torch.device | str = "cpu"
+    train_config: str | Path, model_file: str | Path, device: torch.device | str = HOST
 ) -> CTCAcoustic:
     """Load a model that ``bin/asr_train`` trained.
 
@@ -169,7 +167,8 @@ def load_ctc_acoustic(
     # Imported here: ESPnet's ASR task takes over ten seconds.
     from espnet_psslm.tasks.whisper_ctc import WhisperCTCTask
 
-    model, args = WhisperCTCTask.build_model_from_file(
-        str(train_config), str(model_file), str(device)
-    )
+    with relocated(train_config) as config:
+        model, args = WhisperCTCTask.build_model_from_file(
+            str(config), str(model_file), str(device)
+        )
     return CTCAcoustic(model, make_units=partial(units_of, args))

@@ -4,10 +4,10 @@ There is no posterior, so only reductions that ask for none apply (``frame_sync`
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from espnet_psslm.acoustic.log_mel import HOP, SAMPLE_RATE, LogMel
+from espnet_psslm.acoustic.log_mel import LogMel
+from espnet_psslm.acoustic.waveform import check_duration, give_a_frame
 from espnet_psslm.acoustic.whisper import FEATURE_SHIFT_S, FRONT_STRIDE, HFSpeechEncoder
 
 
@@ -43,12 +43,12 @@ class PlainWhisper(nn.Module):
         Raises:
             ValueError: if an utterance is longer than the position table.
         """
-        if (longest := int(speech_lengths.max())) > self.max_duration_s * SAMPLE_RATE:
-            raise ValueError(
-                f"an utterance of {longest / SAMPLE_RATE:.1f} s is longer than the encoder's "
-                f"{self.max_duration_s:.0f} s; stage 4 (--max_duration_s) drops such"
-            )
-        speech = F.pad(speech, (0, max(HOP - speech.shape[1], 0)))
-        features, lengths = self.log_mel(speech, speech_lengths.clamp_min(HOP))
+        check_duration(
+            speech_lengths,
+            max_duration_s=self.max_duration_s,
+            fix="stage 4 (--max_duration_s) drops such",
+        )
+        speech, speech_lengths, is_empty = give_a_frame(speech, speech_lengths)
+        features, lengths = self.log_mel(speech, speech_lengths)
         encoded, lengths, _ = self.encoder(features, lengths)
-        return encoded, lengths.masked_fill(speech_lengths < HOP, 0)
+        return encoded, lengths.masked_fill(is_empty, 0)

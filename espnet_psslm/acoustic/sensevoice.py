@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
-from espnet_psslm.acoustic.log_mel import HOP, SAMPLE_RATE
+from espnet_psslm.acoustic.waveform import check_duration, give_a_frame
+from espnet_psslm.device import HOST
+from espnet_psslm.weights import resolve_weights
 
 if TYPE_CHECKING:
     from funasr.frontends.wav_frontend import WavFrontend
@@ -92,14 +93,13 @@ class SenseVoice(nn.Module):
         Raises:
             ValueError: if an utterance is longer than ``max_duration_s``.
         """
-        if (longest := int(speech_lengths.max())) > self.max_duration_s * SAMPLE_RATE:
-            raise ValueError(
-                f"an utterance of {longest / SAMPLE_RATE:.1f} s is longer than max_duration_s "
-                f"({self.max_duration_s:.0f} s); stage 4 (--max_duration_s) drops such"
-            )
-        # Filter banks of nothing do not exist: an empty utterance is given a frame, then none.
-        speech = F.pad(speech, (0, max(HOP - speech.shape[1], 0)))
-        features, lengths = self.frontend(speech, speech_lengths.clamp_min(HOP).tolist())
+        check_duration(
+            speech_lengths,
+            max_duration_s=self.max_duration_s,
+            fix="stage 4 (--max_duration_s) drops such",
+        )
+        speech, speech_lengths, is_empty = give_a_frame(speech, speech_lengths)
+        features, lengths = self.frontend(speech, speech_lengths.tolist())
         query = torch.tensor([self.query_ids], device=self.device)
         query = self.model.embed(query).expand(len(features), -1, -1)
         count = query.shape[1]
@@ -107,7 +107,7 @@ class SenseVoice(nn.Module):
         encoded, _ = self.model.encoder(
             torch.cat([query, features.to(self.device)], 1), lengths + count
         )
-        return encoded[:, count:], lengths.masked_fill(speech_lengths < HOP, 0)
+        return encoded[:, count:], lengths.masked_fill(is_empty, 0)
 
     @torch.no_grad()
     def classify(self, features: Tensor) -> Tensor:
@@ -136,7 +136,8 @@ def load_sensevoice(name: str, *, hub: str = "modelscope", **options: Any) -> Se
     from funasr.frontends.wav_frontend import WavFrontend
     from funasr.models.sense_voice.model import SenseVoiceSmall
 
-    folder = Path(name) if Path(name).is_dir() else _download(name, hub)
+    path = Path(resolve_weights(name))
+    folder = path if path.is_dir() else _download(name, hub)
     for part in ("config.yaml", "am.mvn", "model.pt", BPE_MODEL):
         if not (folder / part).is_file():
             raise ValueError(f"SenseVoice '{name}': no file {part} in {folder}")
@@ -151,7 +152,7 @@ def load_sensevoice(name: str, *, hub: str = "modelscope", **options: Any) -> Se
         vocab_size=units.get_piece_size(),
         **config["model_conf"],
     )
-    state = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
+    state = torch.load(folder / "model.pt", map_location=HOST, weights_only=True)
     try:
         model.load_state_dict(state.get("state_dict", state), strict=True)
     except RuntimeError as error:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import DEVICE_HELP, command
 
 if TYPE_CHECKING:
     from espnet_psslm.acoustic.align import UnitSpan
@@ -38,7 +38,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--text", help="texts in place of the data folder's: utterance text")
     parser.add_argument("--output_dir", required=True, help="for ctm, ctm_token, score")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances per batch")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or npu[:n]")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     return parser
 
 

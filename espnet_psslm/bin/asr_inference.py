@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import DEVICE_HELP, command
 
 if TYPE_CHECKING:
     from espnet_psslm.acoustic.ctc_search import CTCSearch
@@ -51,7 +51,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data_dir", required=True, help="with wav.scp, utt2num_samples")
     parser.add_argument("--output_dir", required=True, help="for hypotheses and stats.json")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances per batch")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or npu[:n]")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--search", default="greedy", help="greedy, prefix_beam, phone_sync_beam")
     parser.add_argument("--nbest", type=int, default=1, help="hypotheses per utterance")
     _add_beam_options(parser)

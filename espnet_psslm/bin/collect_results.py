@@ -5,19 +5,22 @@
 
 What is scored follows from the tasks of ``<raw_dir>/<set>/psslm.jsonl``: ASR by WER and CER (CER
 alone in languages without spaces between words), translations (EN2DE) by BLEU and chrF, scenario
-and action by accuracy. Other tasks are left out. Where there are two bridges they are compared on
-every task. With NIST's sclite on PATH, its alignments are in ``decode/<set>/score_wer/result.txt``.
+and action by accuracy, SLU_entities by SLURP's metrics. Other tasks are left out. Where there are
+two bridges they are compared on every task. With NIST's sclite on PATH, its alignments are in
+``decode/<set>/score_wer/result.txt``.
 """
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from espnet2.utils.types import str2bool
+
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.kaldi import read_table
-from espnet_psslm.data.labelled import ACTION, ASR, MANIFEST, SCENARIO
+from espnet_psslm.data.labelled import ACTION, ASR, ENTITIES, MANIFEST, SCENARIO
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.score.classification import accuracy
 from espnet_psslm.score.error_rate import error_rate
@@ -25,11 +28,13 @@ from espnet_psslm.score.files import read_json, read_references, write_json
 from espnet_psslm.score.paired import compare
 from espnet_psslm.score.report import environment, render
 from espnet_psslm.score.sclite import write_sclite
+from espnet_psslm.score.slu import parse_answers, slu_score
 from espnet_psslm.score.translation import translation_score
 from espnet_psslm.text.normalize import is_unspaced
+from espnet_psslm.text.slu_answer import parse_answer
 from espnet_psslm.text.tasks import translation_languages
 
-LABEL_TASKS = (SCENARIO, ACTION)
+METRIC_OF = {SCENARIO: "accuracy", ACTION: "accuracy", ENTITIES: "slu"}
 
 
 def metrics_of(task: str, language: str) -> tuple[tuple[str, ...], str]:
@@ -47,7 +52,7 @@ def metrics_of(task: str, language: str) -> tuple[tuple[str, ...], str]:
         return (("cer",) if is_unspaced(language) else ("wer", "cer")), language
     if languages := translation_languages(task):
         return ("bleu", "chrf"), languages[1]
-    return (("accuracy",) if task in LABEL_TASKS else ()), language
+    return ((METRIC_OF[task],) if task in METRIC_OF else ()), language
 
 
 def score(
@@ -67,6 +72,9 @@ def score(
     """
     if metric == "accuracy":
         return accuracy(refs, hyps, seed=seed).as_dict()
+    if metric == "slu":
+        right = {key: parse_answer(line) for key, line in refs.items()}
+        return slu_score(right, parse_answers(hyps), seed=seed).as_dict()
     if metric in ("bleu", "chrf"):
         return translation_score(refs, hyps, metric=metric, language=language, seed=seed).as_dict()
     unit = "word" if metric == "wer" else "char"
@@ -96,9 +104,12 @@ class Collector:
         """
         manifest = self.args.raw_dir / name / MANIFEST
         tasks = sorted({row["task"] for row in read_manifest(manifest).values()})
-        if ASR in tasks:
+        decoded = self.args.ctc_exp / "decode"
+        if ASR in tasks and not decoded.exists():
+            logging.info("%s: %s: the acoustic model alone was not decoded", name, decoded)
+        elif ASR in tasks:
             by_utt = read_references(manifest, task=ASR, key_field="utt")
-            hyps = read_table(self.args.ctc_exp / "decode" / name / "1best_recog/text")
+            hyps = read_table(decoded / name / "1best_recog/text")
             # The acoustic model has transcribed utterances of all tasks.
             hyps = {utt: text for utt, text in hyps.items() if utt in by_utt}
             self._score(self.args.ctc_exp, name, ASR, by_utt, hyps)
@@ -107,6 +118,9 @@ class Collector:
                 logging.info("%s: task %s is not scored", name, task)
                 continue
             refs = read_references(manifest, task=task)
+            if task == ENTITIES and not any(parse_answer(line).entities for line in refs.values()):
+                logging.info("%s: task %s has no entities to score", name, task)
+                continue
             answers = [self._answers(bridge, name, task) for bridge in self.bridges]
             for bridge, hyps in zip(self.bridges, answers, strict=True):
                 self._score(bridge, name, task, refs, hyps)
@@ -149,27 +163,46 @@ class Collector:
         self.comparisons.append(systems | {"set": name, "task": task} | result.as_dict())
 
 
-def true_or_false(text: str) -> bool:
-    """Read a truth value as ESPnet's command lines do."""
-    if text not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"true or false, not {text!r}")
-    return text == "true"
+def get_parser(description: str | None = __doc__) -> argparse.ArgumentParser:
+    """Return the options that every recipe's collector has.
 
-
-def get_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
+    Args:
+        description: of the command.
+    """
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--expdir", type=Path, required=True)
     parser.add_argument("--raw_dir", type=Path, required=True)
     parser.add_argument("--ctc_exp", type=Path, required=True)
     parser.add_argument("--test_sets", nargs="+", required=True)
-    parser.add_argument("--sft", type=true_or_false, default=True)
-    parser.add_argument("--language", default="en", help="of the speech")
+    parser.add_argument("--sft", type=str2bool, default=True)
     parser.add_argument("--seed", type=int, required=True, help="of the bootstrap")
-    parser.add_argument("--print_table", type=true_or_false, default=False)
+    parser.add_argument("--print_table", type=str2bool, default=False)
     return parser
+
+
+def write_results(
+    expdir: Path,
+    results: Mapping[str, Any],
+    render_table: Callable[..., str],
+    *,
+    print_table: bool,
+) -> None:
+    """Write results.json and RESULTS.md.
+
+    Args:
+        expdir: where to; its ``commands.txt`` is named in the table.
+        results: plain types.
+        render_table: of the results and ``commands``.
+        print_table: to the standard output as well.
+    """
+    commands = (expdir / "commands.txt").read_text(encoding="utf-8").splitlines()
+    table = render_table(results, commands=commands)
+    write_json(expdir / "results.json", results)
+    (expdir / "RESULTS.md").write_text(table, encoding="utf-8")
+    if print_table:
+        print(table)
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
@@ -178,7 +211,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
-    with command(get_parser(), cmd) as args:
+    parser = get_parser()
+    parser.add_argument("--language", default="en", help="of the speech")
+    with command(parser, cmd) as args:
         collector = Collector(args)
         for name in args.test_sets:
             collector.add_set(name)
@@ -190,12 +225,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             "peak_rss_mb": max(read_json(args.expdir / "peak_rss_mb.json").values()),
             "seed": args.seed,
         }
-        commands = (args.expdir / "commands.txt").read_text(encoding="utf-8").splitlines()
-        text = render(results, commands=commands)
-        write_json(args.expdir / "results.json", results)
-        (args.expdir / "RESULTS.md").write_text(text, encoding="utf-8")
-    if args.print_table:
-        print(text)
+        write_results(args.expdir, results, render, print_table=args.print_table)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+DEVICE_HELP = "auto: the fastest that is there; or a kind of device, :n behind it for the n-th one"
+
 
 @contextmanager
 def command(
@@ -18,8 +20,8 @@ def command(
         cmd: arguments; None reads the command line.
 
     Raises:
-        SystemExit: with code 1 and a message, if the body raises ValueError: bad input or a bad
-            option, which a traceback would only hide.
+        SystemExit: with code 1 and a message, if the body raises ValueError or OSError: bad input,
+            a bad option, a missing file, which a traceback would only hide.
     """
     args = parser.parse_args(cmd)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
@@ -29,8 +31,8 @@ def command(
 
 @contextmanager
 def one_line_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
-    """Turn ValueError into exit code 1 and one line."""
+    """Turn ValueError and OSError into exit code 1 and one line."""
     try:
         yield
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.exit(1, f"{Path(parser.prog).stem}: error: {error}\n")

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import DEVICE_HELP, command
 
 if TYPE_CHECKING:
     import torch
@@ -68,14 +68,17 @@ class DumpStats:
         """Count a batch: posterior (B, T, V), lengths (B,) and the Steps made of them."""
         import torch
 
+        from espnet_psslm.device import HOST
+
         frames = torch.arange(posterior.shape[1], device=lengths.device)
         valid = frames < lengths[:, None]
-        blank = posterior[..., blank_id].double()
+        blank = posterior[..., blank_id].to(HOST).double()
         # A frame is kept where it lies in a step's span and is not itself a dropped one.
         opens = torch.zeros(len(lengths), posterior.shape[1] + 1, device=lengths.device)
         for position, change in ((steps.frame_start, 1.0), (steps.frame_end, -1.0)):
             opens.scatter_add_(1, position, change * steps.mask)
-        kept = opens.cumsum(1)[:, :-1] > 0
+        kept = (opens.cumsum(1)[:, :-1] > 0).to(HOST)
+        valid = valid.to(HOST)
         self.num_utts += len(lengths)
         self.frames += int(lengths.sum())
         self.steps += int(steps.lengths.sum())
@@ -122,7 +125,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--max_units", type=int, default=16, help="largest units kept per step")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances per batch")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or npu[:n]")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     return parser
 
 
@@ -145,9 +148,7 @@ def dump(args: argparse.Namespace) -> tuple[dict[str, str], DumpStats]:
     batches = AudioBatches(args.data_dir, batch_size=args.batch_size)
     device = resolve_device(args.device)
     acoustic = _acoustic(args, device)
-    reduction = build_reduction(
-        args.reduction, blank_id=acoustic.blank_id, **_reduction_conf(args)
-    )
+    reduction = build_reduction(args.reduction, blank_id=acoustic.blank_id, **_reduction_conf(args))
     stats = DumpStats()
     with StepsWriter(Path(args.output_dir) / "steps.ark") as writer:
         for batch in tqdm(batches, desc="dump steps", unit="batch"):

@@ -4,9 +4,10 @@
         --before exp/psslm_text/decode/test --after exp/psslm_sft/decode/test \\
         --output exp/forgetting.md
 
-Both folders are those of ``psslm_inference``. Writes Markdown, and the same numbers as JSON beside
-it. Error rates are better where smaller, all others where larger; ``better`` or ``worse`` stands
-only where the 95 % intervals do not overlap.
+Both folders are those of ``psslm_inference``. Tasks are scored as in stage 13: transcripts by WER,
+in languages without spaces between words by CER, translations by BLEU. Writes Markdown, and the
+same numbers as JSON beside it. Error rates are better where smaller, all others where larger;
+``better`` or ``worse`` stands only where the 95 % intervals do not overlap.
 """
 
 import argparse
@@ -16,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from espnet_psslm.bin import score
+from espnet_psslm.bin.collect_results import metrics_of
 from espnet_psslm.bin.command import command
+from espnet_psslm.data.labelled import ASR
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.score.files import write_json
+from espnet_psslm.text.slu_answer import parse_answer
 
-METRIC_OF = {
-    **dict.fromkeys(("ASR", "hotword", "prevtext"), "wer"),
-    **dict.fromkeys(("SLU_scenario", "SLU_action", "sentiment"), "accuracy"),
-    "SLU_entities": "slu",
-}
+TRANSCRIPTS = ("hotword", "prevtext")
+METRIC_OF = {"sentiment": "accuracy", "SLU_entities": "slu"}  # beside those of stage 13
 ERRORS = ("wer", "cer")
 HEADER = (
     "| task | metric | before % [95 %] | after % [95 %] | change | |\n|---|---|---|---|---|---|\n"
@@ -48,12 +49,19 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="TASK=METRIC",
         help=f"for tasks without one: {', '.join(score.METRICS)}",
     )
+    parser.add_argument("--language", default="en", help="of the speech")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
 
 
-def metrics(args: argparse.Namespace) -> dict[str, str]:
-    """Metric of each task of the manifest that has one.
+def metric_of(task: str, language: str) -> tuple[str | None, str]:
+    """The metric of a task, None where it has none, and the language of its answers."""
+    known, answered = metrics_of(ASR if task in TRANSCRIPTS else task, language)
+    return (known[0] if known else METRIC_OF.get(task)), answered
+
+
+def metrics(args: argparse.Namespace) -> dict[str, tuple[str, str]]:
+    """Metric of each task of the manifest that has one, and the language of its answers.
 
     Raises:
         ValueError: if no task has one, or an unknown one.
@@ -61,16 +69,31 @@ def metrics(args: argparse.Namespace) -> dict[str, str]:
     given = dict(pair.partition("=")[::2] for pair in args.metric)
     if unknown := [metric for metric in given.values() if metric not in score.METRICS]:
         raise ValueError(f"--metric {unknown[0]!r}: write TASK=METRIC, one of {score.METRICS}")
-    tasks = dict.fromkeys(row["task"] for row in read_manifest(args.manifest).values())
-    known = {task: metric for task, metric in (METRIC_OF | given).items() if task in tasks}
-    for task in tasks.keys() - known.keys():
-        logging.warning("task %s has no metric and is left out: give --metric %s=...", task, task)
+    targets: dict[str, list[str]] = {}
+    for row in read_manifest(args.manifest).values():
+        targets.setdefault(row["task"], []).append(row["target"])
+    known: dict[str, tuple[str, str]] = {}
+    for task, answers in targets.items():
+        metric, language = metric_of(task, args.language)
+        metric = given.get(task, metric)
+        if metric == "slu" and not any(parse_answer(line).entities for line in answers):
+            logging.info("task %s has no entities to score", task)
+        elif metric is None:
+            logging.warning(
+                "task %s has no metric and is left out: give --metric %s=...", task, task
+            )
+        else:
+            known[task] = (metric, language)
     if not known:
-        raise ValueError(f"none of the tasks {list(tasks)} has a metric: give --metric TASK=METRIC")
-    return {task: known[task] for task in tasks if task in known}
+        raise ValueError(
+            f"none of the tasks {list(targets)} has a metric: give --metric TASK=METRIC"
+        )
+    return known
 
 
-def score_task(args: argparse.Namespace, folder: Path, task: str, metric: str) -> dict[str, Any]:
+def score_task(
+    args: argparse.Namespace, folder: Path, task: str, metric: str, language: str
+) -> dict[str, Any]:
     """Score the answers of one folder.
 
     Raises:
@@ -80,7 +103,7 @@ def score_task(args: argparse.Namespace, folder: Path, task: str, metric: str) -
     if not text.is_file():
         raise ValueError(f"{text}: no such file; decode task {task} with psslm_inference")
     options = ["--ref", args.manifest, "--hyp", text, "--task", task, "--metric", metric]
-    options += ["--output", args.output, "--seed", args.seed]
+    options += ["--language", language, "--output", args.output, "--seed", args.seed]
     return score.score(score.get_parser().parse_args([str(o) for o in options])).as_dict()
 
 
@@ -91,9 +114,9 @@ def compare(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         ValueError: if a task has no metric, or no answers.
     """
     found = {}
-    for task, metric in metrics(args).items():
+    for task, (metric, language) in metrics(args).items():
         before, after = (
-            score_task(args, folder, task, metric) for folder in (args.before, args.after)
+            score_task(args, folder, task, metric, language) for folder in (args.before, args.after)
         )
         found[task] = {
             "before": before,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import DEVICE_HELP, command
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--recog_dir", help="of asr_inference; else greedy search is run")
     parser.add_argument("--utts", nargs="+", default=[], help="utterances to draw")
     parser.add_argument("--num_utts", type=int, default=5, help="without --utts: the first so many")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or npu[:n]")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     return parser
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import DEVICE_HELP, command
 
 if TYPE_CHECKING:
     from espnet_psslm.bridge.plot import HeardUtterance
@@ -35,7 +35,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_rows", type=int, default=5, help="without --keys: the first so many")
     parser.add_argument("--beam_size", type=int, default=4, help="beams; 1 is greedy")
     parser.add_argument("--max_new_tokens", type=int, default=64, help="longest answer")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or npu[:n]")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     return parser
 
 
@@ -67,6 +67,7 @@ def listen(decoder: "PSSLMDecoder", row: dict[str, Any]) -> "HeardUtterance":
     from espnet_psslm.acoustic.log_mel import HOP, LogMel
     from espnet_psslm.bridge.plot import HeardUtterance
     from espnet_psslm.data.audio import SAMPLE_RATE, read_audio
+    from espnet_psslm.device import HOST
 
     (answer,) = decoder.decode([row])
     acoustic = decoder.model.acoustic.module
@@ -80,7 +81,7 @@ def listen(decoder: "PSSLMDecoder", row: dict[str, Any]) -> "HeardUtterance":
             speech.to(decoder.device), lengths.to(decoder.device)
         )
         posterior = log_posterior.exp()
-        steps = decoder.model.reduction(posterior, num_frames).to("cpu")
+        steps = decoder.model.reduction(posterior, num_frames).to(HOST)
     count = int(steps.lengths[0])
     bounds = zip(steps.frame_start[0, :count], steps.frame_end[0, :count], strict=True)
     return HeardUtterance(

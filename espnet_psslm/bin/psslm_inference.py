@@ -33,7 +33,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import DEVICE_HELP, command
 
 if TYPE_CHECKING:
     from espnet_psslm.decode import PSSLMDecoder
@@ -41,9 +41,20 @@ if TYPE_CHECKING:
 LOG_EVERY_S = 30.0
 
 
+def __getattr__(name: str) -> Any:
+    """``Speech2Text``, where ESPnet's users look for it; importing it takes seconds."""
+    if name == "Speech2Text":
+        from espnet_psslm.speech2text import Speech2Text
+
+        return Speech2Text
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def get_parser() -> argparse.ArgumentParser:
-    """Options of this command."""
-    parser = argparse.ArgumentParser(
+    """Options of this command; they may stand in a YAML file (``--config``)."""
+    from espnet2.utils.config_argparse import ArgumentParser
+
+    parser = ArgumentParser(
         description="Answer the rows of a manifest with a trained speech language model.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -83,7 +94,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="add trained adapters to the weights: faster; rounded, where these are bfloat16",
     )
     add_answer_arguments(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or npu[:n]")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument(
         "--max_skipped", type=float, default=0.01, help="share of rows that may be unusable"
     )

@@ -16,6 +16,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from espnet_psslm.bin.command import command
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.score.classification import Accuracy, accuracy
 from espnet_psslm.score.error_rate import ErrorRate, error_rate
@@ -127,16 +128,16 @@ def _keep[Reference](
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Score and write."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
-    args = get_parser().parse_args(cmd)
-    try:
+    """Score and write.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    with command(get_parser(), cmd) as args:
         result = score(args)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"score: {error}") from error
-    if isinstance(result, SLUScore) and result.num_unparsable:
-        logging.warning("%s: %d answers cannot be parsed", args.hyp, result.num_unparsable)
-    write_json(args.output, result.as_dict())
+        if isinstance(result, SLUScore) and result.num_unparsable:
+            logging.warning("%s: %d answers cannot be parsed", args.hyp, result.num_unparsable)
+        write_json(args.output, result.as_dict())
     low, high = result.ci95
     if isinstance(result, Translation):
         logging.info("%s", result.signature)

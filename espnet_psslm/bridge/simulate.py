@@ -82,10 +82,13 @@ class TASUSimulator(Simulator):
         alpha = rng.uniform(0.0, self.max_smoothing)
         ids = np.asarray(unit_ids, dtype=np.int64)
         stays = rng.random(len(ids)) >= self.delete_prob
-        if not stays.any():
-            stays[rng.integers(len(ids))] = True
-        rows = [(unit, 1.0 - alpha + alpha / self.num_units) for unit in ids[stays]]
-        for _ in range(int(len(rows) * self.insert_prob)):
+        ids = ids[stays] if stays.any() else ids[rng.integers(len(ids))][None]
+        prob = 1.0 - alpha + alpha / self.num_units
+        num_inserted = int(len(ids) * self.insert_prob)
+        if not num_inserted:
+            return ids[:, None], np.full((len(ids), 1), prob, dtype=np.float32)
+        rows = [(unit, prob) for unit in ids]
+        for _ in range(num_inserted):
             place = int(rng.integers(1, len(rows) + 1))
             duplicate = rng.random() < 0.5
             rows.insert(place, rows[place - 1] if duplicate else (self.blank_id, 1.0))
@@ -131,6 +134,10 @@ class MeasuredSimulator(Simulator):
             )
         self.measured = measured
         self.error_scale = error_scale
+        self.quantiles = {  # of evenly spaced shares
+            name: (np.linspace(0, 1, len(measured[name])), np.asarray(measured[name], float))
+            for name in ("peaks", "wrong_peaks", "blank_peaks")
+        }
         self.rivals = {
             int(unit): ([int(u) for u, _ in rows], np.cumsum([float(w) for _, w in rows]))
             for unit, rows in measured["rivals"].items()
@@ -159,8 +166,7 @@ class MeasuredSimulator(Simulator):
 
     def _draw(self, name: str, rng: Generator) -> float:
         """A value from a distribution stored as evenly spaced quantiles."""
-        quantiles = self.measured[name]
-        return float(np.interp(rng.random(), np.linspace(0, 1, len(quantiles)), quantiles))
+        return float(np.interp(rng.random(), *self.quantiles[name]))
 
     def _other(self, unit: int, rng: Generator) -> int:
         """A unit that is heard in place of this one: measured, else any."""

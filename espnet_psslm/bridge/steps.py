@@ -200,13 +200,13 @@ def collate_steps(
     num_listed = max(ids.shape[1] for ids, _ in rows)
     lengths = torch.tensor([ids.shape[0] for ids, _ in rows])
     max_steps = max(1, int(lengths.max()))
-    batch_ids, batch_probs = [], []
-    for ids, probs in rows:
-        ids, probs = widen(ids, probs, num_listed, num_units)
-        pad_ids, pad_probs = uniform_rows(max_steps - ids.shape[0], num_listed, num_units)
-        batch_ids.append(torch.cat([ids, pad_ids]))
-        batch_probs.append(torch.cat([probs.float(), pad_probs]))
-    return torch.stack(batch_ids), torch.stack(batch_probs), lengths
+    widened = [widen(ids, probs, num_listed, num_units) for ids, probs in rows]
+    padding = uniform_rows(len(rows) * max_steps, num_listed, num_units)
+    unit_ids, probs = (x.reshape(len(rows), max_steps, num_listed).clone() for x in padding)
+    valid = torch.arange(max_steps) < lengths[:, None]
+    unit_ids[valid] = torch.cat([ids for ids, _ in widened])
+    probs[valid] = torch.cat([probs for _, probs in widened]).float()
+    return unit_ids, probs, lengths
 
 
 def collate_features(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
+from espnet_psslm.device import HOST
 
 
 class StepsWriter:
@@ -29,7 +30,7 @@ class StepsWriter:
 
     def write_batch(self, utt_ids: list[str], steps: PosteriorSteps | FeatureSteps) -> None:
         """Append a batch that came from audio (with frame spans)."""
-        steps = steps.to("cpu")
+        steps = steps.to(HOST)
         id_type = np.uint16 if steps.width <= 1 << 16 else np.uint32
         types = {"unit_ids": id_type, "probs": np.float16, "features": np.float16}
         spans = torch.stack([steps.frame_start, steps.frame_end], -1)

@@ -35,9 +35,8 @@ class StepsCollate:
             "num_units": self.num_units,
         }
         for name in TOKEN_FIELDS:
-            rows = [torch.from_numpy(sample[name]) for sample in samples]
-            batch[name] = pad_sequence(rows, batch_first=True, padding_value=self.pad_id)
-            batch[f"{name}_lengths"] = torch.tensor([len(row) for row in rows])
+            rows = [sample[name] for sample in samples]
+            batch[name], batch[f"{name}_lengths"] = _pad(rows, self.pad_id)
         audio = [row for row, sample in enumerate(samples) if "speech" in sample]
         if audio:
             waves = [torch.from_numpy(samples[row]["speech"]) for row in audio]
@@ -62,6 +61,14 @@ class StepsCollate:
             ids, probs, lengths = collate_steps(posteriors, num_units=self.num_units)
             batch |= {"unit_ids": ids, "probs": probs, "unit_ids_lengths": lengths}
         return keys, batch
+
+
+def _pad(rows: list[np.ndarray], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids (B, L), padded on the right, and lengths (B,)."""
+    lengths = np.array([len(row) for row in rows])
+    padded = np.full((len(rows), lengths.max()), pad_id, dtype=np.int64)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = np.concatenate(rows)
+    return torch.from_numpy(padded), torch.from_numpy(lengths)
 
 
 def _first(data: list[tuple[str, Sample]], name: str) -> str:

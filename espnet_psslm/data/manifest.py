@@ -106,14 +106,30 @@ def _scan(
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
-            row, fault = _parse(line)
-            fault = fault or _check_row(row, seen, tasks)
+            row, fault = parse_line(line, seen=seen, tasks=tasks)
             if fault is None:
                 yield row, None
             else:
                 key = row.get("key", "")
                 key = key if isinstance(key, str) else ""
                 yield row, Problem(str(path), number, key, *fault)
+
+
+def parse_line(
+    line: bytes, *, seen: Collection[str] = (), tasks: Collection[str] | None = None
+) -> tuple[Row, tuple[str, str] | None]:
+    """Read and check one line.
+
+    Args:
+        line: of a manifest.
+        seen: keys that are taken.
+        tasks: known tasks; None admits any.
+
+    Returns:
+        The row, and what is wrong with it: None, or (reason, fix) of a :class:`Problem`.
+    """
+    row, fault = _parse(line)
+    return row, fault or _check_row(row, seen, tasks)
 
 
 def _parse(line: bytes) -> tuple[Row, tuple[str, str] | None]:

@@ -1,7 +1,7 @@
 """From a row of the manifest to the arrays of one sample."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,13 @@ from espnet2.train.preprocessor import AbsPreprocessor
 from espnet_psslm.bridge.simulate import Simulator, one_hot_rows
 from espnet_psslm.bridge.steps_file import read_sample
 from espnet_psslm.data.audio import read_audio
+from espnet_psslm.data.draws import generators
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
 
 SOURCES = ("auto", "no_audio", "audio", "steps", "text")
+Arrays = dict[str, np.ndarray]
 FIELDS = {"audio": "path", "steps": "steps", "text": "GT"}  # of a row, by source
 
 
@@ -72,8 +74,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
         """
         row = data["sample"]
         rng = np.random.default_rng([self.seed, self.epoch, zlib.crc32(uid.encode())])
-        choices = self.prompts.indices(row["task"])
-        index = int(rng.choice(choices)) if self.train else choices[0]
+        index = self._draw_prompt(row["task"], rng)
         before, after = self.prompts.token_ids(index, row)
         target = [*self.prompts.encode_text(row["target"]), self.end_id]
         arrays = {"prompt_index": [index], "before_ids": before, "after_ids": after}
@@ -82,6 +83,59 @@ class PSSLMPreprocessor(AbsPreprocessor):
             for name, ids in (arrays | {"target_ids": target}).items()
         }
         return arrays | self.speech_side(row, rng)
+
+    def many_texts(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Arrays]]:
+        """What the call gives for each of many rows whose speech side is made from text.
+
+        The tokenizer and the vocabulary are asked once for all of them.
+
+        Args:
+            rows: of the manifest.
+
+        Returns:
+            Key and arrays of each.
+
+        Raises:
+            ValueError: if units are lacking.
+        """
+        targets = self.prompts.encode_texts([row["target"] for row in rows])
+        spoken = self._units_of([row["GT"] for row in rows], rows[0]["key"])
+        checksums = [zlib.crc32(row["key"].encode()) for row in rows]
+        draws = generators([self.seed, self.epoch], checksums)
+        samples = []
+        for row, target, units, rng in zip(rows, targets, spoken, draws, strict=True):
+            index = self._draw_prompt(row["task"], rng)
+            before, after = self.prompts.token_ids(index, row)
+            target.append(self.end_id)
+            steps = self.simulator(units, rng) if self.simulator else one_hot_rows(units)
+            arrays = {
+                "prompt_index": np.array([index]),
+                "before_ids": np.array(before, dtype=np.int64),
+                "after_ids": np.array(after, dtype=np.int64),
+                "target_ids": np.array(target, dtype=np.int64),
+                "unit_ids": steps[0],
+                "probs": steps[1],
+            }
+            samples.append((row["key"], arrays))
+        return samples
+
+    def _draw_prompt(self, task: str, rng: np.random.Generator) -> int:
+        choices = self.prompts.indices(task)
+        if self.train and len(choices) > 1:
+            return choices[rng.integers(len(choices))]
+        return choices[0]
+
+    def _units_of(self, texts: Sequence[str], key: str) -> list[list[int]]:
+        """Units of transcripts; ``key`` is of a sample, for the message."""
+        if self.units is None:
+            raise ValueError(
+                f"sample '{key}' has text only, and encoder outputs (step_kind: feature) "
+                "cannot be simulated: give it audio or dumped steps"
+            )
+        # Characters that the vocabulary lacks have no step in a CTC posterior either.
+        unk_id = self.units.unk_id
+        rows = self.units.encode_many([normalize_text(text) for text in texts])
+        return [[unit for unit in row if unit != unk_id] for row in rows]
 
     def source_of(self, row: Mapping[str, Any]) -> str:
         """``audio``, ``steps`` or ``text``: what a row's speech side is taken from."""
@@ -109,12 +163,6 @@ class PSSLMPreprocessor(AbsPreprocessor):
             return self.heard.get(value) or {"speech": read_audio(value)}
         if source == "steps":
             return {name: array.numpy() for name, array in read_sample(value)[0].items()}
-        if self.units is None:
-            raise ValueError(
-                f"sample '{row['key']}' has text only, and encoder outputs (step_kind: feature) "
-                "cannot be simulated: give it audio or dumped steps"
-            )
-        # Characters that the vocabulary lacks have no step in a CTC posterior either.
-        known = [u for u in self.units.encode(normalize_text(value)) if u != self.units.unk_id]
+        (known,) = self._units_of([value], row["key"])
         rows = self.simulator(known, rng) if self.simulator else one_hot_rows(known)
         return {"unit_ids": rows[0], "probs": rows[1]}

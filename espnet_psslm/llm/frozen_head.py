@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from espnet_psslm.device import is_host
+
 ROWS = 16  # at once on a CPU: few enough for its cache, enough for a matrix product
 ROWS_ACCELERATOR = 512  # which reads the whole layer anew for every block; not yet timed
 
@@ -29,7 +31,7 @@ class _FrozenHeadLoss(torch.autograd.Function):
         loss = torch.zeros((), dtype=total, device=hidden.device)
         correct = torch.zeros((), dtype=total, device=hidden.device)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        block = ROWS if hidden.device == torch.device("cpu") else ROWS_ACCELERATOR
+        block = ROWS if is_host(hidden.device) else ROWS_ACCELERATOR
         for start in range(0, len(targets), block):
             rows = slice(start, start + block)
             target = targets[rows, None]

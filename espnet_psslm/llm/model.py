@@ -78,6 +78,7 @@ class PSSLMModel(AbsESPnetModel):
         target_ids: Tensor,
         target_ids_lengths: Tensor,
         utt_id: list[str],
+        kind: str | None = None,
         **inputs: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss of a batch.
@@ -86,10 +87,12 @@ class PSSLMModel(AbsESPnetModel):
             target_ids: (B, Lt), answer and end of turn, right-padded.
             target_ids_lengths: (B,).
             utt_id: keys of the samples, for messages.
+            kind: ``real`` or ``simulated`` speech; the accuracy is reported by it, too.
             inputs: see ``context``.
 
         Returns:
-            Mean cross-entropy per target token, statistics, and the number of target tokens.
+            Mean cross-entropy per target token, statistics and the number of target tokens, each
+            of these (1,).
         """
         context, prompt_index, _ = self.context(**inputs)
         fed = target_ids[:, :-1]  # the last token of each row is only ever predicted
@@ -110,9 +113,11 @@ class PSSLMModel(AbsESPnetModel):
         loss, accuracy = output_loss(
             self.lm.module, hidden[row[real], place[real]], target_ids[real]
         )
-        weight = target_ids_lengths.sum()
-        stats = {"loss": loss.detach(), "acc": accuracy}
-        return loss, stats, weight.to(loss.dtype)
+        # Of one dimension, which is what ESPnet averages over several processes.
+        stats = {"loss": loss.detach()[None], "acc": accuracy[None]}
+        if kind is not None:
+            stats[f"acc_{kind}"] = stats["acc"]
+        return loss, stats, target_ids_lengths.sum()[None].to(loss.dtype)
 
     def collect_feats(self, **batch: Tensor) -> dict[str, Tensor]:
         """Nothing: stage 10 collects lengths only."""
@@ -265,6 +270,15 @@ class PSSLMModel(AbsESPnetModel):
             output_scores=beam_size > 1,
             output_logits=beam_size == 1,
         )
+
+
+class SummedPSSLMModel(PSSLMModel):
+    """The same with the sum over target tokens as loss, as ESPnet's DeepSpeed trainer wants it."""
+
+    def forward(self, **batch: object) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """As of the base class."""
+        loss, stats, weight = super().forward(**batch)
+        return loss * weight, stats, weight
 
 
 def _interleave(given: Steps, heard: Steps, heard_rows: list[int]) -> Steps:

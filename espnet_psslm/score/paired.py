@@ -14,11 +14,12 @@ import numpy as np
 
 from espnet_psslm.score.bootstrap import NUM_RESAMPLES, resampled_sums
 from espnet_psslm.score.error_rate import check_keys, count_errors
+from espnet_psslm.score.slu import f1_terms
 from espnet_psslm.score.translation import build_metric, rates_of_sums, segment_statistics
 from espnet_psslm.text.normalize import normalize_text
 
-Metric = Literal["wer", "cer", "accuracy", "bleu", "chrf"]
-METRICS = ("wer", "cer", "accuracy", "bleu", "chrf")
+Metric = Literal["wer", "cer", "accuracy", "bleu", "chrf", "slu"]
+METRICS = ("wer", "cer", "accuracy", "bleu", "chrf", "slu")
 LOWER_IS_BETTER = ("wer", "cer")
 
 
@@ -106,6 +107,8 @@ def _statistics(
     refs: Sequence[str], hyps: Sequence[str], *, metric: Metric, language: str
 ) -> np.ndarray:
     """What is counted, and what it is divided by: (n_utts, 2)."""
+    if metric == "slu":
+        return f1_terms(refs, hyps)
     if metric == "accuracy":
         right = [ref.strip() == hyp.strip() for ref, hyp in zip(refs, hyps, strict=True)]
         return np.stack([np.array(right, dtype=np.float64), np.ones(len(refs))], axis=1)
@@ -122,5 +125,7 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
 def _whole(rate: Callable[[np.ndarray], np.ndarray], of_utts: np.ndarray) -> float:
     value = float(rate(of_utts.sum(axis=0, keepdims=True))[0])
     if not np.isfinite(value):
-        raise ValueError(f"{len(of_utts)} references have no words: nothing to compare on")
+        raise ValueError(
+            f"{len(of_utts)} references have no words or entities: nothing to compare on"
+        )
     return value

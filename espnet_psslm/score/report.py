@@ -18,7 +18,14 @@ ERROR_HEADER = ("dataset", "Snt", "{unit}", "Corr", "Sub", "Del", "Ins", "Err", 
 LABEL_HEADER = ("dataset", "task", "Snt", "Acc", "95 %", "majority class", "no answer")
 BLEU_HEADER = ("dataset", "task", "Snt", "score", "95 %", "verbose_score", "signature")
 PAIR_HEADER = ("dataset", "task", "metric", "difference", "95 %", "P(better)", "p")
-NAMES = {"wer": "WER", "cer": "CER", "accuracy": "Accuracy", "bleu": "BLEU", "chrf": "chrF"}
+SLU_HEADER = (
+    *("dataset", "task", "Snt", "SLU-F1", "95 %", "entities", "scenario", "action", "intent"),
+    *("no answer", "unparsable"),
+)
+NAMES = {
+    **{"wer": "WER", "cer": "CER", "accuracy": "Accuracy", "bleu": "BLEU", "chrf": "chrF"},
+    **dict.fromkeys(("slu", "slu_f1"), "SLU-F1"),
+}
 
 
 def environment() -> dict[str, str]:
@@ -92,6 +99,17 @@ def label_cells(row: Row) -> list[str]:
     return [row["set"], row["task"], counts[0], rate, interval(row["ci95"]), majority, counts[1]]
 
 
+def slu_cells(row: Row) -> list[str]:
+    """Write the cells of SLURP's metrics, F1 in per cent."""
+    others = ("entities", "scenario", "action", "intent")
+    return [
+        *(row["set"], row["task"], str(row["num_utts"])),
+        *(percent(row["rate"], digits=2), interval(row["ci95"])),
+        *(percent(row["metrics"][name]["f1"], digits=2) for name in others),
+        *(str(row["num_missing"]), str(row["num_unparsable"])),
+    ]
+
+
 def bleu_cells(row: Row) -> list[str]:
     """Write the cells of BLEU or chrF."""
     return [
@@ -124,6 +142,8 @@ def metric_table(metric: str, rows: Sequence[Row]) -> str:
         body += "\n" + "\n".join(notes) + "\n"
     elif metric == "accuracy":
         body = table(LABEL_HEADER, [label_cells(row) for row in rows])
+    elif metric == "slu_f1":
+        body = table(SLU_HEADER, [slu_cells(row) for row in rows])
     else:
         body = table(BLEU_HEADER, [bleu_cells(row) for row in rows])
         body += "\nNo normalisation: case and punctuation count.\n"

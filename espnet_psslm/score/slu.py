@@ -62,7 +62,7 @@ class SLUScore:
         return {**asdict(self), "ci95": list(self.ci95)}
 
 
-def parse_answers(lines: Mapping[str, str]) -> dict[str, SLUAnswer | None]:
+def parse_answers[Key](lines: Mapping[Key, str]) -> dict[Key, SLUAnswer | None]:
     """Read what a model wrote.
 
     Args:
@@ -71,13 +71,30 @@ def parse_answers(lines: Mapping[str, str]) -> dict[str, SLUAnswer | None]:
     Returns:
         utterance -> answer, None where the line is none.
     """
-    answers: dict[str, SLUAnswer | None] = {}
+    answers: dict[Key, SLUAnswer | None] = {}
     for key, line in lines.items():
         try:
             answers[key] = parse_answer(line)
         except ValueError:
             answers[key] = None
     return answers
+
+
+def f1_terms(refs: Sequence[str], hyps: Sequence[str]) -> np.ndarray:
+    """What SLU-F1 is the quotient of, by utterance: 2 TP, and 2 TP + FP + FN.
+
+    Args:
+        refs: right lines.
+        hyps: lines in the same order; one that is no answer finds nothing.
+
+    Returns:
+        (n_utts, 2); the quotient of its sums is SLU-F1.
+    """
+    found = parse_answers(dict(enumerate(hyps)))
+    right = map(parse_answer, refs)
+    counts = [_count(answer, found[index]) for index, answer in enumerate(right)]
+    tp, fp, fn = np.stack(counts)[:, METRICS.index("slu_f1")].T
+    return np.stack([2 * tp, 2 * tp + fp + fn], axis=1)
 
 
 def slu_score(

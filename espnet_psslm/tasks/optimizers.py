@@ -8,8 +8,9 @@ import torch
 from espnet2.utils.nested_dict_action import NestedDictAction
 from torch import nn
 
+from espnet_psslm.device import has_one_pass_updates
+
 FUSED = ("adam", "adamw")
-FUSED_DEVICES = ("cpu", "cuda")
 ONE_RATE = ("cosineannealingwarmuprestarts", "onecyclelr", "cycliclr")
 
 
@@ -75,8 +76,7 @@ def fused_options(args: argparse.Namespace, model: nn.Module) -> dict[str, Any]:
     in ``optim_conf`` count.
     """
     conf = dict(args.optim_conf)
-    devices = {parameter.device.type for parameter in model.parameters()}
-    if args.optim in FUSED and devices <= set(FUSED_DEVICES) and not conf.keys() & {
+    if args.optim in FUSED and has_one_pass_updates(model.parameters()) and not conf.keys() & {
         "fused", "foreach", "capturable", "differentiable",
     }:  # fmt: skip
         conf["fused"] = True

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import yaml
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
-from espnet2.tasks.abs_task import AbsTask, IteratorOptions
+from espnet2.tasks.abs_task import AbsTask, IteratorOptions, scheduler_classes
 from espnet2.train.class_choices import ClassChoices
 from espnet2.train.dataset import DATA_TYPES, ESPnetDataset
 from espnet2.train.trainer import Trainer
@@ -26,25 +26,29 @@ from espnet_psslm.bridge.phone_sync import REDUCTIONS, Reduction, build_reductio
 from espnet_psslm.bridge.projector import PROJECTORS, Ends, Projector, build_projector
 from espnet_psslm.bridge.simulate import SIMULATORS, Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
-from espnet_psslm.checkpoint import drop_frozen_from_state_dict
+from espnet_psslm.checkpoint import atomic_saves, drop_frozen_from_state_dict
 from espnet_psslm.data.collate import LengthCollate, StepsCollate
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
 from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.llm.frozen import Held
-from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.llm.model import PSSLMModel, SummedPSSLMModel
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.psslm_parts import (
     build_acoustic,
     build_language_model,
+    check_keys,
     check_posterior,
     feature_width,
     mixed_batches,
     start_projector,
     unit_text_embeddings,
 )
+from espnet_psslm.tasks.psslm_stream import SHARDS_TYPE, build_stream, streamed
 from espnet_psslm.tasks.published import accept_published_layout, check_init_file
+from espnet_psslm.tasks.schedulers import WarmupCosineLR
+from espnet_psslm.tasks.validation import ByKind, kinds_of_validation
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units, read_token_list
 from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
@@ -55,6 +59,8 @@ DATA_TYPES[MANIFEST_TYPE] = {
     "kwargs": [],
     "help": "JSON Lines manifest: key, task, target, and path, steps or GT",
 }
+# Here too, and not by the registry alone: that imports ESPnet's ASR task, which takes seconds.
+scheduler_classes["warmupcosinelr"] = WarmupCosineLR
 
 
 class _PerEpoch(AbsIterFactory):
@@ -85,6 +91,10 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Add the options of the bridge."""
         super().add_task_arguments(parser)
+        by_accuracy = ("valid", "acc", "max")
+        parser.set_defaults(
+            best_model_criterion=[by_accuracy], early_stopping_criterion=by_accuracy
+        )
         group = parser.add_argument_group("Bridge")
         add_unit_arguments(group)
         group.add_argument("--prompt_file", type=str_or_none, help="JSON Lines of task and prompt")
@@ -112,6 +122,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
                 "num_mels, pad_to_30s), a pretrained encoder without CTC",
             ),
             ("model_conf", "extract_feats_in_collect_stats"),
+            ("stream_conf", "for shards: buffer_mb, text that is shuffled together (default 4)"),
         ):
             group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=text)
         group.add_argument(
@@ -175,10 +186,20 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
     def build_sequence_iter_factory(
         cls, args: argparse.Namespace, iter_options: IteratorOptions, mode: str
     ) -> AbsIterFactory:
-        """ESPnet's batches, with draws that depend on the epoch and not on the worker."""
+        """ESPnet's batches, with draws that depend on the epoch and not on the worker.
+
+        Those of validation are of real or of simulated speech, where one process has them all.
+        """
+        if streamed(iter_options.data_path_and_name_and_type):
+            factory = build_stream(args, iter_options, mode)
+            return _PerEpoch(factory, iter_options.preprocess_fn)
         factory = super().build_sequence_iter_factory(args, iter_options, mode)
         if iter_options.train and args.audio_share is not None:
             factory.sampler = mixed_batches(args, iter_options, factory)
+        if mode == "valid":
+            kinds = kinds_of_validation(factory, iter_options.preprocess_fn.source_of)
+            if not iter_options.distributed:
+                factory = ByKind(factory, kinds)
         return _PerEpoch(factory, iter_options.preprocess_fn)
 
     @classmethod
@@ -197,6 +218,11 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
 
         ESPnet's own reads line files of two columns; a manifest is no such file.
         """
+        if streamed(data_path_and_name_and_type):
+            raise ValueError(
+                f"{SHARDS_TYPE} needs no lengths of samples: leave --collect_stats out, and train "
+                "without --train_shape_file"
+            )
         dataset = ESPnetDataset(
             data_path_and_name_and_type, preprocess=preprocess_fn, float_dtype=dtype
         )
@@ -218,7 +244,8 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
                 "--ignore_init_mismatch would leave out what does not fit in silence: set it to "
                 "false, and leave parts out by --init_param FILE:SOURCE:TARGET:EXCLUDED"
             )
-        super().main_worker(args)
+        with atomic_saves():
+            super().main_worker(args)
 
     @classmethod
     def build_optimizers(
@@ -235,6 +262,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> PSSLMModel:
         """Build the model from a configuration, also from a saved one."""
+        check_keys(args)
         _inline_files(args)
         units = _units(args)
         tokenizer = load_tokenizer(args.llm_conf["name"])
@@ -256,7 +284,9 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         )
         projector = build_projector(PROJECTORS[args.projector], ends, **args.projector_conf)
         start_projector(args, projector, ends)
-        model = PSSLMModel(
+        # DeepSpeed's trainer divides by the weight itself, where ESPnet's own takes a mean.
+        summed = getattr(args, "use_deepspeed", False) and getattr(args, "distributed", False)
+        model = (SummedPSSLMModel if summed else PSSLMModel)(
             lm,
             projector,
             prefixes=[prompt.prefix_ids for prompt in prompts.prompts],

@@ -15,7 +15,7 @@ from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
 from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.data.mixture import MixedSampler
-from espnet_psslm.device import resolve_device, resolve_dtype
+from espnet_psslm.device import HOST, resolve_dtype, training_device
 from espnet_psslm.llm.backbone import load_language_model
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.tuning import TUNINGS
@@ -23,11 +23,28 @@ from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
 
 FIXED_SIZES = ("unsorted", "sorted")  # batch types that count samples
+# Sections that no constructor reads as a whole: it would refuse what it does not know.
+KNOWN_KEYS = {
+    "llm_conf": ("name", "dtype"),
+    "model_conf": ("extract_feats_in_collect_stats",),
+    "acoustic_conf": (
+        *("train_config", "model_file"),
+        *("sensevoice", "hub", "query_ids", "max_duration_s"),
+        *("whisper", "num_mels", "pad_to_30s"),
+    ),
+}
+
+
+def check_keys(args: argparse.Namespace) -> None:
+    """Raise ValueError where a section has a key that nothing reads."""
+    for section, known in KNOWN_KEYS.items():
+        if unknown := sorted(getattr(args, section).keys() - set(known)):
+            raise ValueError(f"{section}: {unknown} is unknown; use {', '.join(known)}")
 
 
 def build_language_model(args: argparse.Namespace) -> Held:
     """The language model, frozen or with adapters."""
-    device = resolve_device("auto" if getattr(args, "ngpu", 0) > 0 else "cpu")
+    device = training_device(getattr(args, "ngpu", 0))
     dtype = resolve_dtype(args.llm_conf.get("dtype", "float32"), device)
     lm = load_language_model(args.llm_conf["name"], dtype=dtype)
     return TUNINGS[args.tuning](lm, **args.tuning_conf)
@@ -54,7 +71,7 @@ def _ctc_head(args: argparse.Namespace) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"projector_init: ctc_head reads acoustic_conf.model_file, and there is no file {path}"
         )
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = torch.load(path, map_location=HOST, weights_only=True)
     names = ("ctc.ctc_lo.weight", "ctc.ctc_lo.bias")
     if lacking := [name for name in names if name not in state]:
         raise ValueError(f"acoustic_conf.model_file {path} lacks {lacking}: it has no CTC layer")

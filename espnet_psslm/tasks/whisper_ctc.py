@@ -12,12 +12,13 @@ from espnet2.tasks.asr import ASRTask
 from espnet2.text.cleaner import TextCleaner
 from espnet2.train.distributed_utils import DistributedOption
 from espnet2.train.trainer import Trainer
+from torch import nn
 
 from espnet_psslm.acoustic.ctc_search import frames_needed
-from espnet_psslm.acoustic.gathered_ctc import GatheredCTCModel
+from espnet_psslm.acoustic.gathered_ctc import GatheredCTCModel, PlacedCTCLoss
 from espnet_psslm.acoustic.log_mel import HOP
 from espnet_psslm.acoustic.whisper import output_lengths
-from espnet_psslm.checkpoint import check_on_load
+from espnet_psslm.checkpoint import atomic_saves, check_on_load
 from espnet_psslm.data.audio import read_scp
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.unfreezing import UnfreezingTrainer
@@ -50,7 +51,8 @@ class WhisperCTCTask(GroupedOptimizers, ASRTask):
     def main_worker(cls, args: argparse.Namespace) -> None:
         """Train; DeepSpeed works with ESPnet's own trainer only, so ours comes where needed."""
         cls.trainer = UnfreezingTrainer if args.encoder_conf.get("unfreeze") else Trainer
-        super().main_worker(args)
+        with atomic_saves():
+            super().main_worker(args)
 
     @classmethod
     def build_preprocess_fn(
@@ -77,6 +79,10 @@ class WhisperCTCTask(GroupedOptimizers, ASRTask):
             logging.warning(
                 "%d units: model: gathered_ctc has the same loss in a fraction of the memory",
                 len(model.token_list),
+            )
+        if isinstance(getattr(model.ctc, "ctc_loss", None), nn.CTCLoss):
+            model.ctc.ctc_loss = PlacedCTCLoss(
+                reduction="none", zero_infinity=model.ctc.ctc_loss.zero_infinity
             )
         check_on_load(model)
         return model
@@ -155,12 +161,18 @@ def _check_lengths(args: argparse.Namespace, mode: str, *, write: bool) -> None:
     Raises:
         ValueError: if there are more than ``--max_ctc_too_short``.
     """
-    texts = [path for path, name, _ in getattr(args, f"{mode}_data_path_and_name_and_type")
-             if name == "text"]
+    texts = [
+        path
+        for path, name, _ in getattr(args, f"{mode}_data_path_and_name_and_type")
+        if name == "text"
+    ]
     shapes = getattr(args, f"{mode}_shape_file")
     if not texts or not shapes:
-        logging.warning("%s: utterances too short for CTC are not counted: that needs text and "
-                        "a speech shape file", mode)
+        logging.warning(
+            "%s: utterances too short for CTC are not counted: that needs text and "
+            "a speech shape file",
+            mode,
+        )
         return
     too_short = find_too_short(
         samples={utt: int(shape.split(",")[0]) for utt, shape in read_scp(shapes[0]).items()},

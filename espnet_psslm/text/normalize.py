@@ -17,6 +17,21 @@ _SPACE_BETWEEN_HAN = re.compile(rf"(?<={_HAN_OR_KANA})\s+(?={_HAN_OR_KANA})")
 _TO_APOSTROPHE = str.maketrans(dict.fromkeys(APOSTROPHES, "'"))
 
 
+class _Spaces(dict[int, int]):
+    """Punctuation and symbols to spaces, but for the apostrophe; filled as characters are met."""
+
+    def __missing__(self, code: int) -> int:
+        character = chr(code)
+        dropped = character != "'" and unicodedata.category(character)[0] in "PSC"
+        self[code] = ord(" ") if dropped else code
+        return self[code]
+
+
+_TO_SPACE = _Spaces()
+# All that happens to a character of ASCII, at once.
+_PLAIN = {code: _TO_SPACE[ord(chr(code).lower().translate(_TO_APOSTROPHE))] for code in range(128)}
+
+
 def normalize_text(text: str, language: str = "en") -> str:
     """Lower the case, drop punctuation and symbols, collapse white space.
 
@@ -31,11 +46,14 @@ def normalize_text(text: str, language: str = "en") -> str:
     Returns:
         The normalised text, possibly empty.
     """
-    # Before NFKC: it splits a spacing acute accent into a space and a combining mark.
-    text = text.translate(_TO_APOSTROPHE)
-    text = unicodedata.normalize("NFKC", text).lower()
-    text = _NOT_INNER_APOSTROPHE.sub(" ", text)
-    text = "".join(c if c == "'" or unicodedata.category(c)[0] not in "PSC" else " " for c in text)
+    if text.isascii():
+        text = text.translate(_PLAIN)
+    else:
+        # Before NFKC: it splits a spacing acute accent into a space and a combining mark.
+        text = text.translate(_TO_APOSTROPHE)
+        text = unicodedata.normalize("NFKC", text).lower().translate(_TO_SPACE)
+    if "'" in text:
+        text = _NOT_INNER_APOSTROPHE.sub(" ", text)
     text = " ".join(text.split())
     if is_unspaced(language):
         text = _SPACE_BETWEEN_HAN.sub("", text)

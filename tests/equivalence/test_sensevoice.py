@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from espnet_psslm.acoustic.sensevoice import BPE_MODEL, load_sensevoice
+from tests.sensevoice_setting import save_sensevoice
 
 LENGTHS = (16000, 9000, 480, 27123)
 TOLERANCE = {"rtol": 0.0, "atol": 1e-4}
@@ -15,27 +16,7 @@ TOLERANCE = {"rtol": 0.0, "atol": 1e-4}
 
 @pytest.fixture(scope="module")
 def folder(shared_data, tmp_path_factory):
-    """As the hub gives it out, but with a shallow encoder of random weights."""
-    from funasr.models.sense_voice.model import SenseVoiceSmall
-
-    folder = tmp_path_factory.mktemp("sensevoice")
-    for name in ("config.yaml", "am.mvn", BPE_MODEL):
-        shutil.copyfile(shared_data / "sensevoice_frontend" / name, folder / name)
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    config["encoder_conf"] |= {
-        "num_blocks": 2, "tp_blocks": 1, "output_size": 32, "linear_units": 48
-    }  # fmt: skip
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    torch.manual_seed(0)
-    model = SenseVoiceSmall(
-        encoder=config["encoder"],
-        encoder_conf=config["encoder_conf"],
-        input_size=560,
-        vocab_size=25055,
-        **config["model_conf"],
-    )
-    torch.save(model.state_dict(), folder / "model.pt")
-    return folder
+    return save_sensevoice(shared_data, tmp_path_factory.mktemp("sensevoice"))
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +115,7 @@ def test_empty_and_too_long(folder):
     model = load_sensevoice(str(folder), max_duration_s=2.0)
     assert model.log_posterior(torch.zeros(2, 500), torch.tensor([5, 500]))[1].tolist() == [0, 1]
     assert model.encode(torch.zeros(1, 0), torch.tensor([0]))[1].tolist() == [0]
-    with pytest.raises(ValueError, match=r"max_duration_s \(2 s\)"):
+    with pytest.raises(ValueError, match=r"of 2\.5 s is longer than the 2 s"):
         model.encode(torch.zeros(1, 40000), torch.tensor([40000]))
 
 

@@ -13,7 +13,7 @@ from tests.equivalence import test_bridge as bridge
 from tests.helpers import build_lm
 
 NUM_TUNED = 2  # of prefixes of 4, 2 and 1 tokens
-ARCHITECTURES = ("llama", "qwen2", "gemma")
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma")
 
 
 def build(*, architecture="llama", num_tuned=NUM_TUNED, moved=True, seed=0):

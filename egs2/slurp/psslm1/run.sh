@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# SLURP: transcripts, scenarios and actions of spoken commands. Set SLURP= in db.sh first.
+# SLURP: transcripts, scenarios, actions and entities of spoken commands. Set SLURP= in db.sh first.
 #
 #   ./run.sh [--stage 1] [--stop_stage 15] [--ngpu 1] [options]
 #   ./run.sh --stage 1 --stop_stage 1 --local_data_opts "--microphone headset --max_train 2000"
@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 exec ../../TEMPLATE/psslm1/psslm.sh \
     --command_line "$command_line" \
-    --title "SLURP: transcripts, scenarios and actions of spoken commands" \
+    --title "SLURP: transcripts, scenarios, actions and entities of spoken commands" \
     --pack_notes conf/pack_notes.md \
     --ctc_config ../../../conf/train_whisper_ctc.yaml \
     --psslm_config ../../../conf/train_psslm.yaml \

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -9,6 +10,7 @@ ROWS = [
     ("u2", "good night", "Gute Nacht, liebe alte Stadt!", "alarm"),
     ("u3", "it is raining", "Es regnet heute sehr stark.", "weather"),
 ]
+LINES = ["alarm | set | time: seven thirty | date: today", "alarm | query", "weather | query"]
 
 
 def write(path, text):
@@ -39,6 +41,20 @@ def exp(tmp_path):
     write(tmp_path / "exp/peak_rss_mb.json", '{"stage1_data": 5.0}')
     write(tmp_path / "exp/commands.txt", "egs2/covost2/psslm1/run.sh --pair en_de\n")
     return tmp_path / "exp"
+
+
+def add_entities(exp, lines):
+    """Rows of SLU_entities; the text-only bridge misses a date, and one of its answers is none."""
+    keys = [f"{utt}-SLU_entities" for utt, *_ in ROWS]
+    with open(exp.parent / "raw/test/psslm.jsonl", "a", encoding="utf-8") as manifest:
+        for key, line in zip(keys, lines, strict=True):
+            row = {"key": key, "task": "SLU_entities", "target": line, "path": "x.wav"}
+            manifest.write(json.dumps(row) + "\n")
+    for system in ("psslm_text", "psslm_sft"):
+        text = "".join(f"{key} {line}\n" for key, line in zip(keys, lines, strict=True))
+        if system == "psslm_text":
+            text = text.replace(" | date: today", "").replace("weather | query", "weather")
+        write(exp / system / "decode/test/SLU_entities/1best_recog/text", text)
 
 
 def run(exp, *options):
@@ -87,11 +103,36 @@ def test_table_has_espnets_columns(exp):
     assert "run.sh --pair en_de" in text
 
 
+def test_entities_by_slurps_metrics(exp):
+    add_entities(exp, LINES)
+    results = run(exp)
+    before, after = (find(results, name, "slu_f1") for name in ("psslm_text", "psslm_sft"))
+    # One of two entities, in words and in characters: 2 * 2 / (2 * 2 + 2).
+    assert before["rate"] == pytest.approx(2 / 3)
+    assert (before["num_unparsable"], after["rate"], after["num_unparsable"]) == (1, 1.0, 0)
+    (compared,) = [row for row in results["comparisons"] if row["task"] == "SLU_entities"]
+    assert (compared["rate_a"], compared["rate_b"]) == (before["rate"], after["rate"])
+    text = (exp / "RESULTS.md").read_text(encoding="utf-8")
+    assert "|dataset|task|Snt|SLU-F1|95 %|entities|scenario|action|intent|" in text
+    assert "|test|SLU_entities|3|66.67|" in text and "|test|SLU_entities|SLU-F1|+33.33|" in text
+
+
+def test_entities_that_no_row_has_are_not_scored(exp):
+    add_entities(exp, ["alarm | set", "alarm | query", "weather | query"])
+    assert "SLU_entities" not in {row["task"] for row in run(exp)["scores"]}
+
+
 def test_without_fine_tuning_nothing_is_compared(exp):
     results = run(exp, "--sft", "false")
     assert results["comparisons"] == []
     assert not any(row["system"].endswith("sft") for row in results["scores"])
     assert "compared" not in (exp / "RESULTS.md").read_text(encoding="utf-8")
+
+
+def test_an_acoustic_model_that_was_not_decoded_is_left_out(exp):
+    shutil.rmtree(exp / "ctc/decode")
+    systems = {row["system"] for row in run(exp)["scores"]}
+    assert systems == {str(exp / name) for name in ("psslm_text", "psslm_sft")}
 
 
 def test_missing_hypotheses_end_in_one_line(exp, capsys):
@@ -109,6 +150,7 @@ def test_missing_hypotheses_end_in_one_line(exp, capsys):
         ("ASR", "zh-CN", ("cer",), "zh-CN"),
         ("EN2ZH", "en", ("bleu", "chrf"), "zh"),
         ("SLU_action", "en", ("accuracy",), "en"),
+        ("SLU_entities", "en", ("slu",), "en"),
         ("QA", "en", (), "en"),
     ],
 )

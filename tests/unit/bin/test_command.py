@@ -25,6 +25,15 @@ def test_bad_input_is_one_line_and_code_1(capsys):
     assert capsys.readouterr().err == "tool: error: a.jsonl:3: no JSON; fix it\n"
 
 
+def test_a_missing_file_is_one_line_that_names_it(tmp_path, capsys):
+    missing = tmp_path / "seconds.json"
+    with pytest.raises(SystemExit) as caught, command(parser(), []):
+        missing.read_text(encoding="utf-8")
+    assert caught.value.code == 1
+    err = capsys.readouterr().err
+    assert err.startswith("tool: error: ") and str(missing) in err and err.count("\n") == 1
+
+
 def test_a_defect_keeps_its_traceback():
     with pytest.raises(KeyError), command(parser(), []):
         raise KeyError("not the user's fault")

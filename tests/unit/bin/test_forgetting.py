@@ -56,10 +56,27 @@ def test_every_task_in_one_table(options, tmp_path):
     assert found["ASR"]["change"] == -1
 
 
+def test_tasks_are_scored_as_in_stage_13(options, tmp_path):
+    main([*options, "--language", "zh-CN"])
+    found = json.loads((tmp_path / "new/table.json").read_text())
+    assert found["EN2DE"]["after"]["metric"] == "bleu"
+    assert "tok:13a" in found["EN2DE"]["after"]["signature"]
+    assert found["ASR"]["after"]["metric"] == "cer"
+
+
 def test_a_task_without_metric_is_left_out_and_named(options, tmp_path, caplog):
+    with open(tmp_path / "test.jsonl", "a") as manifest:
+        manifest.write('{"key": "q", "task": "QA", "target": "x", "GT": "x"}\n')
     main(options)
-    assert "task EN2DE has no metric and is left out" in caplog.text
-    assert "EN2DE" not in (tmp_path / "new/table.md").read_text()
+    assert "task QA has no metric and is left out" in caplog.text
+    assert "QA" not in (tmp_path / "new/table.md").read_text()
+
+
+def test_entities_of_a_set_that_has_none(options, tmp_path):
+    manifest = tmp_path / "test.jsonl"
+    manifest.write_text(manifest.read_text().replace("| music_genre: jazz", "").replace(' "', '"'))
+    main(options)
+    assert "SLU_entities" not in json.loads((tmp_path / "new/table.json").read_text())
 
 
 def test_what_is_missing_is_named(options, tmp_path, capsys):

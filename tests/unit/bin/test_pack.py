@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from espnet_psslm.bin.pack import main
+from tests.helpers import run_and_fail
 
 
 @pytest.fixture
@@ -125,16 +126,16 @@ def test_same_name_of_another_file_gets_a_number(recipe):
         assert archive.read(ctc["bpemodel"]) == b"pieces"
 
 
-def test_missing_file_is_named(recipe):
+def test_missing_file_is_named(recipe, capsys):
     (recipe / "conf/multiprompt.jsonl").unlink()
-    with pytest.raises(SystemExit, match="'prompt_file' names the file 'conf/multiprompt.jsonl'"):
-        pack()
+    error = run_and_fail(lambda command: pack(*command), [], capsys)
+    assert "'prompt_file' names the file 'conf/multiprompt.jsonl'" in error
     assert not (recipe / "exp/psslm.zip").exists()
 
 
-def test_bridge_without_acoustic_model(recipe):
+def test_bridge_without_acoustic_model(recipe, capsys):
     path = recipe / "exp/psslm_sft/config.yaml"
     config = yaml.safe_load(path.read_text()) | {"acoustic_conf": {}}
     path.write_text(yaml.safe_dump(config))
-    with pytest.raises(SystemExit, match="acoustic_conf names no train_config"):
-        pack()
+    error = run_and_fail(lambda command: pack(*command), [], capsys)
+    assert "acoustic_conf names no train_config" in error

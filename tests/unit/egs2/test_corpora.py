@@ -73,7 +73,11 @@ def test_slurp_text_has_each_sentence_once(slurp):
     text = read_table(data / "train_text/text")
     assert sorted(text.values()) == ["play café del mar", "wake me at seven thirty"]
     rows = read_manifest(data / "train_text/psslm.jsonl")
-    assert {row["task"] for row in rows.values()} == {"ASR", "SLU_scenario", "SLU_action"}
+    assert {row["task"] for row in rows.values()} == {
+        *("ASR", "SLU_scenario", "SLU_action", "SLU_entities"),
+    }
+    assert rows["text-slurp1-SLU_entities"]["target"] == "alarm | set | time: seven thirty"
+    assert rows["text-slurp2-SLU_entities"]["target"] == "play | music"
     assert not any("path" in row for row in rows.values())
     assert list(read_table(data / "test_text/text")) == ["text-slurp7", "text-slurp8"]
     assert not (data / "test_text/wav.scp").exists()

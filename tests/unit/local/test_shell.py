@@ -127,6 +127,15 @@ def test_recipe_options(root, tmp_path):
     assert out.stderr == "run.sh: --real_data nope.jsonl: no such file, or empty\n"
 
 
+def test_values_that_look_like_options_stay_whole(root, tmp_path):
+    options = ["--sft_args", "--optim_conf lr=1e-3", "--datadir", f"{tmp_path}/data"]
+    out = run_mini(root, tmp_path, *options, "--stage", "15")
+    assert out.returncode == 0, out.stderr
+    commands = (tmp_path / "exp/commands.txt").read_text()
+    assert "--sft_args --optim_conf lr=1e-3" in commands
+    assert run_mini(root, tmp_path, "--seed").returncode == 1
+
+
 def test_setup_without_a_python_says_so_in_one_line(root, tmp_path):
     tools = tmp_path / "bin"
     tools.mkdir()

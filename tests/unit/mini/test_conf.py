@@ -46,3 +46,11 @@ def test_fine_tuning_hears_every_utterance_twice():
     tune = read("tune_psslm")
     batches = -(-3 * 200 // tune["batch_size"])  # three tasks of 200 utterances
     assert tune["num_iters_per_epoch"] == 2 * batches
+
+
+def test_entities_are_one_task_more():
+    text = (RECIPE / "run.sh").read_text(encoding="utf-8")
+    found = re.findall(r"--num_iters_per_epoch (\d+) --scheduler_conf max_steps=(\d+)", text)
+    (batches, until), (tune_batches, tune_until) = [map(int, pair) for pair in found]
+    assert batches == until >= read("train_psslm")["num_iters_per_epoch"] * 4 / 3
+    assert tune_batches == tune_until == 2 * -(-4 * 200 // read("tune_psslm")["batch_size"])

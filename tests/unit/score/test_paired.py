@@ -4,6 +4,8 @@ import pytest
 from espnet_psslm.score.bootstrap import resampled_sums
 from espnet_psslm.score.error_rate import error_rate
 from espnet_psslm.score.paired import METRICS, compare
+from espnet_psslm.score.slu import parse_answers, slu_score
+from espnet_psslm.text.slu_answer import parse_answer
 
 WORDS = "one two three four five six seven eight nine ten".split()
 REFS = {f"u{i:02d}": " ".join(WORDS[: 4 + i % 6]) for i in range(40)}
@@ -12,15 +14,24 @@ A = {utt: text.rsplit(" ", 1)[0] for utt, text in REFS.items()}
 B = {utt: A[utt] if i % 4 == 0 else text for i, (utt, text) in enumerate(REFS.items())}
 
 
+def sides(metric):
+    """References, A, B; of SLU_entities the words are those of an entity."""
+    if metric != "slu":
+        return REFS, A, B
+    lines = ({utt: f"alarm | set | time: {t}" for utt, t in side.items()} for side in (REFS, A, B))
+    return tuple(lines)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_better_system_is_found(metric):
-    result = compare(REFS, A, B, metric=metric, seed=0)
+    refs, a, b = sides(metric)
+    result = compare(refs, a, b, metric=metric, seed=0)
     lower = metric in ("wer", "cer")
     assert (result.difference < 0) == lower
     assert result.ci95[0] <= result.difference <= result.ci95[1]
     assert result.probability_b_better == 1.0
     assert result.p_value < 0.01
-    turned = compare(REFS, B, A, metric=metric, seed=0)
+    turned = compare(refs, b, a, metric=metric, seed=0)
     assert turned.difference == -result.difference
     assert turned.probability_b_better == 0.0
     assert turned.p_value == result.p_value
@@ -28,7 +39,8 @@ def test_a_better_system_is_found(metric):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_system_does_not_differ_from_itself(metric):
-    result = compare(REFS, A, A, metric=metric, seed=0)
+    refs, a, _ = sides(metric)
+    result = compare(refs, a, a, metric=metric, seed=0)
     assert (result.difference, result.ci95) == (0.0, (0.0, 0.0))
     assert (result.probability_b_better, result.p_value) == (0.0, 1.0)
 
@@ -37,6 +49,15 @@ def test_rates_are_those_of_the_scorers():
     result = compare(REFS, A, B, metric="wer", seed=0)
     assert result.rate_a == error_rate(REFS, A, unit="word", seed=0).rate
     assert result.rate_b == error_rate(REFS, B, unit="word", seed=0).rate
+
+
+def test_slu_f1_is_that_of_the_scorer():
+    refs, a, _ = sides("slu")
+    hyps = a | {"u07": "no answer"}
+    result = compare(refs, refs, hyps, metric="slu", seed=0)
+    right = {utt: parse_answer(line) for utt, line in refs.items()}
+    score = slu_score(right, parse_answers(hyps), seed=0)
+    assert (result.rate_a, result.rate_b) == (1.0, pytest.approx(score.rate))
 
 
 def test_pairing_is_narrower_than_two_intervals():

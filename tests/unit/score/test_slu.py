@@ -6,6 +6,7 @@ from espnet_psslm.bin.score import main
 from espnet_psslm.score.slu import METRICS, parse_answers, slu_score
 from espnet_psslm.score.slu_files import read_slurp
 from espnet_psslm.text.slu_answer import parse_answer
+from tests.helpers import run_and_fail
 
 # The golden file's names, in the order of METRICS.
 GOLDEN = (
@@ -118,7 +119,7 @@ def test_command(folder, capsys, caplog):
     assert "1 answers cannot be parsed" in caplog.text
 
 
-def test_command_on_slurps_own_files(tmp_path):
+def test_command_on_slurps_own_files(tmp_path, capsys):
     release = {
         "slurp_id": 7,
         **{"scenario": "alarm", "action": "set"},
@@ -142,5 +143,5 @@ def test_command_on_slurps_own_files(tmp_path):
         ([said | {"slurp_id": "7", "entities": [{}]}], "hyp.jsonl:1: entity"),
     ):
         hyp.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        with pytest.raises(SystemExit, match=message):
-            run(tmp_path / "test.jsonl", hyp)
+        error = run_and_fail(lambda _: run(tmp_path / "test.jsonl", hyp), [], capsys)
+        assert message in error

@@ -181,9 +181,7 @@ def test_same_loss_after_saving_and_loading(trained):
     exp = trained[0] / "exp"
     losses = []
     for _ in range(2):
-        decoder = PSSLMDecoder(
-            exp / "config.yaml", exp / "2epoch.pth", device="cpu", source="text"
-        )
+        decoder = PSSLMDecoder(exp / "config.yaml", exp / "2epoch.pth", device="cpu", source="text")
         samples = [
             (row["key"], decoder.preprocessor(row["key"], {"sample": row})) for row in text_rows()
         ]
@@ -379,7 +377,11 @@ def test_decoder_raises_on_a_bad_row_and_keeps_the_order(trained):
 
     exp = trained[0] / "exp"
     decoder = PSSLMDecoder(
-        exp / "config.yaml", exp / "2epoch.pth", device="cpu", oracle=True, batch_size=3,
+        exp / "config.yaml",
+        exp / "2epoch.pth",
+        device="cpu",
+        oracle=True,
+        batch_size=3,
         max_new_tokens=8,
     )
     rows = text_rows()
@@ -388,3 +390,21 @@ def test_decoder_raises_on_a_bad_row_and_keeps_the_order(trained):
     assert [hyp.token_ids for hyp in together] == [hyp.token_ids for hyp in alone]
     with pytest.raises(ValueError, match="'utt0-ASR'.*'GT'"):
         decoder.decode([{"key": "utt0-ASR", "task": "ASR", "target": "x", "path": "a.wav"}])
+
+
+def test_deepspeeds_trainer_gets_a_sum(options, monkeypatch):
+    from espnet_psslm.llm.model import SummedPSSLMModel
+    from espnet_psslm.tasks.psslm import PSSLMTask
+
+    args = PSSLMTask.get_parser().parse_args(options[1])
+    plain = PSSLMTask.build_model(args)
+    args.use_deepspeed, args.distributed = True, True
+    summed = PSSLMTask.build_model(args)
+    summed.load_state_dict(plain.state_dict())
+    preprocess = PSSLMTask.build_preprocess_fn(args, train=False)
+    rows = [(row["key"], preprocess(row["key"], {"sample": row})) for row in text_rows()[:3]]
+    keys, batch = PSSLMTask.build_collate_fn(args, train=False)(rows)
+    mean, _, weight = plain(**batch, utt_id=keys)
+    total, *_ = summed(**batch, utt_id=keys)
+    assert isinstance(summed, SummedPSSLMModel)
+    torch.testing.assert_close(total, mean * weight)

@@ -6,6 +6,7 @@ all in the long suite.
 
 import json
 import re
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import pytest
 import torch
 import yaml
 
+from espnet_psslm.acoustic.sensevoice import BPE_MODEL
 from espnet_psslm.bridge.projector import PROJECTORS
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
+from tests.ctc_setting import Setting
 from tests.helpers import PROMPTS, build_lm, build_tokenizer, write_jsonl
-from tests.unit.tasks.test_whisper_ctc import Setting
+from tests.sensevoice_setting import save_sensevoice
 
 ROOT = Path(__file__).resolve().parents[3]
 CONF = {
@@ -86,8 +89,10 @@ class World:
         }
         if source == "whisper":
             acoustic = {"whisper": str(self.folder / "whisper")}
+        elif source == "sensevoice":
+            acoustic = {"sensevoice": str(self.folder / "sensevoice")}
         return {
-            "source": "audio" if source == "whisper" else source,
+            "source": "audio" if source in ("whisper", "sensevoice") else source,
             "step_kind": kind,
             "feature_width": 32 if source == "steps" else 0,
             "acoustic_conf": acoustic,
@@ -152,9 +157,11 @@ def rows(manifest: Path) -> list[dict]:
     return [json.loads(line) for line in manifest.read_text().splitlines()]
 
 
-def check_system(world: World, tmp_path: Path, system: tuple[str, ...]) -> None:
-    name, kind, source, tuning, _ = system
-    config, manifest = world.config(*system), world.manifest(kind, source)
+def check_system(
+    world: World, tmp_path: Path, system: tuple[str, ...], changes: Mapping[str, object] = {}
+) -> None:
+    _, kind, source, tuning, _ = system
+    config, manifest = world.config(*system) | changes, world.manifest(kind, source)
     exp = world.train(tmp_path / "exp", config, manifest)
     state = weights(exp)
     assert all(key.startswith("projector.") or "lora_" in key for key in state)
@@ -175,6 +182,23 @@ def test_system_trains_saves_loads_and_decodes(world, tmp_path, system):
 @pytest.mark.parametrize("system", [s for s in ALL if s not in SOME], ids="-".join)
 def test_every_combination(world, tmp_path, system):
     check_system(world, tmp_path, system)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    # A convolution over 25,055 units would have a billion weights.
+    [pair for pair in PAIRS if pair != ("cov1d-linear", "posterior")],
+)
+def test_sensevoice_with_every_projector(world, tmp_path, shared_data, name, kind):
+    folder = world.folder / "sensevoice"
+    if not folder.exists():
+        folder.mkdir()
+        save_sensevoice(shared_data, folder)
+    tuning = "lora" if name.startswith("lego") else "frozen"
+    system = (name, kind, "sensevoice", tuning, "qwen2")
+    units = {"token_type": "sensevoice", "token_list": None, "bpemodel": str(folder / BPE_MODEL)}
+    check_system(world, tmp_path, system, units)
 
 
 @pytest.mark.parametrize("embeddings", [False, True])

@@ -9,7 +9,8 @@ from torch import nn
 from espnet_psslm.acoustic.whisper import HFSpeechEncoder
 from espnet_psslm.bin import asr_train
 from espnet_psslm.tasks.schedulers import WarmupCosineLR
-from tests.unit.tasks.test_whisper_ctc import Setting, run_and_fail
+from tests.ctc_setting import Setting
+from tests.helpers import run_and_fail
 
 CONF = {
     "freeze": "encoder",

@@ -6,8 +6,8 @@ import yaml
 
 from espnet_psslm.bin import asr_inference, asr_train
 from espnet_psslm.bin.train_units import main as train_units
-from tests.helpers import build_tokenizer
-from tests.unit.tasks.test_whisper_ctc import NUM_UTTS, Setting, run_and_fail
+from tests.ctc_setting import NUM_UTTS, Setting
+from tests.helpers import build_tokenizer, run_and_fail
 
 
 @pytest.fixture(scope="module")

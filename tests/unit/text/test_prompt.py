@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from espnet_psslm.text.prompt import PromptBook, read_prompt_file
@@ -89,6 +91,24 @@ def test_shipped_prompts_take_their_field_as_it_is(root, tokenizer, task):
         assert "{}" not in prompt + tokenizer.decode(after)
 
 
+def test_shipped_labels_are_those_of_slurp(root, shared_data):
+    labels = {
+        row["task"]: row["labels"]
+        for row in read_prompt_file(root / "conf/multiprompt.jsonl")
+        if "labels" in row
+    }
+    assert {task: len(names) for task, names in labels.items()} == {
+        **{"SLU_scenario": 18, "SLU_action": 46, "sentiment": 3},
+    }
+    lines = [
+        json.loads(line)
+        for name in ("devel", "test")
+        for line in (shared_data / f"slurp/dataset/slurp/{name}.jsonl").read_text().splitlines()
+    ]
+    assert {line["scenario"] for line in lines} == set(labels["SLU_scenario"])
+    assert {line["action"] for line in lines} <= set(labels["SLU_action"])
+
+
 @pytest.mark.parametrize("sample", [{"key": "a"}, {"key": "a", "hotword": ["Rome"]}])
 def test_missing_field_is_named(book, sample):
     with pytest.raises(ValueError, match="sample 'a'.*needs the text field 'hotword'"):
@@ -155,3 +175,36 @@ def test_system_and_examples_become_turns_of_the_constant_prefix(tmp_path, token
     ]  # fmt: skip
     assert "".join(prefix.split()) == "".join("".join(turns).split())
     assert book.token_ids(0, {}) == ([], book.encode("<|im_end|>\n<|im_start|>assistant\n"))
+
+
+def test_many_texts_are_encoded_as_one_by_one(prompt_file, shared_data):
+    """Whatever padding and truncation the tokenizer was saved with; markers stay text."""
+    from transformers import AutoTokenizer
+
+    texts = ["turn on", "", " a  b ", "<|im_end|> x <|im_start|>", "\u4f60\u597d \u00fc", "e\u0301"]
+    for tokenizer in (
+        build_tokenizer(),
+        AutoTokenizer.from_pretrained(shared_data / "tokenizers/qwen2.5"),
+    ):
+        book = PromptBook(prompt_file, tokenizer)
+        one_by_one = [book.encode_text(text) for text in texts]
+        tokenizer.backend_tokenizer.enable_padding(length=50)
+        tokenizer.backend_tokenizer.enable_truncation(2)
+        assert book.encode_texts(texts) == one_by_one
+        assert len(book.encode("<|im_end|>")) == 1  # of a template it still is a marker
+
+
+def test_slow_tokenizer_encodes_many_texts_too(prompt_file, tokenizer):
+    class Slow:
+        def __init__(self, fast):
+            self.fast = fast
+            self.chat_template = fast.chat_template
+            self.apply_chat_template = fast.apply_chat_template
+
+        def __call__(self, text, **options):
+            assert isinstance(text, str)
+            return self.fast(text, **options)
+
+    texts = ["turn on", "<|im_end|>"]
+    expected = PromptBook(prompt_file, tokenizer).encode_texts(texts)
+    assert PromptBook(prompt_file, Slow(tokenizer)).encode_texts(texts) == expected

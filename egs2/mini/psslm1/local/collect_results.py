@@ -12,11 +12,9 @@ counts behind each error rate, ``unseen`` the same figures on templates never se
 """
 
 import argparse
-import logging
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +22,12 @@ from typing import Any
 
 import results_table
 
+from espnet_psslm.bin.collect_results import get_parser, write_results
+from espnet_psslm.bin.command import command
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.score.classification import accuracy
 from espnet_psslm.score.error_rate import error_rate
-from espnet_psslm.score.files import read_json, read_references, write_json
+from espnet_psslm.score.files import read_json, read_references
 from espnet_psslm.score.slu import parse_answers, slu_score
 from espnet_psslm.text.slu_answer import parse_answer
 
@@ -239,42 +239,15 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
-def true_or_false(text: str) -> bool:
-    """Read a truth value as ESPnet's command lines do."""
-    if text not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"true or false, not {text!r}")
-    return text == "true"
-
-
-def get_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--expdir", type=Path, required=True)
-    parser.add_argument("--raw_dir", type=Path, required=True)
-    parser.add_argument("--ctc_exp", type=Path, required=True)
-    parser.add_argument("--test_sets", nargs="+", required=True)
-    parser.add_argument("--sft", type=true_or_false, default=True)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--print_table", type=true_or_false, default=False)
-    return parser
-
-
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Score, write, and print if asked to."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
-    args = get_parser().parse_args(cmd)
-    try:
+    """Score, write, and print if asked to.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    with command(get_parser(__doc__), cmd) as args:
         results = collect(args)
-    except (OSError, ValueError) as error:
-        sys.exit(f"collect_results: {error}")
-    commands = (args.expdir / "commands.txt").read_text(encoding="utf-8").splitlines()
-    table = results_table.render(results, commands=commands)
-    write_json(args.expdir / "results.json", results)
-    (args.expdir / "RESULTS.md").write_text(table, encoding="utf-8")
-    if args.print_table:
-        print(table)
+        write_results(args.expdir, results, results_table.render, print_table=args.print_table)
 
 
 if __name__ == "__main__":

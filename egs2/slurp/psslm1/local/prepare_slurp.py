@@ -6,8 +6,9 @@ Usage::
 
 Reads ``dataset/slurp/{train,train_synthetic,devel,test}.jsonl`` and ``audio/slurp_{real,synth}``.
 Writes ``train``, ``dev``, ``test`` with audio, and ``train_text``, ``dev_text``, ``test_text`` with
-every sentence once. Their manifests hold the tasks ASR, SLU_scenario and SLU_action, and the fields
-``slurp_id``, ``intent``, ``entities`` and, with audio, ``recording``.
+every sentence once. Their manifests hold the tasks ASR, SLU_scenario, SLU_action and SLU_entities
+(scenario, action and entities in one line, where a row has them), and the fields ``slurp_id``,
+``intent``, ``entities`` and, with audio, ``recording``.
 """
 
 import argparse
@@ -68,6 +69,7 @@ def read_rows(path: Path, *, into: CorpusSet) -> Iterator[tuple[str, Row, dict[s
                 "text": normalize_text(row["sentence"]),
                 "scenario": row.get("scenario") or None,
                 "action": row.get("action") or None,
+                "slu_entities": True,
                 "extra": extra | ({} if entities is None else {"entities": entities}),
             }
             yield place, row, shared

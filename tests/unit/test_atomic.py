@@ -1,0 +1,72 @@
+"""Files that are there whole or not at all."""
+
+import os
+
+import pytest
+import torch
+
+from espnet_psslm.atomic import atomic_file
+from espnet_psslm.checkpoint import atomic_saves
+
+
+def test_a_file_is_replaced_when_it_is_whole(tmp_path):
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    with atomic_file(target) as stream:
+        stream.write(b"new")
+        assert target.read_bytes() == b"old"
+    assert target.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_fails_leaves_the_old_file(tmp_path):
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    with pytest.raises(OSError, match="full"), atomic_file(target) as stream:
+        stream.write(b"half")
+        raise OSError("disk full")
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_bytes_are_on_disk_before_the_name(tmp_path, monkeypatch):
+    order = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *a, real=real, name=name: (order.append(name), real(*a))[1]
+        )
+    with atomic_file(tmp_path / "file") as stream:
+        stream.write(b"new")
+    assert order == ["fsync", "replace", "fsync"]
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "epoch").write_bytes(b"old")
+    (tmp_path / "latest").symlink_to("epoch")
+    with atomic_file(tmp_path / "latest") as stream:
+        stream.write(b"new")
+    assert (tmp_path / "latest").is_symlink()
+    assert (tmp_path / "epoch").read_bytes() == b"new"
+
+
+class Stops:
+    """Cannot be pickled to its end."""
+
+    def __reduce__(self):
+        raise KeyboardInterrupt
+
+
+def test_saving_that_is_stopped_leaves_the_last_checkpoint(tmp_path):
+    path = tmp_path / "checkpoint.pth"
+    plain = torch.save
+    with atomic_saves():
+        torch.save({"epoch": 1, "weight": torch.ones(3)}, path)
+        with pytest.raises(KeyboardInterrupt):
+            torch.save({"epoch": 2, "weight": torch.ones(3), "more": Stops()}, path)
+        with open(tmp_path / "stream.pth", "wb") as stream:
+            torch.save(torch.ones(2), stream)
+    assert torch.save is plain
+    assert torch.load(path, weights_only=True)["epoch"] == 1
+    assert torch.load(tmp_path / "stream.pth").tolist() == [1.0, 1.0]
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint.pth", "stream.pth"]
