@@ -49,6 +49,7 @@ def without_stride(acoustic: CTCAcoustic) -> None:
     """Apply the convolution behind the encoder at every frame."""
     layer = acoustic.model.encoder.downsample
     layer.stride, layer.conv.stride = 1, (1,)
+    acoustic.frame_shift_s = acoustic.model.encoder.frame_shift_s
 
 
 def hear(acoustic: CTCAcoustic, audio: AudioBatches, size: Size) -> list[Group]:
