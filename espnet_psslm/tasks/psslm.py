@@ -7,10 +7,8 @@ launchers serve it unchanged. A saved ``config.yaml`` is enough to build the mod
 import argparse
 import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-import yaml
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks.abs_task import AbsTask, IteratorOptions, scheduler_classes
 from espnet2.train.class_choices import ClassChoices
@@ -36,11 +34,15 @@ from espnet_psslm.llm.model import PSSLMModel, SummedPSSLMModel
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.psslm_parts import (
+    bridge_units,
     build_acoustic,
     build_language_model,
+    build_simulator,
     check_keys,
     check_posterior,
+    count_units,
     feature_width,
+    inline_files,
     mixed_batches,
     start_projector,
     unit_text_embeddings,
@@ -50,8 +52,8 @@ from espnet_psslm.tasks.published import accept_published_layout, check_init_fil
 from espnet_psslm.tasks.schedulers import WarmupCosineLR
 from espnet_psslm.tasks.validation import ByKind, kinds_of_validation
 from espnet_psslm.text.prompt import PromptBook
-from espnet_psslm.text.units import Units, read_token_list
-from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
+from espnet_psslm.text.units import Units
+from espnet_psslm.text.vocabulary import add_unit_arguments
 
 MANIFEST_TYPE = "psslm_jsonl"
 DATA_TYPES[MANIFEST_TYPE] = {
@@ -151,14 +153,14 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> PSSLMPreprocessor:
         """Reader of manifest rows."""
-        units = _units(args)
+        units = bridge_units(args)
         tokenizer = load_tokenizer(args.llm_conf["name"])
         return PSSLMPreprocessor(
             train,
             prompts=PromptBook(args.prompt_file, tokenizer, **args.prompt_conf),
             units=None if args.step_kind == "feature" else units,
             end_id=tokenizer.eos_token_id,
-            simulator=None if args.step_kind == "feature" else _simulator(args, units),
+            simulator=None if args.step_kind == "feature" else build_simulator(args, units),
             source=args.source,
             seed=args.seed,
         )
@@ -170,7 +172,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         if args.collect_stats:
             prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf).prompts
             return LengthCollate(prefix_lengths=[len(prompt.prefix_ids) for prompt in prompts])
-        return StepsCollate(num_units=_num_units(args), pad_id=tokenizer.eos_token_id)
+        return StepsCollate(num_units=count_units(args), pad_id=tokenizer.eos_token_id)
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
@@ -263,8 +265,8 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
     def build_model(cls, args: argparse.Namespace) -> PSSLMModel:
         """Build the model from a configuration, also from a saved one."""
         check_keys(args)
-        _inline_files(args)
-        units = _units(args)
+        inline_files(args)
+        units = bridge_units(args)
         tokenizer = load_tokenizer(args.llm_conf["name"])
         prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf)
         lm = build_language_model(args)
@@ -299,44 +301,3 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         accept_published_layout(model)
         drop_frozen_from_state_dict(model)
         return model
-
-
-def _units(args: argparse.Namespace) -> Units | None:
-    """The CTC vocabulary; encoder outputs do without one where none is given."""
-    needed = ["prompt_file", "token_list"]
-    if args.token_type == "sensevoice":
-        needed = ["prompt_file", "bpemodel"]  # which is the list of units too
-    elif args.step_kind == "feature" and not args.token_list:
-        needed = ["prompt_file"]
-    for option in needed:
-        if not getattr(args, option):
-            raise ValueError(f"--{option} is not set; it is needed to build the model")
-    if needed == ["prompt_file"]:
-        return None
-    return units_of(args)
-
-
-def _num_units(args: argparse.Namespace) -> int:
-    units = _units(args)
-    return 0 if units is None else units.num_units
-
-
-def _simulator(args: argparse.Namespace, units: Units) -> Simulator:
-    _inline_files(args)
-    return SIMULATORS[args.simulator](
-        units.num_units, blank_id=units.blank_id, **args.simulator_conf
-    )
-
-
-def _inline_files(args: argparse.Namespace) -> None:
-    """Take the contents of small files into the configuration that is saved."""
-    if isinstance(args.token_list, str):
-        args.token_list = read_token_list(args.token_list)
-    measured = args.simulator_conf.get("measured")
-    if isinstance(measured, str):
-        if not Path(measured).is_file():
-            raise ValueError(
-                f"simulator_conf.measured: no file '{measured}'; "
-                "stage 9 (simulation_stats) makes it"
-            )
-        args.simulator_conf["measured"] = yaml.safe_load(Path(measured).read_text())

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 import torch
+import yaml
 from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
 from espnet2.tasks.abs_task import IteratorOptions
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from espnet_psslm.acoustic.plain_whisper import PlainWhisper
 from espnet_psslm.acoustic.sensevoice import load_sensevoice
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
+from espnet_psslm.bridge.simulate import SIMULATORS, Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.data.mixture import MixedSampler
 from espnet_psslm.device import HOST, resolve_dtype, training_device
@@ -20,7 +22,8 @@ from espnet_psslm.llm.backbone import load_language_model
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.text.prompt import PromptBook
-from espnet_psslm.text.units import Units
+from espnet_psslm.text.units import Units, read_token_list
+from espnet_psslm.text.vocabulary import units_of
 
 FIXED_SIZES = ("unsorted", "sorted")  # batch types that count samples
 # Sections that no constructor reads as a whole: it would refuse what it does not know.
@@ -188,3 +191,54 @@ def mixed_batches(
         is_audio=lambda key: source_of(rows[key]) != "text",
         audio_share=args.audio_share,
     )
+
+
+def bridge_units(args: argparse.Namespace) -> Units | None:
+    """The CTC vocabulary; encoder outputs do without one where none is given.
+
+    Raises:
+        ValueError: if an option is missing.
+    """
+    needed = ["prompt_file", "token_list"]
+    if args.token_type == "sensevoice":
+        needed = ["prompt_file", "bpemodel"]  # which is the list of units too
+    elif args.step_kind == "feature" and not args.token_list:
+        needed = ["prompt_file"]
+    for option in needed:
+        if not getattr(args, option):
+            raise ValueError(f"--{option} is not set; it is needed to build the model")
+    if needed == ["prompt_file"]:
+        return None
+    return units_of(args)
+
+
+def count_units(args: argparse.Namespace) -> int:
+    """Size of the CTC vocabulary, 0 where there is none."""
+    units = bridge_units(args)
+    return 0 if units is None else units.num_units
+
+
+def build_simulator(args: argparse.Namespace, units: Units) -> Simulator:
+    """The simulator that the configuration names."""
+    inline_files(args)
+    return SIMULATORS[args.simulator](
+        units.num_units, blank_id=units.blank_id, **args.simulator_conf
+    )
+
+
+def inline_files(args: argparse.Namespace) -> None:
+    """Take the contents of small files into the configuration that is saved.
+
+    Raises:
+        ValueError: if a file is missing.
+    """
+    if isinstance(args.token_list, str):
+        args.token_list = read_token_list(args.token_list)
+    measured = args.simulator_conf.get("measured")
+    if isinstance(measured, str):
+        if not Path(measured).is_file():
+            raise ValueError(
+                f"simulator_conf.measured: no file '{measured}'; "
+                "stage 9 (simulation_stats) makes it"
+            )
+        args.simulator_conf["measured"] = yaml.safe_load(Path(measured).read_text())

@@ -89,9 +89,7 @@ def test_batch_equals_single(whisper_folder: Path, stride: int) -> None:
             alone, alone_lengths, _ = encoder(features[n : n + 1, :length], lengths[n : n + 1])
             assert alone.shape[1] == frames == int(alone_lengths)
             for batched in (out, other, wider):
-                torch.testing.assert_close(
-                    batched[n, :frames], alone[0], atol=TOLERANCE, rtol=0
-                )
+                torch.testing.assert_close(batched[n, :frames], alone[0], atol=TOLERANCE, rtol=0)
 
 
 def test_gradient_of_padding_is_zero(whisper_folder: Path) -> None:

@@ -29,8 +29,13 @@ def test_weights_fill_transformers_whisper_exactly() -> None:
     assert sizes == (384, 4, 6) and config.num_mel_bins == 80
     whole = WhisperModel(
         WhisperConfig(
-            d_model=384, encoder_layers=4, encoder_attention_heads=6, encoder_ffn_dim=1536,
-            decoder_layers=1, decoder_attention_heads=6, vocab_size=51864,
+            d_model=384,
+            encoder_layers=4,
+            encoder_attention_heads=6,
+            encoder_ffn_dim=1536,
+            decoder_layers=1,
+            decoder_attention_heads=6,
+            vocab_size=51864,
         )  # fmt: skip
     )
     sinusoids = whole.encoder.embed_positions.weight.detach().clone()

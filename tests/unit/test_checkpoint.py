@@ -73,7 +73,8 @@ def test_differences_raise_with_names(loaded: type[nn.Module], strict: bool) -> 
             name: value for name, value in good.items() if name != f"{prefix}trained.bias"
         },
         r"trained.weight \(5, 2\) in the file, \(3, 2\) in the model": {
-            **good, f"{prefix}trained.weight": torch.zeros(5, 2)
+            **good,
+            f"{prefix}trained.weight": torch.zeros(5, 2),
         },
         # Checked as well where the file holds frozen weights.
         r"fixed.0.bias \(7,\) in the file": {**good, f"{prefix}fixed.0.bias": torch.zeros(7)},

@@ -112,8 +112,11 @@ def test_padding_and_batch_change_nothing():
         batch = reduce_posterior(posterior, lengths, blank_id=0, max_units=4, order=order)
         for row, length in enumerate(lengths.tolist()):
             alone = reduce_posterior(
-                posterior[row : row + 1, :length], lengths[row : row + 1], blank_id=0,
-                max_units=4, order=order,
+                posterior[row : row + 1, :length],
+                lengths[row : row + 1],
+                blank_id=0,
+                max_units=4,
+                order=order,
             )
             count = int(alone.lengths)
             assert int(batch.lengths[row]) == count

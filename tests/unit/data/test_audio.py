@@ -124,8 +124,11 @@ def test_unusable_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("lines", "reason"),
-    [("a x.wav\na y.wav\n", ":2: utterance 'a' comes twice"), ("a\n", ":1: 'a' has no value"),
-     ("\n", "holds no utterance")],
+    [
+        ("a x.wav\na y.wav\n", ":2: utterance 'a' comes twice"),
+        ("a\n", ":1: 'a' has no value"),
+        ("\n", "holds no utterance"),
+    ],
 )
 def test_bad_scp(tmp_path: Path, lines: str, reason: str) -> None:
     (tmp_path / "wav.scp").write_text(lines)

@@ -28,9 +28,7 @@ def parts(units_folder, prompt_file):
 def build(parts):
     def build(*, train=True, noisy=True, **options):
         units = parts["units"]
-        simulator = TASUSimulator(
-            units.num_units, blank_id=0, delete_prob=0.2, insert_prob=0.2
-        )
+        simulator = TASUSimulator(units.num_units, blank_id=0, delete_prob=0.2, insert_prob=0.2)
         options = {"simulator": simulator if noisy else None, "seed": 7} | options
         return PSSLMPreprocessor(train, **parts, **options)
 
