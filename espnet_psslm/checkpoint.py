@@ -73,9 +73,7 @@ def check_on_load(module: nn.Module, *, optional: frozenset[str] = frozenset()) 
         ValueError: (when loading) if a key is unknown, is missing, or has another shape.
     """
 
-    def check(
-        module: nn.Module, state: dict[str, Tensor], prefix: str, *_unused: object
-    ) -> None:
+    def check(module: nn.Module, state: dict[str, Tensor], prefix: str, *_unused: object) -> None:
         own = dict(_named_state(module))
         given = {key.removeprefix(prefix): key for key in state if key.startswith(prefix)}
         for name in optional:

@@ -10,6 +10,7 @@ import yaml
 
 from espnet_psslm.device import HOST
 from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.pack_files import relocate
 from espnet_psslm.tasks.psslm import PSSLMTask
 
 
@@ -28,7 +29,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise ValueError(
             f"--psslm_train_config {path}: lacks {lacking}; give the config.yaml of psslm_train"
         )
-    return config
+    return relocate(config, Path(path).absolute().parent.parent)
 
 
 def load_model(

@@ -3,12 +3,16 @@
 Saved configurations must load on another machine, so they hold names and no paths of the
 machine that trained them. ``package://module/path`` names a file or folder inside an installed
 Python package (a few small models are distributed that way, through the package index alone).
+``$ESPNET_PSSLM_MODELS`` names a folder with copies of base models: ``user/model`` of a hub, or just
+``model``. What lies there is taken in place of a hub's, and of a folder that is gone.
 """
 
 import importlib.util
+import os
 from pathlib import Path
 
 PACKAGE_SCHEME = "package://"
+MODELS_VARIABLE = "ESPNET_PSSLM_MODELS"
 
 
 def resolve_weights(name: str) -> str:
@@ -18,15 +22,15 @@ def resolve_weights(name: str) -> str:
         name: ``package://module/path/inside``, a folder, a file, or a hub name.
 
     Returns:
-        An existing path, or ``name`` itself when it is neither a path nor a package
-        (a hub name, which the loader resolves).
+        An existing path, or ``name`` itself when it is neither a path, nor in
+        ``$ESPNET_PSSLM_MODELS``, nor a package (a hub name, which the loader resolves).
 
     Raises:
         ValueError: if the package is not installed or has no such file.
     """
     if not name.startswith(PACKAGE_SCHEME):
         path = Path(name).expanduser()
-        return str(path) if path.exists() else name
+        return str(path) if path.exists() else _local_copy(name) or name
     module, _, inside = name.removeprefix(PACKAGE_SCHEME).partition("/")
     # find_spec of a top-level name runs no code of the package, whose own imports may be missing.
     spec = importlib.util.find_spec(module)
@@ -42,3 +46,12 @@ def resolve_weights(name: str) -> str:
             f"it holds {sorted(p.name for p in path.parent.glob('*'))[:10]}"
         )
     return str(path)
+
+
+def _local_copy(name: str) -> str | None:
+    """Where ``$ESPNET_PSSLM_MODELS`` has a model of this name."""
+    folder = os.environ.get(MODELS_VARIABLE)
+    if not folder or not name:
+        return None
+    copies = (Path(folder) / name.lstrip("/"), Path(folder) / Path(name).name)
+    return next((str(copy) for copy in copies if copy.exists()), None)

@@ -11,8 +11,9 @@ failed the same command runs these again and no others. --gpu, --num-threads, --
 a job may take two days. submitit's own files lie in ``submitit/`` beside the log, which all nodes
 must see. ``--cluster local`` runs the jobs here, as a test of the same way.
 
-With ``--num-nodes`` each node runs the command once, the second with the log LOG.1. ``espnet2.bin.launch`` knows Kaldi's scripts by
-their names and starts others through mpirun: that is left out here, since Slurm starts them itself.
+With ``--num-nodes`` each node runs the command once, the second with the log LOG.1.
+``espnet2.bin.launch`` knows Kaldi's scripts by their names and starts others through mpirun: that
+is left out here, since Slurm starts them itself.
 
 Needs ``pip install submitit``.
 """
@@ -35,7 +36,13 @@ RUN = Path(__file__).resolve().with_name("run.py")
 MEMORY_GB = {"K": 2**-20, "M": 2**-10, "G": 1.0, "T": 2**10, "": 2**-10}
 TWO_DAYS = 2 * 24 * 60  # minutes
 # Every node but the first gets a log of its own.
-ON_NODE = 'n=${SLURM_PROCID:-${SUBMITIT_LOCAL_GLOBALID:-0}}; exec "$0" "$1" "$2$([ "$n" = 0 ] || echo ".$n")" "${@:3}"'
+ON_NODE = 'n=${SLURM_PROCID:-0}; exec "$0" "$1" "$2$([ "$n" = 0 ] || echo ".$n")" "${@:3}"'
+# What Slurm tells each node, for those that --cluster local plays.
+AS_NODE = (
+    "export SLURM_PROCID=$SUBMITIT_LOCAL_GLOBALID SLURM_NODEID=$SUBMITIT_LOCAL_GLOBALID "
+    "SLURM_NTASKS=$SUBMITIT_LOCAL_NTASKS SLURM_STEP_NUM_NODES=$SUBMITIT_LOCAL_NTASKS "
+    "SLURM_STEP_NODELIST=localhost SLURM_LOCALID=0; "
+)
 TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 
 
@@ -117,9 +124,10 @@ def submit(executor: "AutoExecutor", request: Request, numbers: Sequence[int]) -
     from submitit.helpers import CommandFunction
 
     jobs = []
+    script = AS_NODE + ON_NODE if request.options.get("cluster") == "local" else ON_NODE
     with executor.batch():
         for number in numbers:
-            words = ["bash", "-c", ON_NODE, sys.executable, str(RUN), *request.words(number)]
+            words = ["bash", "-c", script, sys.executable, str(RUN), *request.words(number)]
             jobs.append(executor.submit(CommandFunction(words, verbose=False, cwd=Path.cwd())))
     return jobs
 

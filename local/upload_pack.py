@@ -24,10 +24,18 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
     api = HfApi()
     with tempfile.TemporaryDirectory() as folder:
-        with zipfile.ZipFile(args.archive) as archive:
-            archive.extractall(folder)
-        api.create_repo(args.repo, exist_ok=True)
-        api.upload_folder(repo_id=args.repo, folder_path=folder)
+        try:
+            with zipfile.ZipFile(args.archive) as archive:
+                archive.extractall(folder)
+            api.create_repo(args.repo, exist_ok=True)
+            api.upload_folder(repo_id=args.repo, folder_path=folder)
+        # No class is common to what the hub's client raises for connection, login and name.
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise SystemExit(
+                f"upload_pack: error: {args.archive} to {args.repo}: {reason} "
+                "(log in with: hf auth login)"
+            ) from error
     print(f"uploaded {args.archive} to {args.repo}")
 
 

@@ -57,20 +57,25 @@ def write_data_dir(folder: Path) -> Path:
     return folder
 
 
+def save_whisper(folder: Path) -> None:
+    """Save a random Whisper of two layers."""
+    torch.manual_seed(0)
+    whisper = WhisperConfig(
+        vocab_size=60, d_model=32, encoder_layers=2, encoder_attention_heads=2,
+        encoder_ffn_dim=64, decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=64,
+        max_source_positions=200, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        decoder_start_token_id=1,
+    )  # fmt: skip
+    WhisperModel(whisper).save_pretrained(folder)
+
+
 class Setting:
     """Everything a training run reads, and the command line for it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.data = write_data_dir(folder)
-        torch.manual_seed(0)
-        whisper = WhisperConfig(
-            vocab_size=60, d_model=32, encoder_layers=2, encoder_attention_heads=2,
-            encoder_ffn_dim=64, decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=64,
-            max_source_positions=200, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-            decoder_start_token_id=1,
-        )  # fmt: skip
-        WhisperModel(whisper).save_pretrained(folder / "whisper")
+        save_whisper(folder / "whisper")
         self._train_units()
 
     def _train_units(self) -> None:

@@ -147,3 +147,14 @@ def run_and_fail(
         main(command)
     assert stopped.value.code == 1
     return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def record_stages(encoder: Any) -> list[Any]:
+    """What goes into and comes out of every layer and the last norm of a Whisper encoder.
+
+    The list fills when the encoder runs: two tensors a layer, two of the norm.
+    """
+    stages: list[Any] = []
+    for module in [*encoder.layers, encoder.layer_norm]:
+        module.register_forward_hook(lambda _m, args, out: stages.extend([args[0], out]))
+    return stages

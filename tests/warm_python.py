@@ -57,6 +57,7 @@ def _server(folder: Path) -> Iterator[Path]:
     client = folder / "python"
     client.write_text(CLIENT.format(python=sys.executable, path=str(path)), encoding="utf-8")
     client.chmod(0o755)
+    (folder / "python3").symlink_to(client)
     command = [sys.executable, "-m", "tests.warm_python", str(path)]
     with open(folder / "log", "wb") as log:
         server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log)

@@ -20,6 +20,7 @@ from espnet_psslm.acoustic.long_audio import (
 from espnet_psslm.acoustic.waveform import check_duration, give_a_frame
 from espnet_psslm.acoustic.whisper import FEATURE_SHIFT_S, HFSpeechEncoder
 from espnet_psslm.device import HOST
+from espnet_psslm.pack_files import relocated
 from espnet_psslm.registry import register
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import units_of
@@ -166,7 +167,8 @@ def load_ctc_acoustic(
     # Imported here: ESPnet's ASR task takes over ten seconds.
     from espnet_psslm.tasks.whisper_ctc import WhisperCTCTask
 
-    model, args = WhisperCTCTask.build_model_from_file(
-        str(train_config), str(model_file), str(device)
-    )
+    with relocated(train_config) as config:
+        model, args = WhisperCTCTask.build_model_from_file(
+            str(config), str(model_file), str(device)
+        )
     return CTCAcoustic(model, make_units=partial(units_of, args))

@@ -238,16 +238,23 @@ class _Beams:
         if self.scorers:
             scores += np.array([[self._end(beam) for beam in row] for row in self.states])
         best = np.argsort(-scores, axis=1, kind="stable")[:, :nbest]
-        alive = np.take_along_axis(self.name != DEAD, best, 1).tolist()
-        log_prob = np.take_along_axis(log_probs, best, 1).tolist()
-        score = np.take_along_axis(scores, best, 1).tolist()
+        alive = np.take_along_axis(self.name != DEAD, best, 1)
+        log_prob = np.take_along_axis(log_probs, best, 1)
+        score = np.take_along_axis(scores, best, 1)
         units = self._trace(best)
+        is_unit = units != NO_UNIT
+        ends = is_unit.sum(2)[alive].cumsum().tolist()
+        flat = units[is_unit & alive[..., None]].tolist()
         found: list[list[Hypothesis]] = [[] for _ in self.order]
-        for row, utt in enumerate(self.order.tolist()):
-            for rank in range(best.shape[1]):
-                if alive[row][rank]:
-                    unit_ids = units[row, rank][units[row, rank] != NO_UNIT].tolist()
-                    found[utt].append(Hypothesis(unit_ids, log_prob[row][rank], score[row][rank]))
+        for utt, start, end, *values in zip(
+            np.repeat(self.order, alive.sum(1)).tolist(),
+            [0, *ends],
+            ends,
+            log_prob[alive].tolist(),
+            score[alive].tolist(),
+            strict=False,  # one start more than there are ends
+        ):
+            found[utt].append(Hypothesis(flat[start:end], *values))
         return found
 
     def _end(self, states: tuple[Any, ...]) -> float:
@@ -256,11 +263,12 @@ class _Beams:
 
     def _trace(self, beam: np.ndarray) -> np.ndarray:
         """New unit or NO_UNIT of each step, (B, n, U), on the way to some beams (B, n)."""
-        units = np.full((*beam.shape, len(self.history)), NO_UNIT)
-        beam = beam.copy()
+        units = np.full((len(self.history), *beam.shape), NO_UNIT)
+        row = self.beam_size * np.arange(len(beam))[:, None]
+        beam = beam + row  # in flat arrays: taking from them is fastest
         for step in reversed(range(len(self.history))):
             source, unit = self.history[step]
-            rows = slice(0, len(source))  # the utterances that have this step
-            units[rows, :, step] = np.take_along_axis(unit, beam[rows], 1)
-            beam[rows] = np.take_along_axis(source, beam[rows], 1)
-        return units
+            count = len(source)  # the utterances that have this step
+            units[step, :count] = unit.take(beam[:count])
+            beam[:count] = source.take(beam[:count]) + row[:count]
+        return np.moveaxis(units, 0, 2)

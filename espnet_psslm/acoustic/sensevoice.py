@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from espnet_psslm.acoustic.waveform import check_duration, give_a_frame
 from espnet_psslm.device import HOST
+from espnet_psslm.weights import resolve_weights
 
 if TYPE_CHECKING:
     from funasr.frontends.wav_frontend import WavFrontend
@@ -135,7 +136,8 @@ def load_sensevoice(name: str, *, hub: str = "modelscope", **options: Any) -> Se
     from funasr.frontends.wav_frontend import WavFrontend
     from funasr.models.sense_voice.model import SenseVoiceSmall
 
-    folder = Path(name) if Path(name).is_dir() else _download(name, hub)
+    path = Path(resolve_weights(name))
+    folder = path if path.is_dir() else _download(name, hub)
     for part in ("config.yaml", "am.mvn", "model.pt", BPE_MODEL):
         if not (folder / part).is_file():
             raise ValueError(f"SenseVoice '{name}': no file {part} in {folder}")

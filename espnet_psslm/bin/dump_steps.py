@@ -148,9 +148,7 @@ def dump(args: argparse.Namespace) -> tuple[dict[str, str], DumpStats]:
     batches = AudioBatches(args.data_dir, batch_size=args.batch_size)
     device = resolve_device(args.device)
     acoustic = _acoustic(args, device)
-    reduction = build_reduction(
-        args.reduction, blank_id=acoustic.blank_id, **_reduction_conf(args)
-    )
+    reduction = build_reduction(args.reduction, blank_id=acoustic.blank_id, **_reduction_conf(args))
     stats = DumpStats()
     with StepsWriter(Path(args.output_dir) / "steps.ark") as writer:
         for batch in tqdm(batches, desc="dump steps", unit="batch"):

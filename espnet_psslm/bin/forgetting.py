@@ -22,6 +22,7 @@ from espnet_psslm.bin.command import command
 from espnet_psslm.data.labelled import ASR
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.score.files import write_json
+from espnet_psslm.text.slu_answer import parse_answer
 
 TRANSCRIPTS = ("hotword", "prevtext")
 METRIC_OF = {"sentiment": "accuracy", "SLU_entities": "slu"}  # beside those of stage 13
@@ -68,14 +69,25 @@ def metrics(args: argparse.Namespace) -> dict[str, tuple[str, str]]:
     given = dict(pair.partition("=")[::2] for pair in args.metric)
     if unknown := [metric for metric in given.values() if metric not in score.METRICS]:
         raise ValueError(f"--metric {unknown[0]!r}: write TASK=METRIC, one of {score.METRICS}")
-    tasks = dict.fromkeys(row["task"] for row in read_manifest(args.manifest).values())
-    known = {task: metric_of(task, args.language) for task in tasks}
-    known = {task: (given.get(task, metric), lang) for task, (metric, lang) in known.items()}
-    known = {task: found for task, found in known.items() if found[0] is not None}
-    for task in tasks.keys() - known.keys():
-        logging.warning("task %s has no metric and is left out: give --metric %s=...", task, task)
+    targets: dict[str, list[str]] = {}
+    for row in read_manifest(args.manifest).values():
+        targets.setdefault(row["task"], []).append(row["target"])
+    known: dict[str, tuple[str, str]] = {}
+    for task, answers in targets.items():
+        metric, language = metric_of(task, args.language)
+        metric = given.get(task, metric)
+        if metric == "slu" and not any(parse_answer(line).entities for line in answers):
+            logging.info("task %s has no entities to score", task)
+        elif metric is None:
+            logging.warning(
+                "task %s has no metric and is left out: give --metric %s=...", task, task
+            )
+        else:
+            known[task] = (metric, language)
     if not known:
-        raise ValueError(f"none of the tasks {list(tasks)} has a metric: give --metric TASK=METRIC")
+        raise ValueError(
+            f"none of the tasks {list(targets)} has a metric: give --metric TASK=METRIC"
+        )
     return known
 
 

@@ -13,6 +13,7 @@ files are copied under fixed names first, and the configurations are changed to 
 
 import argparse
 import contextlib
+import json
 import logging
 import shutil
 import tempfile
@@ -23,20 +24,10 @@ from typing import Any
 import yaml
 
 from espnet_psslm.bin.command import command
+from espnet_psslm.pack_files import FILE_KEYS
 from espnet_psslm.weights import PACKAGE_SCHEME
 
-# Configuration keys whose value, if it is a string, names a file; the folder of the archive.
-FILE_KEYS = {
-    "bpemodel": "units",
-    "token_list": "units",
-    "non_linguistic_symbols": "units",
-    "prompt_file": "prompts",
-    "stats_file": "stats",
-    "simulation_file": "stats",
-    "train_config": "ctc",
-    "model_file": "ctc",
-}
-# Of these, the value is itself a configuration whose files are packed too.
+# Of FILE_KEYS, the value is itself a configuration whose files are packed too.
 CONFIG_KEY = "train_config"
 BASE_MODEL_KEYS = ("name", "whisper", "sensevoice")
 
@@ -48,15 +39,23 @@ and a language model that writes the answer.
 ## Load
 
 ```python
-from espnet_model_zoo.downloader import ModelDownloader
-files = ModelDownloader().download_and_unpack("{archive}")
+from espnet_psslm.bin.psslm_inference import Speech2Text
+speech2text = Speech2Text.from_pretrained("{archive}")  # this file, or its name on a hub
+text, tokens, token_ids, hypothesis = speech2text(waveform, "{task}")[0]  # 16 kHz
 ```
 
-`files` holds `psslm_train_config` and `psslm_model_file`, the options of
-`python -m espnet_psslm.bin.psslm_inference`, and `asr_train_config` and `asr_model_file` of the
-CTC model alone. ESPnet's own `Speech2Text` loads the latter after
-`espnet_psslm.registry.register()`; give it `ctc_weight=1.0`: with its default, 0.5, the output is
-garbage and there is no error.
+```bash
+espnet-psslm transcribe speech.wav --task {task} --model {archive}
+```
+
+Tasks: {tasks}. `espnet_model_zoo.downloader.ModelDownloader` unpacks the archive too: it finds
+`psslm_train_config` and `psslm_model_file`, the options of `espnet_psslm.bin.psslm_inference`, and
+of a trained CTC model `asr_train_config` and `asr_model_file`. ESPnet's own `Speech2Text` loads the
+latter after `espnet_psslm.registry.register()`; give it `ctc_weight=1.0`: with its default, 0.5,
+the output is garbage and there is no error.
+
+Base models may lie anywhere: in the folder that `$ESPNET_PSSLM_MODELS` names, under their whole
+name or its last part.
 
 ## Base models, not in this archive
 
@@ -200,7 +199,7 @@ def describe_base_models(names: Sequence[str]) -> str:
         if name.startswith(PACKAGE_SCHEME):
             where = "from a Python package, which must be installed"
         elif Path(name).exists():
-            where = "**local on the machine that trained**: must be at this place to load"
+            where = "**local on the machine that trained**: at this place, or as said above"
         else:
             where = "hub name"
         lines.append(f"- `{name}`: {where}")
@@ -236,8 +235,13 @@ def pack_bridge(args: argparse.Namespace, staging: Path) -> None:
 
     notes = Path(args.notes).read_text(encoding="utf-8") if args.notes else ""
     tables = [Path(name) for name in args.option if name.endswith(".md")]
+    prompt_file = staging / packed_config["prompt_file"]
+    lines = prompt_file.read_text(encoding="utf-8").splitlines()
+    tasks = list(dict.fromkeys(json.loads(line)["task"] for line in lines if line.strip()))
     card = CARD.format(
         title=args.title,
+        task=tasks[0],
+        tasks=", ".join(tasks),
         archive=Path(args.outpath).name,
         base_models=describe_base_models(list(contents.base_models)),
         notes=notes.strip(),

@@ -24,9 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data_dir", required=True, help="folder made by stage 1")
     parser.add_argument("--output_dir", required=True, help="folder to write")
-    parser.add_argument(
-        "--factors", type=float, nargs="+", default=[0.9, 1.0, 1.1], help="speeds"
-    )
+    parser.add_argument("--factors", type=float, nargs="+", default=[0.9, 1.0, 1.1], help="speeds")
     parser.add_argument("--fs", type=int, default=16000, help="rate of perturbed audio, Hz")
     parser.add_argument("--nj", type=int, default=2, help="processes")
     return parser
@@ -39,9 +37,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         cmd: arguments; None reads the command line.
     """
     with command(get_parser(), cmd) as args:
-        perturb_data(
-            args.data_dir, args.output_dir, factors=args.factors, fs=args.fs, nj=args.nj
-        )
+        perturb_data(args.data_dir, args.output_dir, factors=args.factors, fs=args.fs, nj=args.nj)
 
 
 if __name__ == "__main__":

@@ -41,9 +41,20 @@ if TYPE_CHECKING:
 LOG_EVERY_S = 30.0
 
 
+def __getattr__(name: str) -> Any:
+    """``Speech2Text``, where ESPnet's users look for it; importing it takes seconds."""
+    if name == "Speech2Text":
+        from espnet_psslm.speech2text import Speech2Text
+
+        return Speech2Text
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def get_parser() -> argparse.ArgumentParser:
-    """Options of this command."""
-    parser = argparse.ArgumentParser(
+    """Options of this command; they may stand in a YAML file (``--config``)."""
+    from espnet2.utils.config_argparse import ArgumentParser
+
+    parser = ArgumentParser(
         description="Answer the rows of a manifest with a trained speech language model.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

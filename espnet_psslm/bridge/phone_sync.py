@@ -24,7 +24,14 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from espnet_psslm.bridge.frame_scores import best_units, frame_scores, top_units
+from espnet_psslm.bridge.frame_scores import (
+    best_units,
+    blocks,
+    frame_scores,
+    rows_at_once,
+    take_rows,
+    top_units,
+)
 from espnet_psslm.bridge.runs import Runs
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps, uniform_rows
 
@@ -140,8 +147,12 @@ class Reduction(ABC):
         # Above one half blank is the best unit; most frames are so, and need not be looked at.
         open_frames = (valid & (blank <= 0.51)).flatten().nonzero()[:, 0]
         labels = torch.full_like(blank, self.blank_id, dtype=torch.long)
-        rows = log_posterior.flatten(0, 1).index_select(0, open_frames)
-        labels.view(-1)[open_frames] = best_units(rows)
+        rows = log_posterior.flatten(0, 1)
+        size = min(rows_at_once(rows), len(open_frames))
+        scratch = rows.new_empty(size, rows.shape[1])
+        for part in blocks(len(open_frames), max(1, size)):
+            frame = open_frames[part]
+            labels.view(-1)[frame] = best_units(take_rows(rows, frame, scratch))
         return self._keep(labels, blank, valid)
 
     def _check(self, posterior: Tensor) -> int:

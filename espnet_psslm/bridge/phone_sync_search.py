@@ -11,11 +11,13 @@ Legend: B batch, T frames, U steps, K listed units per step.
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from espnet_psslm.acoustic.ctc_search import CTCSearch, GreedySearch
 from espnet_psslm.acoustic.prefix_beam import PrefixBeamSearch, SearchSteps, to_numpy
 from espnet_psslm.bridge.phone_sync import REDUCTIONS
+from espnet_psslm.bridge.runs import Runs
 
 
 class PhoneSyncBeamSearch(PrefixBeamSearch):
@@ -51,14 +53,13 @@ class PhoneSyncBeamSearch(PrefixBeamSearch):
 
     def _steps(self, log_posterior: Tensor, lengths: Tensor) -> SearchSteps:
         kept, starts = self.reduce.spans(log_posterior, lengths)
-        index = kept.flatten().nonzero()[:, 0]  # (F,)
-        frames = log_posterior.flatten(0, 1).index_select(0, index)
-        rows = _mean_of_runs(frames, starts.flatten()[index])
-        listed = min(self.units_per_step, rows.shape[1])
-        probs, unit_ids = rows.topk(listed, dim=1)
-        log_blank = _log(to_numpy(rows[:, self.blank_id]))
+        runs = Runs.of(kept, starts)
+        listed = min(self.units_per_step, log_posterior.shape[2])
+        log_blank = log_posterior[..., self.blank_id].contiguous()
+        probs, unit_ids = runs.top(log_posterior, torch.zeros_like(log_blank), listed)
         log_probs, unit_ids = _log(to_numpy(probs)), to_numpy(unit_ids)
         log_probs[unit_ids == self.blank_id] = -np.inf
+        blank_of_step = _log(to_numpy(runs.average(log_blank.exp()[..., None])[:, 0]))
 
         kept, starts = to_numpy(kept), to_numpy(starts)
         num_steps = starts.sum(1)
@@ -67,32 +68,15 @@ class PhoneSyncBeamSearch(PrefixBeamSearch):
         after_blank[:, 1:] &= ~kept[:, :-1]
         after_blank[:, 0] = False  # nothing was left out there
         left_out = ~kept & (np.arange(kept.shape[1]) < to_numpy(lengths)[:, None])
-        blank = to_numpy(log_posterior[..., self.blank_id]).astype(np.float64)
+        blank = to_numpy(log_blank).astype(np.float64)
         return SearchSteps(
             _pad(unit_ids, valid),
             _pad(log_probs, valid),
-            _pad(log_blank, valid),
+            _pad(blank_of_step, valid),
             _pad(after_blank[starts], valid),
             num_steps,
             np.where(left_out, blank, 0.0).sum(1),
         )
-
-
-def _mean_of_runs(frames: Tensor, opens: Tensor) -> Tensor:
-    """Posteriors of the steps, (U, V).
-
-    Args:
-        frames: (F, V), log posteriors of the frames that are kept; overwritten.
-        opens: (F,), True where a step begins.
-    """
-    frames = frames.exp_()
-    if opens.all():
-        return frames
-    rows = frames.index_select(0, opens.nonzero()[:, 0])
-    step = opens.cumsum(0) - 1
-    more = (~opens).nonzero()[:, 0]
-    rows.index_add_(0, step[more], frames.index_select(0, more))
-    return rows.div_(step.bincount(minlength=len(rows))[:, None])
 
 
 def _pad(values: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -12,7 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from espnet_psslm.bridge.frame_scores import blocks, rows_at_once, top_units
+from espnet_psslm.bridge.frame_scores import (
+    blocks,
+    exponentials,
+    rows_at_once,
+    take_rows,
+    top_units,
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class Runs:
             num_listed: K.
         """
         rows, norm, frames = logits.flatten(0, 1), log_norm.flatten(), self._rows(logits)
-        count, size = self.step.bincount(), rows_at_once(logits)
+        count, size = self.step.bincount(), 4 * rows_at_once(logits)  # each part has its price
+        scratch = rows.new_empty(min(size, len(frames)), rows.shape[1])
         probs = norm.new_empty(len(count), num_listed)
         unit_ids = torch.empty_like(probs, dtype=torch.long)
         alone = count[self.step] == 1
@@ -60,12 +67,13 @@ class Runs:
         steps = self.step[alone]
         for part in blocks(len(steps), size):
             frame = of_one[part]
-            values, unit_ids[steps[part]] = top_units(rows.index_select(0, frame), num_listed)
+            values, unit_ids[steps[part]] = top_units(take_rows(rows, frame, scratch), num_listed)
             probs[steps[part]] = (values.to(norm.dtype) - norm[frame, None]).exp_()
         steps = (count > 1).nonzero()[:, 0]
         for part, inside in _whole_steps(count[steps], size):
             frame = of_more[inside]
-            posterior = (rows.index_select(0, frame).to(norm.dtype) - norm[frame, None]).exp_()
+            posterior = take_rows(rows, frame, scratch).to(norm.dtype).sub_(norm[frame, None])
+            posterior = exponentials(posterior)
             bags = count[steps[part]].cumsum(0) - count[steps[part]]
             here = torch.arange(len(frame), device=frame.device)
             mean = F.embedding_bag(here, posterior, bags, mode="mean")

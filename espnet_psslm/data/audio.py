@@ -52,7 +52,7 @@ def read_audio(source: str, *, fs: int = SAMPLE_RATE) -> np.ndarray:
         raise AudioError(f"{source}: holds samples that are not finite numbers; convert it again")
     if rate != fs:
         _say_once(f"audio at {rate} Hz is resampled to {fs} Hz", source)
-        mono = _resample(mono, rate, fs)
+        mono = resample(mono, rate, fs)
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
@@ -199,7 +199,8 @@ def _check_wav_size(file: BinaryIO, source: str) -> None:
     file.seek(start)
 
 
-def _resample(samples: np.ndarray, rate: int, fs: int) -> np.ndarray:
+def resample(samples: np.ndarray, rate: int, fs: int) -> np.ndarray:
+    """Samples (N,) float32 of ``rate`` Hz at ``fs`` Hz."""
     # Imported here: manifests and wav.scp are checked without torch.
     import torch
     import torchaudio.functional

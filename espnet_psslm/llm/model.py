@@ -91,7 +91,8 @@ class PSSLMModel(AbsESPnetModel):
             inputs: see ``context``.
 
         Returns:
-            Mean cross-entropy per target token, statistics, and the number of target tokens.
+            Mean cross-entropy per target token, statistics and the number of target tokens, each
+            of these (1,).
         """
         context, prompt_index, _ = self.context(**inputs)
         fed = target_ids[:, :-1]  # the last token of each row is only ever predicted
@@ -112,11 +113,11 @@ class PSSLMModel(AbsESPnetModel):
         loss, accuracy = output_loss(
             self.lm.module, hidden[row[real], place[real]], target_ids[real]
         )
-        weight = target_ids_lengths.sum()
-        stats = {"loss": loss.detach(), "acc": accuracy}
+        # Of one dimension, which is what ESPnet averages over several processes.
+        stats = {"loss": loss.detach()[None], "acc": accuracy[None]}
         if kind is not None:
-            stats[f"acc_{kind}"] = accuracy
-        return loss, stats, weight.to(loss.dtype)
+            stats[f"acc_{kind}"] = stats["acc"]
+        return loss, stats, target_ids_lengths.sum()[None].to(loss.dtype)
 
     def collect_feats(self, **batch: Tensor) -> dict[str, Tensor]:
         """Nothing: stage 10 collects lengths only."""

@@ -41,9 +41,7 @@ class TunedPrefix(SharedPrefix):
         num_tuned: N.
     """
 
-    def __init__(
-        self, prefixes: Sequence[Sequence[int]], lm: nn.Module, *, num_tuned: int
-    ) -> None:
+    def __init__(self, prefixes: Sequence[Sequence[int]], lm: nn.Module, *, num_tuned: int) -> None:
         super().__init__(prefixes)
         self.num_tuned = num_tuned
         prompts = range(len(prefixes))

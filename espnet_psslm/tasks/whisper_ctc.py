@@ -161,12 +161,18 @@ def _check_lengths(args: argparse.Namespace, mode: str, *, write: bool) -> None:
     Raises:
         ValueError: if there are more than ``--max_ctc_too_short``.
     """
-    texts = [path for path, name, _ in getattr(args, f"{mode}_data_path_and_name_and_type")
-             if name == "text"]
+    texts = [
+        path
+        for path, name, _ in getattr(args, f"{mode}_data_path_and_name_and_type")
+        if name == "text"
+    ]
     shapes = getattr(args, f"{mode}_shape_file")
     if not texts or not shapes:
-        logging.warning("%s: utterances too short for CTC are not counted: that needs text and "
-                        "a speech shape file", mode)
+        logging.warning(
+            "%s: utterances too short for CTC are not counted: that needs text and "
+            "a speech shape file",
+            mode,
+        )
         return
     too_short = find_too_short(
         samples={utt: int(shape.split(",")[0]) for utt, shape in read_scp(shapes[0]).items()},

@@ -105,7 +105,7 @@ def forward(model, samples, **padding):
     loss, _, weight = model(
         utt_id=[str(i) for i in range(len(samples))], **collate(samples, **padding)
     )
-    return loss, weight
+    return loss, weight[0]
 
 
 def without_target(batch):

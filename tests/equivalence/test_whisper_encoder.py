@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from transformers import WhisperModel
 
 from espnet_psslm.acoustic.whisper import HFSpeechEncoder, output_lengths
-from tests.helpers import tiny_whisper_config
+from tests.helpers import record_stages, tiny_whisper_config
 
 TOLERANCE = 1e-10  # absolute, float64
 NUM_MELS = 80
@@ -47,18 +47,13 @@ def test_stages_equal_transformers(whisper_folder: Path, num_frames: int) -> Non
     ours = our_encoder(whisper_folder)
     features = torch.randn(1, num_frames, NUM_MELS, dtype=torch.float64)
     lengths = torch.tensor([num_frames])
-    stages: dict[str, list[torch.Tensor]] = {"ours": [], "theirs": []}
-    for owner, encoder in (("ours", ours.whisper), ("theirs", theirs)):
-        for module in [*encoder.layers, encoder.layer_norm]:
-            module.register_forward_hook(
-                lambda _m, args, out, owner=owner: stages[owner].extend([args[0], out])
-            )
+    stages = record_stages(ours.whisper), record_stages(theirs)
     with torch.no_grad():
         expected = theirs(features.transpose(1, 2)).last_hidden_state
         out, out_lengths, _ = ours(features, lengths)
     assert out_lengths.tolist() == [num_frames // 2]
-    assert len(stages["ours"]) == 8
-    for mine, other in zip(stages["ours"], stages["theirs"], strict=True):
+    assert len(stages[0]) == 8
+    for mine, other in zip(*stages, strict=True):
         torch.testing.assert_close(mine, other, atol=TOLERANCE, rtol=0)
     torch.testing.assert_close(out, expected, atol=TOLERANCE, rtol=0)
 

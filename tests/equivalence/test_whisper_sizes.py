@@ -15,6 +15,7 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration, Whisper
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from espnet_psslm.acoustic.whisper import HFSpeechEncoder
+from tests.helpers import record_stages
 
 TOLERANCE = 1e-9  # absolute, float64; values are of order 1
 NUM_FRAMES = 40
@@ -82,19 +83,14 @@ def check(folder: Path, num_mels: int, dtype: torch.dtype) -> None:
     run_in_float64(ours.whisper, dtype)
     theirs = run_in_float64(WhisperModel.from_pretrained(folder, dtype=dtype).encoder, dtype)
     features = torch.randn(1, NUM_FRAMES, num_mels, dtype=torch.float64)
-    stages: dict[str, list[torch.Tensor]] = {"ours": [], "theirs": []}
-    for owner, encoder in (("ours", ours.whisper), ("theirs", theirs)):
-        for module in [*encoder.layers, encoder.layer_norm]:
-            module.register_forward_hook(
-                lambda _m, args, out, owner=owner: stages[owner].extend([args[0], out])
-            )
+    stages = record_stages(ours.whisper), record_stages(theirs)
     with torch.no_grad():
         expected = theirs(features.transpose(1, 2)).last_hidden_state
         out, lengths, _ = ours(features, torch.tensor([NUM_FRAMES]))
     assert out.dtype == expected.dtype == torch.float64
     assert lengths.tolist() == [NUM_FRAMES // 2]
-    assert len(stages["ours"]) == 2 * (len(ours.whisper.layers) + 1)
-    for mine, other in zip(stages["ours"], stages["theirs"], strict=True):
+    assert len(stages[0]) == 2 * (len(ours.whisper.layers) + 1)
+    for mine, other in zip(*stages, strict=True):
         torch.testing.assert_close(mine, other, atol=TOLERANCE, rtol=0)
     torch.testing.assert_close(out, expected, atol=TOLERANCE, rtol=0)
 

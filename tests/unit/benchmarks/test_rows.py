@@ -9,10 +9,14 @@ import torch
 from torch import nn
 
 from benchmarks import (
+    ctc_memory,
     ctc_step,
     decode,
     dumped_epoch,
+    encoder_ctc,
     lego,
+    padding,
+    phone_sync_search,
     reduction,
     simulated_projector,
     text_step,
@@ -57,6 +61,7 @@ TINY_STEP = text_step.Size(
     encoder=TINY_ENCODER,
     target_plain=3.0,
 )
+TINY_CTC = ctc_step.Size(2, 0.5, num_units=20, spoken=3, width=32, layers=2, heads=2)
 SIZES = {
     reduction: (
         reduction.Size(3, 30, 12, listed=4),
@@ -64,7 +69,9 @@ SIZES = {
     ),
     simulated_projector: (simulated_projector.Size(12, batch=4, num_units=30, hidden=8, width=6),),
     lego: (lego.Size(9, 200, listed=4, width=6),),
-    ctc_step: (ctc_step.Size(2, 0.5, num_units=20, spoken=3, width=32, layers=2, heads=2),),
+    ctc_step: (TINY_CTC,),
+    encoder_ctc: (TINY_CTC,),
+    ctc_memory: (TINY_CTC,),
     text_step: (
         TINY_STEP,
         dataclasses.replace(TINY_STEP, architecture="qwen2", dtype=torch.bfloat16),
@@ -208,3 +215,58 @@ def test_dumped_steps_are_those_heard(audio, tmp_path):
     assert case.items == 3
     (small,) = case.limits.values()
     assert not small(measured(case))  # headers alone are more than 1/40 of such short audio
+
+
+class Letters:
+    """Unit i is the i-th letter, and a word."""
+
+    def decode(self, unit_ids):
+        return " ".join(chr(ord("a") + unit) for unit in unit_ids)
+
+
+def test_phone_sync_search_needs_the_ratio_and_the_error_rate(audio, monkeypatch):
+    acoustic = FakeAcoustic()
+    acoustic.units, acoustic.frame_shift_s = Letters(), 0.02
+    refs = {"a": "d e", "b": "h", "c": "a"}
+    size = phone_sync_search.Size(every_frame=True)
+    groups = phone_sync_search.hear(acoustic, audio, size)
+    case = phone_sync_search.make_case(SETTING, acoustic, groups, refs, size)
+    case.check()
+    # Of 8, 4 and 4 frames three are spoken steps; the first utterance's two more are blank.
+    assert case.size == (
+        "3 utterances, 50 Hz, 5.33 frames per step, WER 25.00 %, by frames 25.00 %"
+    )
+    assert case.target == pytest.approx(0.8 * 16 / 3)
+    assert [len(result.nbest) for result in case.ways["ours"]()] == [3]
+    refs["c"] = "z z"
+    monkeypatch.setattr(phone_sync_search, "WER_ABOVE", -1.0)
+    case = phone_sync_search.make_case(SETTING, acoustic, groups, refs, size)
+    with pytest.raises(AssertionError, match="WER"):
+        case.check()
+
+
+def test_memory_limits():
+    frozen, trained = tiny_cases(ctc_memory)
+    peaks = {"ours": 1.1, "forward": 1.0, "padded": 5.6}
+    for case, most in ((frozen, 1.2), (trained, 1.12)):
+        (holds,) = case.limits.values()
+        assert holds(Measured({}, peaks | {"ours": 0.99 * most}))
+        assert not holds(Measured({}, peaks | {"ours": 1.01 * most}))
+
+
+def test_padding_is_counted(tmp_path):
+    assert padding.padding_share([["a", "b"], ["c"]], {"a": 4, "b": 2, "c": 3}) == 1 - 9 / 11
+    shapes = tmp_path / "shape"
+    shapes.write_text("".join(f"k{n} {length}\n" for n, length in enumerate([9, 1, 9, 1, 9, 1])))
+    config = {
+        "batch_type": "sorted", "batch_size": 3, "batch_bins": 0, "sort_in_batch": "descending",
+        "train_shape_file": [str(shapes)], "sort_batch": "descending", "drop_last_iter": False,
+        "min_batch_size": 1, "fold_length": [],
+    }  # fmt: skip
+    case = padding.make_case(SETTING, padding.Size("x"), config)
+    case.check()
+    assert case.size == "x, 2 batches: 0.0%, in order 44.4%"
+    assert all(holds(measured(case)) for holds in case.limits.values())
+    config |= {"batch_size": 4}  # 9 9 9 and a 1
+    case = padding.make_case(SETTING, padding.Size("x"), config)
+    assert not any(holds(measured(case)) for holds in case.limits.values())

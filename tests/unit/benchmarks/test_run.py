@@ -96,6 +96,7 @@ def test_met_needs_the_limits_too_and_is_open_without_a_target():
     fast = times(ours=0.5, published=5.0, plain=2.0)
     assert run.to_entry(a_case(limits=limits), fast)["met"] is False
     assert run.to_entry(a_case(target=None), fast)["met"] is None
+    assert run.to_entry(a_case(target=None, limits=limits), fast)["met"] is False
     line = run.to_columns(a_case(limits=limits), fast, run.to_entry(a_case(), fast))
     assert "missed: never" in line and len(line) == len(run.COLUMNS)
 

@@ -72,6 +72,13 @@ def test_a_task_without_metric_is_left_out_and_named(options, tmp_path, caplog):
     assert "QA" not in (tmp_path / "new/table.md").read_text()
 
 
+def test_entities_of_a_set_that_has_none(options, tmp_path):
+    manifest = tmp_path / "test.jsonl"
+    manifest.write_text(manifest.read_text().replace("| music_genre: jazz", "").replace(' "', '"'))
+    main(options)
+    assert "SLU_entities" not in json.loads((tmp_path / "new/table.json").read_text())
+
+
 def test_what_is_missing_is_named(options, tmp_path, capsys):
     rows = [{"key": "q", "task": "QA", "target": "x", "GT": "x"}]
     other = str(write_jsonl(tmp_path / "qa.jsonl", rows))

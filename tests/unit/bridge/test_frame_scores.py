@@ -118,6 +118,45 @@ def test_top_units_are_the_largest(num_units, num_listed, ties):
     assert all(len(set(row)) == num_listed for row in places.tolist())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("num_listed", [1, 3, 8])
+def test_of_equal_numbers_the_first_are_listed_whatever_the_other_rows(dtype, num_listed):
+    """All equal, -inf beside few numbers, and peaks that share a column."""
+    rows = torch.zeros(3, 64, dtype=dtype)
+    rows[1] = -torch.inf
+    rows[1, [5, 40]] = torch.tensor([1.0, 2.0], dtype=dtype)
+    rows[2, 7::8] = torch.arange(8, dtype=dtype)
+    wanted = [
+        sorted(range(64), key=lambda place, row=row: -row[place])[:num_listed]
+        for row in rows.tolist()
+    ]
+    assert top_units(rows, num_listed)[1].tolist() == wanted
+    for row, places in zip(rows, wanted, strict=True):
+        assert top_units(row[None], num_listed)[1].tolist() == [places]
+
+
+@pytest.mark.parametrize("step", [2, 40])
+def test_nan_is_the_largest_and_does_not_change_other_rows(step):
+    rows = torch.randn(3, 64)
+    rows[0] = 0.0  # all are listed
+    expected = top_units(rows, 4)[1]
+    rows[1, ::step] = torch.nan
+    values, places = top_units(rows, 4)
+    assert torch.equal(places[[0, 2]], expected[[0, 2]])
+    torch.testing.assert_close(values, rows.topk(4).values, rtol=0, atol=0, equal_nan=True)
+    assert len(set(places[1].tolist())) == 4
+
+
+def test_gradient_of_top_units_is_that_of_topk():
+    rows = torch.randn(5, 64, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(5, 4, dtype=torch.float64)
+    grads = [
+        torch.autograd.grad((values * weight).sum(), rows)[0]
+        for values in (top_units(rows, 4)[0], rows.topk(4).values)
+    ]
+    assert torch.equal(*grads)
+
+
 def test_top_units_of_no_row():
     values, places = top_units(torch.empty(0, 500), 3)
     assert values.shape == places.shape == (0, 3)

@@ -1,4 +1,4 @@
-"""Every setting of conf/: ESPnet's dry run builds what it names, with tiny stand-ins for hub names."""
+"""Every setting of conf/: ESPnet's dry run builds what it names, from tiny models."""
 
 import re
 from pathlib import Path

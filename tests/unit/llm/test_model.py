@@ -1,6 +1,7 @@
 """What the joined model makes of its parts; the whole is compared in tests/equivalence."""
 
 import torch
+from espnet2.torch_utils.recursive_op import recursive_average
 
 from espnet_psslm.bridge.projector import StackedLinear
 from espnet_psslm.llm import model as module
@@ -22,3 +23,11 @@ def test_answers_are_limited_by_the_steps_heard_not_by_their_embeddings(monkeypa
     answers = model.generate(beam_size=1, max_new_tokens=3, max_len_ratio=1.0, **batch)
     assert seen == [[len(s.ids) for s in SAMPLES if len(s.ids)]]
     assert answers[2] == ((), 0.0)
+
+
+def test_statistics_are_what_espnet_averages_over_processes():
+    model = build()
+    loss, stats, weight = model(utt_id=["a"] * len(SAMPLES), **collate(SAMPLES))
+    averaged, total = recursive_average(stats, weight)
+    assert total == weight
+    assert averaged["loss"] == loss and 0.0 <= averaged["acc"] <= 1.0

@@ -94,6 +94,21 @@ def test_training_sees_every_row_and_resumes_at_the_next(options, seen, tmp_path
     assert all(torch.equal(once[name], twice[name]) for name in once)
 
 
+def test_what_is_saved_is_trained_and_whole(options, tmp_path):
+    """Also what training resumes from; no file is left half."""
+    _, common = options
+    train(common, tmp_path / "exp", "--max_epoch", "1")
+    files = {path.name for path in (tmp_path / "exp").iterdir()}
+    assert {"checkpoint.pth", "1epoch.pth", "text_stream.json"} <= files
+    assert not any(name.endswith(".tmp") for name in files)
+    saved = weights(tmp_path / "exp/checkpoint.pth")
+    model = weights(tmp_path / "exp/1epoch.pth")
+    assert saved["model"].keys() == model.keys()
+    assert {name.split(".")[0] for name in model} == {"projector"}
+    (optimizer,) = saved["optimizers"]
+    assert len(optimizer["state"]) == len(model)  # moments of what is trained
+
+
 def test_epoch_is_a_pass(options, seen, tmp_path):
     _, common = options
     train([*common, "--batch_type", "unsorted"], tmp_path / "exp", "--max_epoch", "2")

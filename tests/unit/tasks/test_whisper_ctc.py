@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import WhisperModel
 
+from espnet_psslm.acoustic.gathered_ctc import PlacedCTCLoss
 from espnet_psslm.acoustic.long_audio import window_starts
 from espnet_psslm.acoustic.model import load_ctc_acoustic
 from espnet_psslm.bin import asr_inference, asr_train, dump_steps
@@ -27,6 +29,11 @@ def trained(setting: Setting) -> Path:
     asr_train.main(setting.command(exp, max_epoch=1))
     asr_train.main(setting.command(exp))
     return exp
+
+
+def test_ctc_loss_goes_where_there_is_one(trained: Path) -> None:
+    acoustic = load_ctc_acoustic(trained / "config.yaml", trained / "valid.loss.ave.pth")
+    assert isinstance(acoustic.model.ctc.ctc_loss, PlacedCTCLoss)
 
 
 def test_resumed_training_equals_one_run(setting: Setting, trained: Path) -> None:

@@ -1,0 +1,121 @@
+"""Join what the jobs of a decoding wrote, as if it had been one job.
+
+    python -m espnet_psslm.bin.join_jobs --data_dir dump/raw/test --nj 4 --output_dir decode/test
+
+Reads ``decode/test/jobs/1`` to ``4``. Lines of tables and of JSON Lines are put in the order of the
+data folder; ``stats.json`` adds up counts and seconds (of all processes, not of the wall clock) and
+keeps the largest peak of memory. Archives stay where they are: tables name them.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from espnet_psslm.bin.command import command
+from espnet_psslm.data.kaldi import read_table
+from espnet_psslm.data.labelled import MANIFEST
+from espnet_psslm.data.manifest import read_manifest
+
+STATS = "stats.json"
+LARGEST = ("peak_rss_mb", "load_s")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options of this command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data_dir", type=Path, required=True, help="what split_data has split")
+    parser.add_argument("--nj", type=int, required=True, help="jobs")
+    parser.add_argument("--output_dir", type=Path, required=True, help="holds jobs/1, jobs/2, ...")
+    return parser
+
+
+def join(data_dir: Path, output_dir: Path, *, nj: int) -> None:
+    """Join the files of all jobs.
+
+    Args:
+        data_dir: what has been split.
+        output_dir: holds ``jobs/1`` to ``jobs/nj``.
+        nj: jobs.
+
+    Raises:
+        ValueError: if a job has written nothing.
+    """
+    folders = [output_dir / "jobs" / str(job + 1) for job in range(nj)]
+    names: dict[Path, None] = {}
+    for folder in folders:
+        found = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+        if not found:
+            raise ValueError(f"{folder}: holds nothing; run the job again")
+        names |= dict.fromkeys(found)
+    keys = [*read_table(data_dir / "wav.scp"), *read_manifest(data_dir / MANIFEST)]
+    place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    for name in names:
+        if name.suffix == ".ark":
+            continue
+        parts = [folder / name for folder in folders if (folder / name).is_file()]
+        texts = [path.read_text(encoding="utf-8") for path in parts]
+        target = output_dir / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if name.name == STATS:
+            stats = join_stats([json.loads(text) for text in texts])
+            target.write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
+        else:
+            key_of = _key_of_json if name.suffix == ".jsonl" else _first_word
+            target.write_text(_in_order(texts, place, key_of), encoding="utf-8")
+
+
+def _in_order(texts: Sequence[str], place: Mapping[str, int], key_of: Callable[[str], str]) -> str:
+    lines = [line for text in texts for line in text.splitlines(keepends=True)]
+    return "".join(sorted(lines, key=lambda line: place.get(key_of(line), len(place))))
+
+
+def _first_word(line: str) -> str:
+    return line.split(maxsplit=1)[0] if line.strip() else ""
+
+
+def _key_of_json(line: str) -> str:
+    return json.loads(line)["key"]
+
+
+def join_stats(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One job's statistics from those of several.
+
+    Args:
+        parts: contents of ``stats.json``.
+    """
+    if "dropped_blank_mass" in parts[0]:
+        from espnet_psslm.bin.dump_steps import DumpStats
+
+        total = DumpStats()
+        for name in vars(total):
+            setattr(total, name, sum(part[name] for part in parts))
+        return json.loads(total.to_json())
+    joined = {}
+    for name in parts[0]:
+        values = [part[name] for part in parts]
+        if name in LARGEST:
+            joined[name] = max(values)
+        elif name == "frames_per_step":  # frames are as many as there are seconds
+            steps = sum(part["audio_s"] / max(part[name], 1e-9) for part in parts)
+            joined[name] = round(sum(part["audio_s"] for part in parts) / max(steps, 1e-9), 3)
+        else:
+            joined[name] = round(sum(values), 3)
+    return joined
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Join.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    with command(get_parser(), cmd) as args:
+        join(args.data_dir, args.output_dir, nj=args.nj)
+
+
+if __name__ == "__main__":
+    main()

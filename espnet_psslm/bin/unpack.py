@@ -1,0 +1,54 @@
+"""Link the models of a pack to where the stages of a recipe look for them.
+
+    python -m espnet_psslm.bin.unpack --model user/model --psslm_exp exp/user/psslm_text \
+        --psslm_name valid.acc.ave.pth --ctc_exp exp/user/ctc --ctc_name valid.loss.ave.pth
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_psslm.bin.command import command
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options of this command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True, help="archive, unpacked folder, or hub name")
+    parser.add_argument("--psslm_exp", type=Path, required=True, help="folder for the bridge")
+    parser.add_argument("--psslm_name", required=True, help="name of its checkpoint")
+    parser.add_argument("--ctc_exp", type=Path, required=True, help="folder for the CTC model")
+    parser.add_argument("--ctc_name", required=True, help="name of its checkpoint")
+    return parser
+
+
+def link(source: str, target: Path) -> None:
+    """Make a symbolic link, in place of an older one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    target.symlink_to(Path(source).absolute())
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Link.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    with command(get_parser(), cmd) as args:
+        from espnet_psslm.pack_files import open_pack
+
+        files = open_pack(args.model)
+        link(files["psslm_train_config"], args.psslm_exp / "config.yaml")
+        link(files["psslm_model_file"], args.psslm_exp / args.psslm_name)
+        if "asr_train_config" in files:
+            link(files["asr_train_config"], args.ctc_exp / "config.yaml")
+            link(files["asr_model_file"], args.ctc_exp / args.ctc_name)
+    logging.info("linked %s to %s", args.model, args.psslm_exp)
+
+
+if __name__ == "__main__":
+    main()

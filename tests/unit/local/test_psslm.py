@@ -1,0 +1,220 @@
+"""What psslm.sh runs, told by an interpreter that runs nothing and writes down what it is asked."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+STUB = """#!/usr/bin/env bash
+# stage_log.py run ... -- COMMAND runs the command; scripts with run.pl's command line are real.
+case "$1 ${2:-}" in
+    */stage_log.py\\ run)
+        while [ "$1" != -- ]; do shift; done
+        shift
+        exec "$@" ;;
+    */stage_log.py\\ note) exit ;;
+    -c*) echo 0; exit ;;
+esac
+echo "$*" >>"$SAID"
+case "$2" in
+    espnet_psslm.bin.split_data) echo "${PARTS:-2}" ;;
+    espnet_psslm.bin.dump_steps) mkdir -p "$(sed 's/.*--output_dir \\([^ ]*\\).*/\\1/' <<<"$*")" ;;
+    "$FAILS") exit 3 ;;
+esac
+"""
+MADE = (
+    *(f"data/{name}/{file}" for name in ("train", "train_text") for file in ("text", "wav.scp")),
+    *("data/train_text/psslm.jsonl", "data/dev/wav.scp", "data/test/wav.scp"),
+    *(
+        f"dump/raw/{name}/{file}"
+        for name in ("train", "dev", "test")
+        for file in ("wav.scp", "text", "psslm.jsonl", "speech_shape")
+    ),
+    *(f"dump/steps/{name}/{file}" for name in ("train", "dev") for file in ("psslm.jsonl",)),
+    *(f"dump/steps/{name}/stats.json" for name in ("train", "dev")),
+    *("data/token_list/char_1000/tokens.txt", "exp/ctc/valid.loss.ave.pth", "exp/simulation.yaml"),
+)
+OF_A_BRIDGE = (
+    *("psslm_stats/text/train/length_shape", "psslm_stats/sft/train/length_shape"),
+    *("psslm_text/valid.acc.ave.pth", "psslm_sft/valid.acc.ave.pth", "results.json", "RESULTS.md"),
+    *("psslm_text/decode/test/stats.json", "psslm.zip"),
+)
+
+
+class Told:
+    """Log, and the commands, of one run."""
+
+    def __init__(self, code: int, log: str, commands: list[str]) -> None:
+        self.code, self.log, self.commands = code, log, commands
+
+    def of(self, module: str) -> list[str]:
+        return [line for line in self.commands if f"espnet_psslm.bin.{module} " in line]
+
+
+@pytest.fixture
+def psslm(tmp_path):
+    stub = tmp_path / "bin/python"
+    stub.parent.mkdir()
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    systems = [f"exp/{name}" for name in OF_A_BRIDGE] + [f"exp/new/{name}" for name in OF_A_BRIDGE]
+    for name in (*MADE, *systems, "exp/new/ctc/valid.loss.ave.pth"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("made\n")
+    (tmp_path / "exp/ctc/decode/test/1best_recog").mkdir(parents=True)
+    (tmp_path / "exp/ctc/decode/test/1best_recog/text").write_text("made\n")
+    (tmp_path / "exp/new/ctc/decode/test/1best_recog").mkdir(parents=True)
+    (tmp_path / "exp/new/ctc/decode/test/1best_recog/text").write_text("made\n")
+
+    def run(*options, **variables):
+        said = tmp_path / "said"
+        said.write_text("")
+        command = [str(ROOT / "egs2/slurp/psslm1/run.sh"), "--python", str(stub)]
+        command += ["--datadir", f"{tmp_path}/data", "--dumpdir", f"{tmp_path}/dump"]
+        command += ["--expdir", f"{tmp_path}/exp", "--unit_type", "char", *options]
+        env = os.environ | {"SAID": str(said), "FAILS": "none"} | variables
+        out = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        return Told(out.returncode, out.stderr, said.read_text().splitlines())
+
+    return run
+
+
+def only(stage):
+    return (f"--stage={stage}", f"--stop_stage={stage}")
+
+
+def test_one_process_without_options(psslm):
+    told = psslm("--stage=6", "--stop_stage=14")
+    assert told.code == 0, told.log
+    [trained] = told.of("asr_train")
+    assert trained.endswith("--ngpu 0")
+    assert all(line.endswith(" --ngpu 0") for line in told.of("psslm_train"))
+    assert len(told.of("psslm_train")) == 4 and len(told.of("psslm_inference")) == 3
+    assert not told.of("split_data") and not told.of("join_jobs")
+    assert not any("PSSLM_" in line for line in told.commands)
+    for line in told.of("psslm_inference"):
+        assert "--batch_size" not in line and "--beam_size" not in line
+    assert "/dump/raw/test/psslm.jsonl --output_dir" in told.of("psslm_inference")[0]
+
+
+@pytest.mark.parametrize(
+    ("option", "left"),
+    [
+        ("--skip_data_prep=true", "6 7 8 9 10 11 12 13 14 15"),
+        ("--skip_train=true", "1 3 4 5 7 12 13 14 15"),
+        ("--skip_eval=true", "1 3 4 5 6 8 9 10 11 14 15"),
+        ("--skip_packing=true", "1 3 4 5 6 7 8 9 10 11 12 13"),
+    ],
+)
+def test_stages_that_are_skipped(psslm, tmp_path, option, left):
+    (tmp_path / "corpus").mkdir()
+    told = psslm(option, SLURP=str(tmp_path / "corpus"))
+    assert told.code == 0, told.log
+    begun = [
+        line.split("Stage ")[1].split(":")[0] for line in told.log.splitlines() if " Stage " in line
+    ]
+    assert begun == left.split()
+    packed = told.of("pack")
+    assert all(("results.json" in line) == (option != "--skip_eval=true") for line in packed)
+
+
+@pytest.mark.parametrize("decode_cmd", ["", "../../../local/run.py --mem 1G", "env X=1"])
+def test_decoding_in_jobs(psslm, tmp_path, decode_cmd):
+    told = psslm("--stage=7", "--stop_stage=8", "--inference_nj=2", decode_cmd=decode_cmd)
+    assert told.code == 0, told.log
+    decode = f"{tmp_path}/exp/ctc/decode/test"
+    jobs = sorted(line for line in told.of("asr_inference") if "/decode/test/" in line)
+    for job, line in enumerate(jobs, 1):
+        assert f"--data_dir {decode}/split/{job} --output_dir {decode}/jobs/{job} " in line
+    assert len(jobs) == 2 and len(told.of("dump_steps")) == 4
+    joined = f"--data_dir {tmp_path}/dump/raw/test --nj 2 --output_dir {decode}"
+    assert any(line.endswith(joined) for line in told.of("join_jobs"))
+    assert "# Ended (code 0)" in Path(f"{decode}/decode.2.log").read_text()
+
+
+def test_a_set_too_small_for_jobs(psslm, tmp_path):
+    told = psslm(*only(12), "--inference_nj=2", "--sft=false", "--oracle_task=", PARTS="1")
+    assert told.code == 0, told.log
+    assert len(told.of("split_data")) == 1 and not told.of("join_jobs")
+    assert f"{tmp_path}/dump/raw/test/psslm.jsonl" in told.of("psslm_inference")[0]
+
+
+def test_a_failed_job_is_named(psslm):
+    told = psslm(*only(12), "--inference_nj=2", FAILS="espnet_psslm.bin.psslm_inference")
+    assert told.code == 1
+    assert "run.py: job 1 failed with status 3" in told.log
+    assert "2 of 2 jobs failed; the same command runs only these again" in told.log
+    assert not told.of("join_jobs")
+
+
+def test_a_gpu_for_each_decoding(psslm):
+    told = psslm(*only(12), "--gpu_inference=true", decode_cmd="echo.py")
+    assert told.code != 0 and "echo.py" in told.log  # no such script: it would have been started
+    told = psslm(*only(12), "--gpu_inference=false")
+    assert all("--device cpu" in line for line in told.of("psslm_inference"))
+
+
+def test_several_gpus_through_the_launcher(psslm, tmp_path):
+    told = psslm("--stage=6", "--stop_stage=11", "--ngpu=2")
+    assert told.code == 0, told.log
+    launched = [line for line in told.commands if line.startswith("-m espnet2.bin.launch")]
+    assert len(launched) == 3  # of the CTC model, the bridge, and the bridge with audio
+    assert f"--cmd {ROOT}/local/run.py --log {tmp_path}/exp/ctc/train.log" in launched[0]
+    assert "--ngpu 2 --num_nodes 1 --init_file_prefix" in launched[0]
+    assert "--multiprocessing_distributed true -- " in launched[0]
+    assert len(told.of("psslm_train")) == 4
+    statistics = [line for line in told.of("psslm_train") if "--collect_stats" in line]
+    assert all(line.endswith("--ngpu 0") for line in statistics)
+
+
+def test_several_nodes(psslm):
+    command = f"{ROOT}/local/slurm.py --partition gpu"
+    told = psslm(*only(11), "--ngpu=4", "--num_nodes=2", train_cmd=command)
+    assert told.code == 0, told.log
+    assert f"--cmd {command} --log" in told.commands[0] and "--num_nodes 2" in told.commands[0]
+
+
+def test_one_gpu_behind_a_script(psslm):
+    told = psslm(*only(11), "--ngpu=1", "--sft=false", train_cmd="../../../local/run.py")
+    assert told.code == 0, told.log
+    assert told.commands[0].endswith("--ngpu 1")
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "message"),
+    [
+        (["--num_nodes=2"], {}, "--ngpu 0 --num_nodes 2: set train_cmd in cmd.sh"),
+        (["--ngpu=2"], {"train_cmd": "srun"}, "it is 'srun'"),
+        (["--gpu_inference=yes"], {}, "--gpu_inference yes: use auto, true or false"),
+    ],
+)
+def test_options_that_do_not_fit(psslm, options, variables, message):
+    told = psslm(*only(11), *options, **variables)
+    assert told.code == 1 and message in told.log.splitlines()[-1]
+
+
+def test_another_bridge(psslm, tmp_path):
+    options = ["--psslm_tag=new", "--pretrained_model=old.pth", "--inference_config=x.yaml"]
+    told = psslm("--stage=10", *options, "--beam_size=2", "--hf_repo=name/model")
+    assert told.code == 0, told.log
+    text, *_ = [line for line in told.of("psslm_train") if "--train_shape_file" in line]
+    assert f"--output_dir {tmp_path}/exp/new/psslm_text " in text and "--init_param old.pth" in text
+    assert f"{tmp_path}/exp/ctc/valid.loss.ave.pth" in text
+    for line in told.of("psslm_inference"):
+        assert f"{tmp_path}/exp/new/psslm_" in line and "--config x.yaml --beam_size 2" in line
+    assert f"--expdir {tmp_path}/exp/new " in told.of("collect_results")[0]
+    assert f"--outpath {tmp_path}/exp/new/psslm.zip" in told.of("pack")[0]
+    assert f"--archive {tmp_path}/exp/new/psslm.zip --repo name/model" in told.commands[-2]
+    assert "--print_table true" in told.commands[-1]
+
+
+def test_a_packed_model(psslm, tmp_path):
+    told = psslm("--skip_data_prep=true", "--download_model=user/new", "--stop_stage=13")
+    assert told.code == 0, told.log
+    assert not told.of("psslm_train") and not told.of("asr_train") and not told.of("dump_steps")
+    [linked] = told.of("unpack")
+    assert f"--model user/new --psslm_exp {tmp_path}/exp/new/psslm_text" in linked
+    assert f"{tmp_path}/exp/new/ctc/config.yaml" in told.of("asr_inference")[0]
+    assert len(told.of("psslm_inference")) == 2

@@ -1,0 +1,209 @@
+"""Training in two processes (gloo, CPU) and in one with the same batches: the same curve.
+
+An epoch is one batch, so that the curve has a point an update. Losses are averaged over all tokens
+(utterances for CTC) of a batch, whoever holds them; what differs is the order of sums in float32.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.helpers import text_rows, write_jsonl
+from tests.unit.tasks.test_whisper_ctc import Setting
+
+pytestmark = pytest.mark.long
+
+UPDATES = 5
+TIMEOUT_S = 1200
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}  # of losses and weights, float32, after five updates
+# Trains one job after the other and notes who sees which sample when.
+RUNNER = """
+import json, os, sys
+from importlib import import_module
+import espnet_psslm.tasks, espnet2.train.trainer as trainer
+import torch
+torch.set_num_threads(1)
+rank, seen, real = os.environ.get("RANK", "0"), [], trainer.to_device
+trainer.to_device = lambda batch, *rest: (
+    seen.append(batch["utt_id"]) if torch.is_grad_enabled() else None, real(batch, *rest))[1]
+for name, module, command, folder in json.load(open(sys.argv[1])):
+    seen.clear()
+    import_module(module).main(command)
+    with open(f"{folder}/seen.{rank}.json", "w") as stream:
+        json.dump(seen, stream)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+"""
+JOBS = ("bridge", "lora", "stream", "whisper_ctc")
+
+
+def bridge_command(folder: Path, models: dict[str, Path], **changes: object) -> list[str]:
+    """Command line of a tiny bridge on eleven rows, batches of five and six."""
+    rows = text_rows("ASR") + text_rows("SLU_scenario")[:3]
+    (folder / "shards").mkdir(exist_ok=True)
+    for name, part in (("a", rows[:7]), ("b", rows[7:])):
+        write_jsonl(folder / f"shards/{name}.jsonl", part)
+    train = write_jsonl(folder / "train.jsonl", rows)
+    valid = write_jsonl(folder / "valid.jsonl", text_rows("SLU_scenario")[3:6])
+    for path in (train, valid):
+        keys = [json.loads(line)["key"] for line in path.read_text().splitlines()]
+        shapes = (f"{key} {40 + place}\n" for place, key in enumerate(keys))
+        path.with_suffix(".shape").write_text("".join(shapes))
+    config = {
+        "llm_conf": {"name": str(models["lm"]), "dtype": "float32"},
+        "prompt_file": str(models["prompts"]),
+        "token_list": str(models["units"] / "tokens.txt"),
+        "bpemodel": str(models["units"] / "bpe.model"),
+        "projector_conf": {"hidden": 16},
+        "batch_type": "sorted",
+        "batch_size": 4,
+        "num_workers": 0,
+        "seed": 3,
+        "num_iters_per_epoch": 1,
+        "max_epoch": UPDATES,
+        "optim": "adamw",
+        "optim_conf": {"lr": 1e-2},
+        "keep_nbest_models": 1,
+        "best_model_criterion": [["valid", "loss", "min"]],
+        "num_att_plot": 0,
+        "use_matplotlib": False,
+        "use_tensorboard": False,
+        "train_data_path_and_name_and_type": [[str(train), "sample", "psslm_jsonl"]],
+        "train_shape_file": [str(train.with_suffix(".shape"))],
+        "valid_data_path_and_name_and_type": [[str(valid), "sample", "psslm_jsonl"]],
+        "valid_shape_file": [str(valid.with_suffix(".shape"))],
+    }
+    path = folder / f"train-{len(list(folder.glob('train-*')))}.yaml"
+    path.write_text(yaml.safe_dump(config | changes))
+    return ["--config", str(path)]
+
+
+def commands(folder: Path, models: dict[str, Path]) -> dict[str, tuple[str, list[str]]]:
+    """Module and command line of each job, but for its output folder."""
+    bridge = "espnet_psslm.bin.psslm_train"
+    shards = [[str(folder / "shards"), "sample", "psslm_shards"]]
+    lora = {"tuning": "lora", "tuning_conf": {"r": 2, "dropout": 0.0}}
+    (folder / "ctc").mkdir()
+    setting = Setting(folder / "ctc")
+    whisper = setting.command(
+        Path("unused"), max_epoch=UPDATES, num_iters_per_epoch=1, batch_type="sorted",
+        batch_size=5, seed=3,
+    )  # fmt: skip
+    place = whisper.index("--output_dir")
+    del whisper[place : place + 4]  # and --resume
+    return {
+        "bridge": (bridge, bridge_command(folder, models)),
+        "lora": (bridge, bridge_command(folder, models, **lora)),
+        "stream": (
+            bridge,
+            bridge_command(
+                folder, models, train_data_path_and_name_and_type=shards, train_shape_file=[]
+            ),
+        ),
+        "whisper_ctc": ("espnet_psslm.bin.asr_train", whisper),
+    }
+
+
+def run_jobs(jobs: list, folder: Path, root: Path, world_size: int) -> None:
+    """Train all jobs, in so many processes each."""
+    todo = folder / f"jobs{world_size}-{len(list(folder.glob('jobs*')))}.json"
+    todo.write_text(json.dumps(jobs))
+    processes = []
+    for rank in range(world_size):
+        more = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+        if world_size > 1:
+            more |= {"WORLD_SIZE": str(world_size), "RANK": str(rank)}
+        command = ["nice", "-n", "15", sys.executable, "-c", RUNNER, str(todo)]
+        with open(folder / f"{todo.stem}.{rank}.log", "wb") as log:
+            processes.append(
+                subprocess.Popen(command, env=os.environ | more, stdout=log, stderr=log)
+            )
+    end = time.monotonic() + TIMEOUT_S
+    while any(process.poll() is None for process in processes) and time.monotonic() < end:
+        if any(process.poll() for process in processes):
+            break  # the others would wait for it
+        time.sleep(0.2)
+    codes = [process.poll() for process in processes]
+    for process in processes:
+        process.kill()
+        process.wait()
+    logs = [(folder / f"{todo.stem}.{rank}.log").read_text() for rank in range(world_size)]
+    assert codes == [0] * world_size, "\n".join(log[-2000:] for log in logs)
+
+
+@pytest.fixture(scope="module")
+def runs(lm_folder, units_folder, prompt_file, root, tmp_path_factory) -> Path:
+    """Every job trained by one process, in ``1/NAME``, and by two, in ``2/NAME``."""
+    folder = tmp_path_factory.mktemp("processes")
+    models = {"lm": lm_folder, "units": units_folder, "prompts": prompt_file}
+    jobs = commands(folder, models)
+    options = ["--ngpu", "0", "--multiprocessing_distributed", "false", "--dist_backend", "gloo"]
+    for world_size in (1, 2):
+        todo = []
+        for name, (module, command) in jobs.items():
+            output = folder / str(world_size) / name
+            output.mkdir(parents=True)
+            meeting = ["--dist_init_method", f"file://{output}/meeting"]
+            line = [*command, *options, *meeting, "--output_dir", str(output)]
+            todo.append([name, module, line, str(output)])
+        # A stream that two processes began goes on in one, and the other way round.
+        stream = [*jobs["stream"][1], *options, "--output_dir", str(folder / "changed")]
+        (folder / "changed").mkdir(exist_ok=True)
+        epochs = {1: 2, 2: UPDATES}[world_size]
+        stream += ["--dist_init_method", f"file://{folder}/changed/meeting"]
+        stream += ["--max_epoch", str(epochs), "--resume", "true"]
+        todo.append(["changed", jobs["stream"][0], stream, str(folder / "changed")])
+        run_jobs(todo, folder, root, world_size)
+    return folder
+
+
+def curve(output: Path) -> list[float]:
+    """Training loss of each epoch, which is one update."""
+    reporter = torch.load(output / "checkpoint.pth", weights_only=True)["reporter"]
+    return [reporter["stats"][epoch]["train"]["loss"] for epoch in sorted(reporter["stats"])]
+
+
+def seen(output: Path, rank: int) -> list[list[str]]:
+    """Samples of each update of a process."""
+    return json.loads((output / f"seen.{rank}.json").read_text())
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_same_curve_and_weights(runs, name):
+    one, two = (runs / world_size / name for world_size in ("1", "2"))
+    assert len(curve(one)) == UPDATES and len(set(curve(one))) == UPDATES
+    torch.testing.assert_close(curve(one), curve(two), **TOLERANCE)
+    weights = [torch.load(path / f"{UPDATES}epoch.pth", weights_only=True) for path in (one, two)]
+    assert weights[0].keys() == weights[1].keys()
+    for key, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][key], **TOLERANCE)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_each_sample_is_in_one_process(runs, name):
+    """Batches of five and six: the processes hold different numbers of samples."""
+    alone = seen(runs / "1" / name, 0)
+    shares = [seen(runs / "2" / name, rank) for rank in (0, 1)]
+    assert len(alone) == UPDATES
+    for batch, *parts in zip(alone, *shares, strict=True):
+        assert Counter(parts[0] + parts[1]) == Counter(batch)
+        assert max(Counter(batch).values()) == 1
+        assert 0 <= len(parts[0]) - len(parts[1]) <= 1
+    assert any(len(batch) % 2 for batch in alone)
+
+
+def test_stream_goes_on_in_another_number_of_processes(runs):
+    straight, changed = seen(runs / "1/stream", 0), seen(runs / "changed", 0)
+    other = seen(runs / "changed", 1)
+    assert len(changed) == len(other) == UPDATES - 2
+    for batch, *parts in zip(straight[2:], changed, other, strict=True):
+        assert Counter(parts[0] + parts[1]) == Counter(batch)
+    torch.testing.assert_close(curve(runs / "1/stream"), curve(runs / "changed"), **TOLERANCE)

@@ -1,0 +1,306 @@
+"""Speech2Text, packs wherever they lie, and espnet-psslm transcribe: on tiny random models."""
+
+import json
+import shutil
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from espnet_psslm.weights import MODELS_VARIABLE
+from tests.ctc_setting import Setting
+from tests.helpers import PROMPTS, save_language_model, write_jsonl
+
+OPTIONS = {"device": "cpu", "beam_size": 2, "max_new_tokens": 6, "nbest": 2}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A trained tiny system: its folder, and its pack ``model.zip``."""
+    from espnet_psslm.bin import asr_train, pack, psslm_train
+
+    folder = tmp_path_factory.mktemp("world")
+    setting = Setting(folder)
+    asr_train.main(setting.command(folder / "ctc", max_epoch=1))
+    save_language_model(folder / "lm")
+    write_jsonl(folder / "prompts.jsonl", PROMPTS)
+    config = {
+        "source": "no_audio",
+        "acoustic_conf": {
+            "train_config": str(folder / "ctc/config.yaml"),
+            "model_file": str(folder / "ctc/valid.loss.ave.pth"),
+        },
+        "llm_conf": {"name": str(folder / "lm")},
+        "projector_conf": {"hidden": 16},
+        "model_conf": {"extract_feats_in_collect_stats": False},
+        "optim": "adamw",
+        "batch_type": "unsorted",
+        "batch_size": 6,
+        "max_epoch": 1,
+        "keep_nbest_models": 1,
+        "best_model_criterion": [["valid", "loss", "min"]],
+        "num_workers": 0,
+        "num_att_plot": 0,
+        "use_matplotlib": False,
+        "use_tensorboard": False,
+        "token_list": str(folder / "units/tokens.txt"),
+        "bpemodel": str(folder / "units/bpe.model"),
+        "prompt_file": str(folder / "prompts.jsonl"),
+    }
+    (folder / "psslm.yaml").write_text(yaml.safe_dump(config))
+    keys = (folder / "psslm.jsonl").read_text().splitlines()
+    shapes = "".join(f"{json.loads(line)['key']} 10\n" for line in keys)
+    (folder / "shapes").write_text(shapes)
+    command = ["--config", folder / "psslm.yaml", "--output_dir", folder / "exp"]
+    for part in ("train", "valid"):
+        data = f"{folder / 'psslm.jsonl'},sample,psslm_jsonl"
+        command += [f"--{part}_data_path_and_name_and_type", data]
+        command += [f"--{part}_shape_file", folder / "shapes"]
+    psslm_train.main([str(word) for word in command])
+    options = ["--psslm_train_config", folder / "exp/config.yaml"]
+    options += ["--psslm_model_file", folder / "exp/valid.loss.ave.pth"]
+    pack.main([str(word) for word in [*options, "--outpath", folder / "model.zip"]])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def speech2text(world):
+    from espnet_psslm.bin.psslm_inference import Speech2Text
+
+    exp = world / "exp"
+    return Speech2Text(exp / "config.yaml", exp / "valid.loss.ave.pth", **OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def waves(world):
+    return [soundfile.read(world / f"{i}.wav", dtype="float32")[0] for i in range(4)]
+
+
+def read(result):
+    return [(text, ids) for text, _, ids, _ in result]
+
+
+def test_a_waveform_and_a_task(speech2text, waves):
+    results = speech2text(waves[2], "SLU_scenario")
+    assert len(results) == 2
+    text, tokens, token_ids, hypothesis = results[0]
+    assert token_ids and len(tokens) == len(token_ids)
+    tokenizer = speech2text.decoder.tokenizer
+    assert text == tokenizer.decode(token_ids, skip_special_tokens=True).strip()
+    assert hypothesis.text == text and hypothesis.log_prob <= 0
+    assert hypothesis.log_prob >= results[1][3].log_prob
+    assert read(speech2text(torch.from_numpy(waves[2]), "SLU_scenario")) == read(results)
+    assert speech2text.tasks == ["ASR", "SLU_scenario", "hotword"]
+
+
+def test_a_batch_is_its_waveforms_one_by_one(speech2text, waves):
+    batch = speech2text(waves)
+    assert [read(result) for result in batch] == [read(speech2text(wave)) for wave in waves]
+    assert speech2text([]) == []
+    assert not speech2text.decoder.preprocessor.heard
+
+
+def test_it_answers_as_the_manifest_is_answered(speech2text, world, waves):
+    rows = [json.loads(line) for line in (world / "psslm.jsonl").read_text().splitlines()]
+    expected = [h.token_ids for h in speech2text.decoder.decode(rows[:4])]
+    assert [tuple(result[0][2]) for result in speech2text(waves)] == expected
+
+
+def test_prompts_with_fields_and_other_rates(speech2text, waves):
+    assert speech2text(waves[0], "hotword", hotword="light")[0][0] is not None
+    double = np.repeat(waves[0], 2)
+    assert len(speech2text(double, fs=32000)) == 2
+    with pytest.raises(ValueError, match="hotword"):
+        speech2text(waves[0], "hotword")
+
+
+@pytest.mark.parametrize(
+    ("speech", "match"),
+    [
+        (np.zeros((2, 9), dtype=np.float32), r"shape \(2, 9\): needs \(N,\)"),
+        (np.zeros(0, dtype=np.float32), "needs"),
+        (np.zeros(9, dtype=np.int16), "int16: needs floating point"),
+    ],
+)
+def test_what_is_no_waveform(speech2text, speech, match):
+    with pytest.raises(ValueError, match=match):
+        speech2text(speech)
+
+
+def test_pieces_joined_are_the_whole(speech2text, waves):
+    whole = np.concatenate(waves)
+    pieces = speech2text.cut(whole, longest_s=0.3)
+    assert len(pieces) > 2 and max(map(len, pieces)) <= 4800
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+
+
+def answers(model, waves):
+    from espnet_psslm.speech2text import Speech2Text
+
+    return [read(r) for r in Speech2Text.from_pretrained(model, **OPTIONS)(waves)]
+
+
+def test_a_pack_answers_wherever_it_lies(speech2text, world, waves, tmp_path, monkeypatch):
+    """An archive; unpacked by the model zoo; moved; by unzip; in a folder that is read only."""
+    from espnet_model_zoo.downloader import ModelDownloader
+
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    expected = [read(result) for result in speech2text(waves)]
+    archive = shutil.copy(world / "model.zip", tmp_path / "other.zip")
+    assert answers(archive, waves) == expected
+    ModelDownloader(tmp_path / "zoo").download_and_unpack(str(archive))
+    [unpacked] = [p for p in (tmp_path / "zoo").iterdir() if p.is_dir()]
+    moved = unpacked.rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    for name in ("ctc", "units", "prompts.jsonl", "exp"):  # of the training: gone
+        (world / name).rename(world / f"{name}.gone")
+    try:
+        assert answers(moved, waves) == expected
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(tmp_path / "unzipped")
+        for path in [*(tmp_path / "unzipped").rglob("*"), tmp_path / "unzipped"]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        assert answers("unzipped", waves) == expected
+    finally:
+        for path in [tmp_path / "unzipped", *(tmp_path / "unzipped").rglob("*")]:
+            path.chmod(0o755)
+        for name in ("ctc", "units", "prompts.jsonl", "exp"):
+            (world / f"{name}.gone").rename(world / name)
+
+
+def test_an_archive_that_was_made_anew_is_unpacked_anew(world, tmp_path):
+    from espnet_psslm.pack_files import open_pack
+
+    archive = shutil.copy(world / "model.zip", tmp_path / "model.zip")
+    first = open_pack(archive, cachedir=tmp_path / "cache")
+    with zipfile.ZipFile(archive, "a") as content:
+        content.writestr("results/new.md", "new")
+    second = open_pack(archive, cachedir=tmp_path / "cache")
+    assert first != second and first.keys() == second.keys()
+
+
+def test_base_models_in_a_folder(speech2text, world, waves, tmp_path, monkeypatch):
+    expected = [read(result) for result in speech2text(waves)]
+    for name in ("lm", "whisper"):
+        shutil.copytree(world / name, tmp_path / name)
+        (world / name).rename(world / f"{name}.gone")
+    try:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        with pytest.raises(ValueError, match="cannot be loaded"):
+            answers(world / "model.zip", waves)
+        monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path))
+        assert answers(world / "model.zip", waves) == expected
+    finally:
+        for name in ("lm", "whisper"):
+            (world / f"{name}.gone").rename(world / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [("none.zip", "none.zip: no such file"), ("empty", "no meta.yaml"), ("bad.zip", "bad.zip")],
+)
+def test_what_is_no_pack(tmp_path, name, match):
+    from espnet_psslm.pack_files import open_pack
+
+    (tmp_path / "empty").mkdir()
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as content:
+        content.writestr("a", "b")
+    with pytest.raises(ValueError, match=match):
+        open_pack(tmp_path / name, cachedir=tmp_path)
+
+
+@pytest.fixture
+def transcribe(world, monkeypatch, tmp_path):
+    from espnet_psslm.bin.espnet_psslm import main
+
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(world)
+    monkeypatch.setattr(sys, "argv", ["espnet-psslm"])
+
+    def run(*words):
+        limits = ("--device", "cpu", "--beam_size", "2", "--max_new_tokens", "6")
+        main(["transcribe", "--model", "model.zip", *limits, *words])
+
+    return run
+
+
+def test_text_and_json(transcribe, speech2text, waves, capsys):
+    texts = [" ".join(result[0][0].split()) for result in speech2text(waves[:2], "SLU_scenario")]
+    transcribe("0.wav", "--task", "SLU_scenario")
+    assert capsys.readouterr().out == f"{texts[0]}\n"
+    transcribe("0.wav", "1.wav", "--task", "SLU_scenario")
+    assert capsys.readouterr().out == f"0.wav\t{texts[0]}\n1.wav\t{texts[1]}\n"
+    transcribe("0.wav", "--task", "SLU_scenario", "--format", "json")
+    row = json.loads(capsys.readouterr().out)
+    assert (row["file"], row["task"]) == ("0.wav", "SLU_scenario")
+    assert row["duration_s"] == round(len(waves[0]) / 16000, 3) and row["score"] <= 0
+
+
+def test_subtitles_of_any_rate(transcribe, waves, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.repeat(np.concatenate(waves * 3), 2), 32000)
+    transcribe(
+        *(str(tmp_path / "a.wav"), "2.wav", "--format", "srt", "--segment_s", "1"),
+        *("--output_dir", str(tmp_path / "out")),
+    )
+    lines = (tmp_path / "out/a.srt").read_text().splitlines()
+    assert lines[0] == "1" and lines[1].startswith("00:00:00,000 --> 00:00:00,")
+    assert "2" in lines
+    assert (tmp_path / "out/2.srt").is_file()
+
+
+def test_standard_input(transcribe, world, capsys, tmp_path):
+    import subprocess
+
+    code = "from espnet_psslm.data.audio import read_audio; print(len(read_audio('cat -|')))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], stdin=(world / "0.wav").open("rb"), capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    assert int(out.stdout) == soundfile.info(world / "0.wav").frames
+
+
+def test_a_bad_file_does_not_stop_the_others(transcribe, world, capsys, tmp_path):
+    (tmp_path / "bad.wav").write_bytes(b"no audio")
+    with pytest.raises(SystemExit) as exit_:
+        transcribe(str(tmp_path / "bad.wav"), "0.wav")
+    said = capsys.readouterr()
+    assert exit_.value.code == 1
+    assert said.out.startswith("0.wav\t")
+    assert said.err.endswith("transcribe: error: 1 of 2 files failed\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["0.wav", "--task", "EN2DE"], "--task EN2DE: the model knows ASR, SLU_scenario, hotword"),
+        (["0.wav", "1.wav", "--format", "srt"], "several files needs --output_dir"),
+        (["0.wav", "--field", "x"], "--field x: write NAME=VALUE"),
+        (["0.wav", "--psslm_model_file", "x"], "give --model, or"),
+        (["0.wav", "x/0.wav", "--output_dir", "x"], "two of the files have the same name"),
+    ],
+)
+def test_bad_options_end_in_one_line(transcribe, capsys, words, message):
+    with pytest.raises(SystemExit):
+        transcribe(*words)
+    assert message in capsys.readouterr().err
+
+
+def test_the_commands_are_listed(capsys):
+    from espnet_psslm.bin.espnet_psslm import main
+
+    main(["--help"])
+    assert "transcribe" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["nonsense"])
+    assert "usage: espnet-psslm COMMAND" in capsys.readouterr().err
+
+
+def test_clock():
+    from espnet_psslm.bin.transcribe import clock
+
+    assert clock(3725.0456) == "01:02:05,046"
+    assert clock(59.9996) == "00:01:00,000"
