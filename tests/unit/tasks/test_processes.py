@@ -95,7 +95,7 @@ def commands(folder: Path, models: dict[str, Path]) -> dict[str, tuple[str, list
     setting = Setting(folder / "ctc")
     whisper = setting.command(
         Path("unused"), max_epoch=UPDATES, num_iters_per_epoch=1, batch_type="sorted",
-        batch_size=5, seed=3,
+        batch_size=3, seed=3,
     )  # fmt: skip
     place = whisper.index("--output_dir")
     del whisper[place : place + 4]  # and --resume
@@ -189,7 +189,7 @@ def test_same_curve_and_weights(runs, name):
 
 @pytest.mark.parametrize("name", JOBS)
 def test_each_sample_is_in_one_process(runs, name):
-    """Batches of five and six: the processes hold different numbers of samples."""
+    """Batches of three (CTC), five and six: processes hold different numbers of samples."""
     alone = seen(runs / "1" / name, 0)
     shares = [seen(runs / "2" / name, rank) for rank in (0, 1)]
     assert len(alone) == UPDATES
