@@ -12,7 +12,8 @@ from tests.helpers import build_lm, build_tokenizer, tiny_whisper_config
 
 ROOT = Path(__file__).resolve().parents[3]
 RECIPES = ("slurp", "commonvoice", "covost2")
-FILES = sorted((ROOT / "conf").rglob("*.yaml"))
+DECODING = ROOT / "conf/decode_psslm.yaml"
+FILES = sorted(path for path in (ROOT / "conf").rglob("*.yaml") if path != DECODING)
 BRIDGES = [path for path in FILES if "llm_conf:" in path.read_text(encoding="utf-8")]
 CTC = [path for path in FILES if path not in BRIDGES]
 
@@ -153,3 +154,12 @@ def test_fine_tuning_builds_the_text_only_model():
         for name in ("llm_conf", "projector", "projector_conf", "reduction", "reduction_conf"):
             assert tune[name] == text[name]
         assert tune.get("acoustic_conf") == text.get("acoustic_conf")
+
+
+def test_decoding_options_are_those_of_the_command():
+    from espnet_psslm.bin.psslm_inference import get_parser
+
+    needed = ["--psslm_train_config", "c", "--psslm_model_file", "m", "--manifest", "j"]
+    args = get_parser().parse_args([*needed, "--output_dir", "o", "--config", str(DECODING)])
+    settings = yaml.safe_load(DECODING.read_text(encoding="utf-8"))
+    assert {name: getattr(args, name) for name in settings} == settings
