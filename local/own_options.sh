@@ -9,7 +9,7 @@
 # Understands --lang de and --lang=de and sets $lang; $options keeps the rest in its order, and
 # $command_line all of it. --help prints $own_help before psslm.sh's help.
 
-command_line="egs2/$(basename "${PWD%/*}")/${PWD##*/}/run.sh $*"
+command_line="egs2/$(basename "${PWD%/*}")/${PWD##*/}/${0##*/} $*"
 options=()
 while [ $# -gt 0 ]; do
     name=${1%%=*}

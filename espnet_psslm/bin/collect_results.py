@@ -103,11 +103,13 @@ class Collector:
             ValueError: if hypotheses are missing or do not belong to the set.
         """
         manifest = self.args.raw_dir / name / MANIFEST
-        tasks = sorted({row["task"] for row in read_manifest(manifest).values()})
+        rows = read_manifest(manifest).values()
+        tasks = sorted({row["task"] for row in rows})
+        is_spoken = any("path" in row for row in rows)
         decoded = self.args.ctc_exp / "decode"
         if ASR in tasks and not decoded.exists():
             logging.info("%s: %s: the acoustic model alone was not decoded", name, decoded)
-        elif ASR in tasks:
+        elif ASR in tasks and is_spoken:
             by_utt = read_references(manifest, task=ASR, key_field="utt")
             hyps = read_table(decoded / name / "1best_recog/text")
             # The acoustic model has transcribed utterances of all tasks.

@@ -7,6 +7,7 @@ positives and d false negatives; d is the word error rate of the filler, or its 
 distance in characters over the longer length. SLU-F1 adds the counts of both.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -56,10 +57,13 @@ class SLUScore:
     num_missing: int  # references without a hypothesis, counted as all wrong
     num_unparsable: int  # hypotheses that are no answer, counted likewise
     metrics: Mapping[str, F1]  # METRICS
+    intervals: Mapping[str, tuple[float, float] | None]  # of each F1; None: nothing to count
+    majority: Mapping[str, float]  # share of the most frequent scenario, action, intent
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain types for JSON."""
-        return {**asdict(self), "ci95": list(self.ci95)}
+        intervals = {name: ci95 and list(ci95) for name, ci95 in self.intervals.items()}
+        return {**asdict(self), "ci95": list(self.ci95), "intervals": intervals}
 
 
 def parse_answers[Key](lines: Mapping[Key, str]) -> dict[Key, SLUAnswer | None]:
@@ -120,6 +124,9 @@ def slu_score(
     if counts is None or not counts[:, METRICS.index("slu_f1")].any():
         raise ValueError(f"{len(keys)} references and their hypotheses have no entity to score")
     metrics = dict(zip(METRICS, map(F1.of, counts.sum(axis=0)), strict=True))
+    intervals = {
+        name: _interval(counts[:, index], seed=seed) for index, name in enumerate(METRICS)
+    }
     tp, fp, fn = counts[:, METRICS.index("slu_f1")].T
     return SLUScore(
         metric="slu_f1",
@@ -129,7 +136,19 @@ def slu_score(
         num_missing=len(refs.keys() - hyps.keys()),
         num_unparsable=sum(answer is None for answer in hyps.values()),
         metrics=metrics,
+        intervals=intervals,
+        majority={
+            name: max(Counter(map(label, refs.values())).values()) / len(keys)
+            for name, label in LABELS.items()
+        },
     )
+
+
+def _interval(counts: np.ndarray, *, seed: int) -> tuple[float, float] | None:
+    """Bootstrap interval of micro-F1 from (n_utts, 3) counts; None where all are 0."""
+    tp, fp, fn = counts.T
+    below = 2 * tp + fp + fn
+    return ratio_interval(2 * tp, below, seed=seed) if below.any() else None
 
 
 def _count(ref: SLUAnswer, hyp: SLUAnswer | None) -> np.ndarray:
@@ -149,6 +168,13 @@ def _count(ref: SLUAnswer, hyp: SLUAnswer | None) -> np.ndarray:
 
 def _intent(answer: SLUAnswer) -> str:
     return f"{answer.scenario}_{answer.action}"
+
+
+LABELS: Mapping[str, Callable[[SLUAnswer], str]] = {
+    "scenario": lambda answer: answer.scenario,
+    "action": lambda answer: answer.action,
+    "intent": _intent,
+}
 
 
 def _count_label(ref: str, hyp: str | None) -> tuple[int, int, int]:

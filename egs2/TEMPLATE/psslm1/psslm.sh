@@ -29,6 +29,7 @@ expdir=exp         # models, hypotheses, results
 train_set=train
 valid_set=dev
 test_sets="test"   # several, separated by blanks
+text_test_sets=    # sets without audio; heard are noise-free simulations of their transcripts
 text_set=train_text  # sentences for text-only training
 local_data_opts=   # further options of local/data.sh
 lang=en            # of the speech, e.g. zh-CN: how transcripts are normalised for error rates
@@ -149,6 +150,7 @@ text_exp=$system/psslm_text
 sft_exp=$system/psslm_sft
 simulation_file=$expdir/simulation.yaml
 read -r -a test_set_list <<<"$test_sets"
+read -r -a text_test_list <<<"$text_test_sets"
 all_sets=("$train_set" "$valid_set" "${test_set_list[@]}")
 made_sets=("$plain_set" "$valid_set" "${test_set_list[@]}")
 # The set to fine-tune on may be the training set: that is formatted already.
@@ -290,6 +292,11 @@ if begin 3 format "format audio: $datadir/{${all_sets[*]}} -> $raw, $fs Hz"; the
         need "$datadir/$name/wav.scp" "$([ "$name" = "${plain_set}_sp" ] && echo 2 || echo 1)"
         run "$python" -m espnet_psslm.bin.format_wav --data_dir "$datadir/$name" \
             --output_dir "$raw/$name" --fs "$fs" --nj "$nj"
+    done
+    for name in ${text_test_list[@]+"${text_test_list[@]}"}; do
+        need "$datadir/$name/psslm.jsonl" 1
+        mkdir -p "$raw/$name"
+        cp "$datadir/$name/psslm.jsonl" "$raw/$name/"
     done
     finish
 fi
@@ -491,6 +498,12 @@ if begin 12 decode "decode from audio: $raw/{$test_sets} -> $system/psslm_*/deco
             decode_bridge "$sft_exp" "$name" "$sft_exp/decode/$name"
         fi
     done
+    for name in ${text_test_list[@]+"${text_test_list[@]}"}; do
+        decode_bridge "$text_exp" "$name" "$text_exp/decode/$name" --oracle true
+        if [ "$sft" = true ]; then
+            decode_bridge "$sft_exp" "$name" "$sft_exp/decode/$name" --oracle true
+        fi
+    done
     finish
 fi
 
@@ -514,6 +527,7 @@ if begin 13 score "score: $system/*/decode -> $system/results.json, $system/RESU
         fi
     done
     collect+=(--expdir "$system" --raw_dir "$raw" --test_sets "${test_set_list[@]}")
+    collect+=(${text_test_list[@]+"${text_test_list[@]}"})
     collect+=(--ctc_exp "$ctc_exp" --sft "$sft" --seed "$seed")
     run "${collect[@]}"
     scored=true

@@ -1,0 +1,285 @@
+"""Stage 1 without SLURP's audio: its sentences spoken by espeak-ng, and recordings of other corpora.
+
+Usage::
+
+    python local/prepare_spoken.py --corpus slurp --extra_text train.jsonl --synthesize 3000 \\
+        --recordings own/train.jsonl --test own=own/test.jsonl
+
+Reads ``dataset/slurp/*.jsonl`` as ``prepare_slurp.py`` does. Writes ``train`` (training sentences in
+the mini recipe's training voices, and the recordings), ``dev`` and ``test_spoken`` (sentences of
+those splits in voices of their own), one ``test_NAME`` a ``--test``; without audio ``train_text``
+and ``test_text``, all of the test sentences; and ``prompts.jsonl``, in which every label has a short
+training sentence as an example. Those sentences are in ``train`` but not in ``train_text``.
+"""
+
+import argparse
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from prepare_recordings import read_source
+from prepare_slurp import SPLITS, read_text, training_text
+from synthesize import VOICES_FILE, plan_utterances, read_voices, speak_all
+
+from espnet_psslm.bin.command import command
+from espnet_psslm.data.labelled import (
+    ACTION,
+    ASR,
+    ENTITIES,
+    SCENARIO,
+    LabelledUtterance,
+    write_data_dir,
+)
+from espnet_psslm.data.manifest import Row, write_jsonl
+from espnet_psslm.data.prepare import CorpusSet, choose
+
+MIN_WORDS, MAX_WORDS = 3, 9  # of an example in a prompt, and of what is spoken at least one
+MAX_SPOKEN_WORDS = 25  # some ten seconds
+SYSTEM = {
+    ASR: "You repeat the user's text word for word.",
+    SCENARIO: "You name the scenario of the user's command. The scenarios are:\n{}",
+    ACTION: "You name the action that the user's command asks for. The actions are:\n{}",
+    ENTITIES: "You write the scenario, the action and the entities of the user's command, as: "
+    "scenario | action | type: words | type: words. The types are:\n{}",
+}
+
+
+def target(utterance: LabelledUtterance, task: str) -> str | None:
+    """What a task's row of the utterance asks for; None where it has no such row."""
+    return next((row["target"] for row in utterance.rows() if row["task"] == task), None)
+
+
+def choose_examples(utterances: Sequence[LabelledUtterance]) -> list[LabelledUtterance]:
+    """Find few sentences that together show every scenario, action and type of entity.
+
+    Args:
+        utterances: training sentences with all labels; others are passed over.
+
+    Returns:
+        For each intent the sentence that shows most types not yet shown, the shorter first; then
+        such sentences for the types still lacking.
+    """
+    known = [u for u in utterances if target(u, ENTITIES) is not None]
+    usual = [u for u in known if MIN_WORDS <= len(u.text.split()) <= MAX_WORDS]
+    types = {u.utt: {entity["type"] for entity in u.extra["entities"]} for u in known}
+    intents: dict[tuple[str | None, str | None], list[LabelledUtterance]] = {}
+    for u in usual:
+        intents.setdefault((u.scenario, u.action), []).append(u)
+    shown: set[str] = set()
+    examples: list[LabelledUtterance] = []
+
+    def take(candidates: Sequence[LabelledUtterance]) -> None:
+        best = max(candidates, key=lambda u: (len(types[u.utt] - shown), -len(u.text)))
+        examples.append(best)
+        shown.update(types[best.utt])
+
+    for intent in sorted(intents, key=str):
+        take(intents[intent])
+    while left := [u for u in usual if types[u.utt] - shown]:
+        take(left)
+    return examples
+
+
+def make_prompts(examples: Sequence[LabelledUtterance]) -> list[Row]:
+    """Write a prompt for each task.
+
+    Args:
+        examples: of :func:`choose_examples`.
+
+    Returns:
+        Lines of a prompt file. Scenarios and actions have one example each, entities all.
+    """
+    shown: dict[str, dict[str, LabelledUtterance]] = {
+        SCENARIO: {str(u.scenario): u for u in examples},
+        ACTION: {str(u.action): u for u in examples},
+        ENTITIES: {u.utt: u for u in examples},
+        ASR: {u.utt: u for u in examples[:2]},
+    }
+    types = sorted({entity["type"] for u in examples for entity in u.extra["entities"]})
+    rows = []
+    for task, system in SYSTEM.items():
+        labels = sorted(shown[task]) if task in (SCENARIO, ACTION) else []
+        row = {
+            "task": task,
+            "prompt": "",
+            "system": system.format("\n".join(labels or types)),
+            # Text that a unit starts has a blank before it.
+            "examples": [[f" {u.text}", target(u, task)] for u in shown[task].values()],
+        }
+        rows.append(row | ({"labels": labels} if labels else {}))
+    return rows
+
+
+def speak(
+    utterances: Sequence[LabelledUtterance], *, name: str, voices: str, args: argparse.Namespace
+) -> list[LabelledUtterance]:
+    """Speak sentences with the mini recipe's voices and noise.
+
+    Args:
+        utterances: what to say.
+        name: of the set.
+        voices: split of the voices.
+        args: the options.
+
+    Returns:
+        The utterances with audio and new ids.
+    """
+    chosen = [voice for voice in read_voices(VOICES_FILE) if voice.split == voices]
+    planned = plan_utterances(
+        [u.text for u in utterances],
+        split=name.replace("_", ""),
+        voices=chosen,
+        folder=f"{args.datadir}/speech/{name}",
+        seed=args.seed,
+    )
+    seconds = speak_all(planned, seed=args.seed, nj=args.nj, label=name)
+    logging.info("%s: %d sentences spoken, %.2f h", name, len(planned), seconds / 3600)
+    return [
+        replace(u, utt=spoken.utt, path=spoken.path, spk=spoken.voice.name)
+        for u, spoken in zip(utterances, planned, strict=True)
+    ]
+
+
+def to_speak(
+    sentences: Mapping[str, LabelledUtterance], number: int, *, option: str
+) -> list[LabelledUtterance]:
+    """Choose sentences to speak, the same ones in every run.
+
+    Args:
+        sentences: by id.
+        number: how many.
+        option: that asks for them.
+
+    Returns:
+        Sentences of at most ``MAX_SPOKEN_WORDS``.
+
+    Raises:
+        ValueError: if there are not so many.
+    """
+    usable = [u for u in sentences.values() if len(u.text.split()) <= MAX_SPOKEN_WORDS]
+    if number > len(usable):
+        raise ValueError(f"{option} {number}: only {len(usable)} sentences can be spoken; lower it")
+    return choose(usable, number)
+
+
+def test_sources(args: argparse.Namespace) -> dict[str, list[LabelledUtterance]]:
+    """Read the recordings of ``--test``.
+
+    Raises:
+        ValueError: if an option is not NAME=SOURCE, or a source cannot be read.
+    """
+    sets: dict[str, list[LabelledUtterance]] = {}
+    for pair in args.test:
+        name, _, source = pair.partition("=")
+        if not re.fullmatch(r"\w+", name) or not source or name in ("spoken", "text"):
+            raise ValueError(
+                f"--test {pair}: write NAME=SOURCE, e.g. own=test.jsonl; spoken and text are taken"
+            )
+        found = read_source(args.base / source)
+        sets[f"test_{name}"] = [replace(u, slu_entities=True) for u in found]
+    return sets
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Make all data folders and the prompts.
+
+    Args:
+        args: the options.
+
+    Raises:
+        ValueError: if a file cannot be read, or there are too few sentences.
+    """
+    # Recordings first: a bad row must show before minutes of synthesis.
+    recordings = [u for source in args.recordings for u in read_source(args.base / source)]
+    sets = test_sources(args)
+    args.extra_text = [args.base / path for path in args.extra_text]
+    texts = {"train": training_text(args)}
+    for name in ("dev", "test"):
+        texts[name] = CorpusSet()
+        read_text(args.corpus / f"dataset/slurp/{SPLITS[name]}.jsonl", into=texts[name])
+    for name, corpus_set in texts.items():
+        if corpus_set.dropped:
+            first = corpus_set.dropped[0]
+            logging.warning(
+                "%s: %d sentences cannot be used, first %s: %s",
+                *(name, len(corpus_set.dropped), first.name, first.reason),
+            )
+    labelled = {k: u for k, u in texts["train"].utterances.items() if u.scenario is not None}
+    examples = choose_examples(list(labelled.values()))
+    if not examples:
+        raise ValueError(
+            "no training sentence has scenario, action and entities: name a file of SLURP's format "
+            "with --extra_text"
+        )
+    args.datadir.mkdir(parents=True, exist_ok=True)
+    write_jsonl(args.datadir / "prompts.jsonl", make_prompts(examples))
+    shown = {u.utt for u in examples}
+    rest = [u for key, u in texts["train"].utterances.items() if key not in shown]
+    write_data_dir(args.datadir / "train_text", rest)
+    write_data_dir(args.datadir / "test_text", list(texts["test"].utterances.values()))
+    plans = {
+        "train": (labelled, args.synthesize, "--synthesize", "train"),
+        "dev": (texts["dev"].utterances, args.synthesize_dev, "--synthesize_dev", "dev"),
+        "test_spoken": (texts["test"].utterances, args.synthesize_test, "--synthesize_test", "test"),
+    }
+    for name, (sentences, number, option, voices) in plans.items():
+        chosen = to_speak(sentences, number, option=option)
+        sets[name] = speak(chosen, name=name, voices=voices, args=args)
+    sets["train"] = sets["train"] + recordings
+    for name, utterances in sets.items():
+        write_data_dir(args.datadir / name, utterances)
+    counts = {name: len(utterances) for name, utterances in sets.items()}
+    counts |= {"train_text": len(rest), "test_text": len(texts["test"].utterances)}
+    counts |= {"examples": len(examples)}
+    (args.datadir / "statistics.json").write_text(json.dumps(counts, indent=1) + "\n")
+    logging.info("%s", counts)
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        description="SLURP's text, spoken by espeak-ng.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--corpus", type=Path, required=True, help="SLURP of db.sh")
+    parser.add_argument(
+        "--extra_text",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="further training sentences: SLURP's format (.jsonl), or one a line",
+    )
+    parser.add_argument("--synthesize", type=int, required=True, help="training sentences to speak")
+    parser.add_argument("--synthesize_dev", type=int, default=150, help="of the development set")
+    parser.add_argument("--synthesize_test", type=int, default=500, help="of the test set")
+    parser.add_argument(
+        "--recordings",
+        nargs="+",
+        default=[],
+        help="further speech to train on: data folders, or JSON Lines of SLURP's format",
+    )
+    parser.add_argument("--test", nargs="+", default=[], help="NAME=SOURCE, likewise")
+    parser.add_argument("--base", type=Path, default=Path(), help="where relative paths start")
+    parser.add_argument("--datadir", type=Path, default=Path("data"), help="for the data folders")
+    parser.add_argument("--nj", type=int, default=2, help="processes")
+    parser.add_argument("--seed", type=int, default=1, help="of voices and noise")
+    # What prepare_slurp.training_text asks for.
+    parser.set_defaults(text_only=True)
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Run the stage.
+
+    Args:
+        cmd: arguments; None reads the command line.
+    """
+    with command(get_parser(), cmd) as args:
+        prepare(args)
+
+
+if __name__ == "__main__":
+    main()

