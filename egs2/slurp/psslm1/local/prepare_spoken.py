@@ -8,7 +8,7 @@ Usage::
 Reads ``dataset/slurp/*.jsonl`` as ``prepare_slurp.py`` does. Writes ``train`` (training sentences in
 the mini recipe's training voices, and the recordings), ``dev`` and ``test_spoken`` (sentences of
 those splits in voices of their own), one ``test_NAME`` a ``--test``; without audio ``train_text``
-and ``test_text``, all of the test sentences; and ``prompts.jsonl``, in which every label has a short
+and ``test_text``, all of the test sentences; and ``prompts.jsonl``, in which every label has a
 training sentence as an example. Those sentences are in ``train`` but not in ``train_text``.
 """
 
@@ -36,7 +36,7 @@ from espnet_psslm.data.labelled import (
 from espnet_psslm.data.manifest import Row, write_jsonl
 from espnet_psslm.data.prepare import CorpusSet, choose
 
-MIN_WORDS, MAX_WORDS = 3, 9  # of an example in a prompt, and of what is spoken at least one
+MIN_WORDS, MAX_WORDS = 3, 9  # of an example in a prompt
 MAX_SPOKEN_WORDS = 25  # some ten seconds
 SYSTEM = {
     ASR: "You repeat the user's text word for word.",
@@ -52,62 +52,75 @@ def target(utterance: LabelledUtterance, task: str) -> str | None:
     return next((row["target"] for row in utterance.rows() if row["task"] == task), None)
 
 
-def choose_examples(utterances: Sequence[LabelledUtterance]) -> list[LabelledUtterance]:
-    """Find few sentences that together show every scenario, action and type of entity.
+def entity_types(utterance: LabelledUtterance) -> set[str]:
+    """Types of the utterance's entities."""
+    return {entity["type"] for entity in utterance.extra["entities"]}
+
+
+def cover_types(utterances: Sequence[LabelledUtterance]) -> list[LabelledUtterance]:
+    """Find few sentences that together show every type of entity.
+
+    Args:
+        utterances: with entities.
+
+    Returns:
+        Greedily, those with most types not yet shown; the shorter of two first.
+    """
+    shown: set[str] = set()
+    chosen: list[LabelledUtterance] = []
+    while left := [u for u in utterances if entity_types(u) - shown]:
+        chosen.append(max(left, key=lambda u: (len(entity_types(u) - shown), -len(u.text))))
+        shown |= entity_types(chosen[-1])
+    return chosen
+
+
+def choose_examples(
+    utterances: Sequence[LabelledUtterance],
+) -> dict[str, list[LabelledUtterance]]:
+    """Find sentences for the prompts.
 
     Args:
         utterances: training sentences with all labels; others are passed over.
 
     Returns:
-        For each intent the sentence that shows most types not yet shown, the shorter first; then
-        such sentences for the types still lacking.
+        Task -> its examples: each scenario and each action once, in a sentence of middle length;
+        all types of entities in as few sentences as possible.
     """
-    known = [u for u in utterances if target(u, ENTITIES) is not None]
-    usual = [u for u in known if MIN_WORDS <= len(u.text.split()) <= MAX_WORDS]
-    types = {u.utt: {entity["type"] for entity in u.extra["entities"]} for u in known}
-    intents: dict[tuple[str | None, str | None], list[LabelledUtterance]] = {}
-    for u in usual:
-        intents.setdefault((u.scenario, u.action), []).append(u)
-    shown: set[str] = set()
-    examples: list[LabelledUtterance] = []
-
-    def take(candidates: Sequence[LabelledUtterance]) -> None:
-        best = max(candidates, key=lambda u: (len(types[u.utt] - shown), -len(u.text)))
-        examples.append(best)
-        shown.update(types[best.utt])
-
-    for intent in sorted(intents, key=str):
-        take(intents[intent])
-    while left := [u for u in usual if types[u.utt] - shown]:
-        take(left)
-    return examples
+    usual = [
+        u
+        for u in utterances
+        if MIN_WORDS <= len(u.text.split()) <= MAX_WORDS and target(u, ENTITIES) is not None
+    ]
+    chosen = {ASR: usual[:2], ENTITIES: cover_types(usual)}
+    for task in (SCENARIO, ACTION):
+        by_label: dict[str | None, list[LabelledUtterance]] = {}
+        for u in usual:
+            by_label.setdefault(target(u, task), []).append(u)
+        by_length = (sorted(by_label[label], key=lambda u: len(u.text)) for label in by_label)
+        chosen[task] = [same[len(same) // 2] for same in by_length]
+    return chosen
 
 
-def make_prompts(examples: Sequence[LabelledUtterance]) -> list[Row]:
+def make_prompts(examples: Mapping[str, Sequence[LabelledUtterance]]) -> list[Row]:
     """Write a prompt for each task.
 
     Args:
         examples: of :func:`choose_examples`.
 
     Returns:
-        Lines of a prompt file. Scenarios and actions have one example each, entities all.
+        Lines of a prompt file.
     """
-    shown: dict[str, dict[str, LabelledUtterance]] = {
-        SCENARIO: {str(u.scenario): u for u in examples},
-        ACTION: {str(u.action): u for u in examples},
-        ENTITIES: {u.utt: u for u in examples},
-        ASR: {u.utt: u for u in examples[:2]},
-    }
-    types = sorted({entity["type"] for u in examples for entity in u.extra["entities"]})
+    types = sorted(set().union(*map(entity_types, examples[ENTITIES])))
     rows = []
     for task, system in SYSTEM.items():
-        labels = sorted(shown[task]) if task in (SCENARIO, ACTION) else []
+        pairs = [(u.text, target(u, task)) for u in examples[task]]
+        labels = sorted(str(label) for _, label in pairs) if task in (SCENARIO, ACTION) else []
         row = {
             "task": task,
             "prompt": "",
             "system": system.format("\n".join(labels or types)),
             # Text that a unit starts has a blank before it.
-            "examples": [[f" {u.text}", target(u, task)] for u in shown[task].values()],
+            "examples": [[f" {text}", answer] for text, answer in pairs],
         }
         rows.append(row | ({"labels": labels} if labels else {}))
     return rows
@@ -209,14 +222,14 @@ def prepare(args: argparse.Namespace) -> None:
             )
     labelled = {k: u for k, u in texts["train"].utterances.items() if u.scenario is not None}
     examples = choose_examples(list(labelled.values()))
-    if not examples:
+    if not all(examples.values()):
         raise ValueError(
             "no training sentence has scenario, action and entities: name a file of SLURP's format "
             "with --extra_text"
         )
     args.datadir.mkdir(parents=True, exist_ok=True)
     write_jsonl(args.datadir / "prompts.jsonl", make_prompts(examples))
-    shown = {u.utt for u in examples}
+    shown = {u.utt for task in examples.values() for u in task}
     rest = [u for key, u in texts["train"].utterances.items() if key not in shown]
     write_data_dir(args.datadir / "train_text", rest)
     write_data_dir(args.datadir / "test_text", list(texts["test"].utterances.values()))
@@ -233,7 +246,7 @@ def prepare(args: argparse.Namespace) -> None:
         write_data_dir(args.datadir / name, utterances)
     counts = {name: len(utterances) for name, utterances in sets.items()}
     counts |= {"train_text": len(rest), "test_text": len(texts["test"].utterances)}
-    counts |= {"examples": len(examples)}
+    counts |= {"examples": len(shown)}
     (args.datadir / "statistics.json").write_text(json.dumps(counts, indent=1) + "\n")
     logging.info("%s", counts)
 
