@@ -20,7 +20,7 @@ BLEU_HEADER = ("dataset", "task", "Snt", "score", "95 %", "verbose_score", "sign
 PAIR_HEADER = ("dataset", "task", "metric", "difference", "95 %", "P(better)", "p")
 SLU_HEADER = (
     *("dataset", "task", "Snt", "SLU-F1", "95 %", "entities", "scenario", "action", "intent"),
-    *("no answer", "unparsable"),
+    *("majority class", "no answer", "unparsable"),
 )
 NAMES = {
     **{"wer": "WER", "cer": "CER", "accuracy": "Accuracy", "bleu": "BLEU", "chrf": "chrF"},
@@ -99,13 +99,21 @@ def label_cells(row: Row) -> list[str]:
     return [row["set"], row["task"], counts[0], rate, interval(row["ci95"]), majority, counts[1]]
 
 
+def f1_cell(row: Row, name: str) -> str:
+    """Write one of SLURP's metrics with its interval."""
+    bounds = row["intervals"][name]
+    rate = percent(row["metrics"][name]["f1"], digits=2)
+    return rate if bounds is None else f"{rate} {interval(bounds)}"
+
+
 def slu_cells(row: Row) -> list[str]:
     """Write the cells of SLURP's metrics, F1 in per cent."""
     others = ("entities", "scenario", "action", "intent")
     return [
         *(row["set"], row["task"], str(row["num_utts"])),
         *(percent(row["rate"], digits=2), interval(row["ci95"])),
-        *(percent(row["metrics"][name]["f1"], digits=2) for name in others),
+        *(f1_cell(row, name) for name in others),
+        " / ".join(percent(row["majority"][name]) for name in others[1:]),
         *(str(row["num_missing"]), str(row["num_unparsable"])),
     ]
 

@@ -124,9 +124,7 @@ def slu_score(
     if counts is None or not counts[:, METRICS.index("slu_f1")].any():
         raise ValueError(f"{len(keys)} references and their hypotheses have no entity to score")
     metrics = dict(zip(METRICS, map(F1.of, counts.sum(axis=0)), strict=True))
-    intervals = {
-        name: _interval(counts[:, index], seed=seed) for index, name in enumerate(METRICS)
-    }
+    intervals = {name: _interval(counts[:, index], seed=seed) for index, name in enumerate(METRICS)}
     tp, fp, fn = counts[:, METRICS.index("slu_f1")].T
     return SLUScore(
         metric="slu_f1",

@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -113,7 +114,9 @@ def test_entities_by_slurps_metrics(exp):
     (compared,) = [row for row in results["comparisons"] if row["task"] == "SLU_entities"]
     assert (compared["rate_a"], compared["rate_b"]) == (before["rate"], after["rate"])
     text = (exp / "RESULTS.md").read_text(encoding="utf-8")
-    assert "|dataset|task|Snt|SLU-F1|95 %|entities|scenario|action|intent|" in text
+    assert "|dataset|task|Snt|SLU-F1|95 %|entities|scenario|action|intent|majority class|" in text
+    # Of three scenarios the two parsed ones are right: 2 * 2 / (2 * 2 + 1); no entity is wrong.
+    assert "|80.00 [0.00, 100.00]|" in text and "|66.7 / 66.7 / 33.3|" in text
     assert "|test|SLU_entities|3|66.67|" in text and "|test|SLU_entities|SLU-F1|+33.33|" in text
 
 
@@ -133,6 +136,20 @@ def test_an_acoustic_model_that_was_not_decoded_is_left_out(exp):
     shutil.rmtree(exp / "ctc/decode")
     systems = {row["system"] for row in run(exp)["scores"]}
     assert systems == {str(exp / name) for name in ("psslm_text", "psslm_sft")}
+
+
+def test_a_set_without_audio_has_no_acoustic_model(exp):
+    """Of transcripts alone the acoustic model has decoded nothing; the other set still counts."""
+    manifest = exp.parent / "raw/test/psslm.jsonl"
+    write(exp.parent / "raw/text/psslm.jsonl", manifest.read_text().replace('"path"', '"GT"'))
+    for system in ("psslm_text", "psslm_sft"):
+        shutil.copytree(exp / system / "decode/test", exp / system / "decode/text")
+    found = {
+        (row["set"], Path(row["system"]).name, row["metric"])
+        for row in run(exp, "--test_sets", "test", "text")["scores"]
+    }
+    assert ("test", "ctc", "wer") in found and ("text", "psslm_text", "wer") in found
+    assert ("text", "ctc", "wer") not in found
 
 
 def test_missing_hypotheses_end_in_one_line(exp, capsys):

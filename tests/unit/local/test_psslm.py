@@ -141,6 +141,23 @@ def test_a_set_too_small_for_jobs(psslm, tmp_path):
     assert f"{tmp_path}/dump/raw/test/psslm.jsonl" in told.of("psslm_inference")[0]
 
 
+def test_sets_without_audio(psslm, tmp_path):
+    """Copied by stage 3, heard as noise-free simulation, scored behind the others."""
+    (tmp_path / "data/gold").mkdir()
+    (tmp_path / "data/gold/psslm.jsonl").write_text("made\n")
+    text = "--text_test_sets=gold"
+    told = psslm(*only(3), text)
+    assert told.code == 0, told.log
+    assert (tmp_path / "dump/raw/gold/psslm.jsonl").read_text() == "made\n"
+    assert not any("/gold" in line for line in told.of("format_wav"))
+    told = psslm("--stage=12", "--stop_stage=13", "--sft=false", "--oracle_task=", text)
+    assert told.code == 0, told.log
+    heard, gold = told.of("psslm_inference")
+    assert "--oracle" not in heard and f"--manifest {tmp_path}/dump/raw/gold/psslm.jsonl" in gold
+    assert "/psslm_text/decode/gold " in gold and gold.rstrip().endswith("--oracle true")
+    assert " --test_sets test gold --ctc_exp " in told.of("collect_results")[0]
+
+
 def test_a_failed_job_is_named(psslm):
     told = psslm(*only(12), "--inference_nj=2", FAILS="espnet_psslm.bin.psslm_inference")
     assert told.code == 1

@@ -56,6 +56,22 @@ def test_counts_by_hand():
     assert metrics["slu_f1"].f1 == pytest.approx(4 / (4 + 2.5 + char))
 
 
+def test_intervals_and_majority():
+    """Each metric by utterance; a metric that has nothing to count has no interval."""
+    refs = answers(a="alarm | set | time: noon", b="alarm | query", c="alarm | set", d="iot | set")
+    score = slu_score(refs, refs | answers(b="alarm | set"), seed=0)
+    assert score.majority == {"scenario": 3 / 4, "action": 3 / 4, "intent": 2 / 4}
+    assert score.intervals["scenario"] == score.intervals["entities"] == (1.0, 1.0)
+    low, high = score.intervals["action"]
+    assert low < score.metrics["action"].f1 == 3 / 4 < high
+    assert score.intervals["slu_f1"] == score.ci95
+    assert json.loads(json.dumps(score.as_dict()))["intervals"]["action"] == [low, high]
+    unknown = slu_score(refs, answers(b="alarm | set"), seed=0)  # three are missing
+    assert unknown.metrics["action"].f1 == 0 and unknown.intervals["action"] == (0.0, 0.0)
+    only_one = slu_score(answers(a="iot | set"), answers(a="iot | set | time: noon"), seed=0)
+    assert only_one.intervals["entities"] == (0.0, 0.0)
+
+
 def test_a_gold_entity_serves_one_prediction():
     refs = answers(a="alarm | set | time: noon")
     hyps = answers(a="alarm | set | time: noon | time: noon")

@@ -1,12 +1,12 @@
-"""Stage 1 without SLURP's audio: its sentences spoken by espeak-ng, and recordings of other corpora.
+"""Stage 1 without SLURP's audio: its sentences spoken by espeak-ng, and other recordings.
 
 Usage::
 
     python local/prepare_spoken.py --corpus slurp --extra_text train.jsonl --synthesize 3000 \\
         --recordings own/train.jsonl --test own=own/test.jsonl
 
-Reads ``dataset/slurp/*.jsonl`` as ``prepare_slurp.py`` does. Writes ``train`` (training sentences in
-the mini recipe's training voices, and the recordings), ``dev`` and ``test_spoken`` (sentences of
+Reads ``dataset/slurp/*.jsonl`` as ``prepare_slurp.py`` does. Writes ``train`` (training sentences
+in the mini recipe's training voices, and the recordings), ``dev`` and ``test_spoken`` (sentences of
 those splits in voices of their own), one ``test_NAME`` a ``--test``; without audio ``train_text``
 and ``test_text``, all of the test sentences; and ``prompts.jsonl``, in which every label has a
 training sentence as an example. Those sentences are in ``train`` but not in ``train_text``.
@@ -236,7 +236,12 @@ def prepare(args: argparse.Namespace) -> None:
     plans = {
         "train": (labelled, args.synthesize, "--synthesize", "train"),
         "dev": (texts["dev"].utterances, args.synthesize_dev, "--synthesize_dev", "dev"),
-        "test_spoken": (texts["test"].utterances, args.synthesize_test, "--synthesize_test", "test"),
+        "test_spoken": (
+            texts["test"].utterances,
+            args.synthesize_test,
+            "--synthesize_test",
+            "test",
+        ),
     }
     for name, (sentences, number, option, voices) in plans.items():
         chosen = to_speak(sentences, number, option=option)
