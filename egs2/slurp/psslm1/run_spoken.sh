@@ -35,7 +35,7 @@ for pair in $test; do test_sets+=" test_${pair%%=*}"; done
 exec ../../TEMPLATE/psslm1/psslm.sh \
     --command_line "$command_line" \
     --title "SLURP from text and synthesised speech: scenarios, actions and entities" \
-    --pack_notes conf/pack_notes.md \
+    --pack_notes conf/pack_notes_spoken.md \
     --datadir data/spoken --dumpdir dump/spoken --expdir exp/spoken --prompt_file data/spoken/prompts.jsonl \
     --test_sets "$test_sets" --text_test_sets test_text --sft false --oracle_task "" \
     --local_data_opts "$data_opts $local_data_opts" \
