@@ -91,7 +91,9 @@ def test_data_folders(prepare, corpus):
     assert not speakers["train"] & speakers["dev"]
     # All of the test sentences, each as often as SLURP has it.
     assert len(read_table(data / "test_text/text")) == 3
-    assert not any("path" in row for row in rows(data / "test_text/psslm.jsonl"))
+    asked = rows(data / "test_text/psslm.jsonl")
+    assert not any("path" in row for row in asked)
+    assert {row["task"] for row in asked} == {"SLU_scenario", "SLU_action", "SLU_entities"}
     entities = [r["target"] for r in rows(data / "test_own/psslm.jsonl") if r["task"][-3:] == "ies"]
     assert entities == ["takeaway | order | size: small"]
 

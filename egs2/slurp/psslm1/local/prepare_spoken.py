@@ -29,6 +29,7 @@ from espnet_psslm.data.labelled import (
     ACTION,
     ASR,
     ENTITIES,
+    MANIFEST,
     SCENARIO,
     LabelledUtterance,
     write_data_dir,
@@ -232,7 +233,11 @@ def prepare(args: argparse.Namespace) -> None:
     shown = {u.utt for task in examples.values() for u in task}
     rest = [u for key, u in texts["train"].utterances.items() if key not in shown]
     write_data_dir(args.datadir / "train_text", rest)
-    write_data_dir(args.datadir / "test_text", list(texts["test"].utterances.values()))
+    tests = list(texts["test"].utterances.values())
+    write_data_dir(args.datadir / "test_text", tests)
+    # To repeat what was simulated from one's own transcript is no test.
+    asked = [row for u in tests for row in u.rows() if row["task"] != ASR]
+    write_jsonl(args.datadir / "test_text" / MANIFEST, asked)
     plans = {
         "train": (labelled, args.synthesize, "--synthesize", "train"),
         "dev": (texts["dev"].utterances, args.synthesize_dev, "--synthesize_dev", "dev"),
@@ -250,7 +255,7 @@ def prepare(args: argparse.Namespace) -> None:
     for name, utterances in sets.items():
         write_data_dir(args.datadir / name, utterances)
     counts = {name: len(utterances) for name, utterances in sets.items()}
-    counts |= {"train_text": len(rest), "test_text": len(texts["test"].utterances)}
+    counts |= {"train_text": len(rest), "test_text": len(tests)}
     counts |= {"examples": len(shown)}
     (args.datadir / "statistics.json").write_text(json.dumps(counts, indent=1) + "\n")
     logging.info("%s", counts)
