@@ -129,6 +129,75 @@ def test_few_sentences_show_all_types(prepare):
     assert [u.text for u in prepare.cover_types(given)] == ["e", "a"]
 
 
+FLITE = """#!{python}
+import sys
+import numpy as np
+import soundfile
+if sys.argv[1:] == ["-lv"]:
+    print("Voices available: kal awb_time slt ")
+else:
+    assert sys.argv[1:6:2] == ["-voice", "-t", "-o"], sys.argv
+    rate = {{"kal": 8000, "slt": 16000}}[sys.argv[2]]
+    count = 0 if "dumb" in sys.argv[4] else rate
+    soundfile.write(sys.argv[6], 0.1 * np.sin(np.arange(count)), rate)
+"""
+FESTIVAL = """#!{python}
+print("(kal_diphone ked_diphone)")
+"""
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """A flite that hums, a festival without text2wave; nothing else is on PATH."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for name, text in {"flite": FLITE, "festival": FESTIVAL}.items():
+        (folder / name).write_text(text.format(python=sys.executable))
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+@pytest.fixture
+def installed(prepare):
+    return sys.modules["installed_voices"]
+
+
+def test_voices_of_what_is_installed(installed, programs):
+    voices = installed.installed_voices()
+    assert [(v.name, v.espeak, v.split) for v in voices] == [
+        ("flite-kal", "flite:kal", "train"), ("flite-slt", "flite:slt", "train"),
+    ]  # fmt: skip
+    (programs / "text2wave").write_text("#!/bin/true\n")
+    (programs / "text2wave").chmod(0o755)
+    names = [voice.espeak for voice in installed.installed_voices()]
+    assert names[2:] == ["festival:kal_diphone", "festival:ked_diphone"]
+
+
+def test_flite_speaks_at_16_khz(installed, programs):
+    for voice in ("flite:kal", "flite:slt"):
+        said = installed.Flite().say("hello", voice=voice, pitch=1, rate=1, word_gap=1)
+        assert said.shape == (16000,) and said.dtype == "float32" and 0 < abs(said).max() < 0.2
+    with pytest.raises(ValueError, match="flite:slt said nothing for 'dumb'"):
+        installed.Flite().say("dumb", voice="flite:slt")
+    with pytest.raises(ValueError, match="flite:gone cannot say 'hello'.*--installed false"):
+        installed.Flite().say("hello", voice="flite:gone")
+
+
+@pytest.mark.parametrize("chosen", ["true", "false"])
+def test_installed_voices_speak_training_sentences_only(prepare, programs, corpus, chosen):
+    prepare.main(options(corpus, synthesize=6, installed=chosen) + ["--seed", "2"])
+    speakers = {
+        name: set(read_table(corpus / f"data/{name}/utt2spk").values())
+        for name in ("train", "dev", "test_spoken")
+    }
+    spoken = {name for name in speakers["train"] if name.startswith("flite-")}
+    assert bool(spoken) == (chosen == "true")
+    assert not any(name.startswith("flite") for name in speakers["dev"] | speakers["test_spoken"])
+    for path in read_table(corpus / "data/train/wav.scp").values():
+        assert soundfile.info(path).samplerate == 16000
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from installed_voices import installed_voices, is_installed_voice, speak_installed
 from prepare_recordings import read_source
 from prepare_slurp import SPLITS, read_text, training_text
 from synthesize import VOICES_FILE, plan_utterances, read_voices, speak_all
@@ -130,18 +131,19 @@ def make_prompts(examples: Mapping[str, Sequence[LabelledUtterance]]) -> list[Ro
 def speak(
     utterances: Sequence[LabelledUtterance], *, name: str, voices: str, args: argparse.Namespace
 ) -> list[LabelledUtterance]:
-    """Speak sentences with the mini recipe's voices and noise.
+    """Speak sentences with the mini recipe's voices and noise, and with installed voices.
 
     Args:
         utterances: what to say.
         name: of the set.
-        voices: split of the voices.
+        voices: split of the voices; those of flite and festival are all training's.
         args: the options.
 
     Returns:
         The utterances with audio and new ids.
     """
-    chosen = [voice for voice in read_voices(VOICES_FILE) if voice.split == voices]
+    known = read_voices(VOICES_FILE) + (installed_voices() if args.installed == "true" else [])
+    chosen = [voice for voice in known if voice.split == voices]
     planned = plan_utterances(
         [u.text for u in utterances],
         split=name.replace("_", ""),
@@ -149,8 +151,15 @@ def speak(
         folder=f"{args.datadir}/speech/{name}",
         seed=args.seed,
     )
-    seconds = speak_all(planned, seed=args.seed, nj=args.nj, label=name)
-    logging.info("%s: %d sentences spoken, %.2f h", name, len(planned), seconds / 3600)
+    others = [utterance for utterance in planned if is_installed_voice(utterance.voice)]
+    espeak = [utterance for utterance in planned if not is_installed_voice(utterance.voice)]
+    seconds = speak_all(espeak, seed=args.seed, nj=args.nj, label=name)
+    if others:
+        seconds += speak_installed(others, seed=args.seed, nj=args.nj)
+    logging.info(
+        "%s: %d sentences spoken, %d of them by flite or festival, %.2f h",
+        *(name, len(planned), len(others), seconds / 3600),
+    )
     return [
         replace(u, utt=spoken.utt, path=spoken.path, spk=spoken.voice.name)
         for u, spoken in zip(utterances, planned, strict=True)
@@ -283,6 +292,12 @@ def get_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         help="further speech to train on: data folders, or JSON Lines of SLURP's format",
+    )
+    parser.add_argument(
+        "--installed",
+        choices=("true", "false"),
+        default="true",
+        help="flite and festival, where they are on PATH, speak training sentences too",
     )
     parser.add_argument("--test", nargs="+", default=[], help="NAME=SOURCE, likewise")
     parser.add_argument("--base", type=Path, default=Path(), help="where relative paths start")
