@@ -30,6 +30,10 @@ from espnet_psslm.text.prompt import read_prompt_file
 
 PROMPTS = Path(__file__).resolve().parent.parent / "conf/prompts.jsonl"
 
+# Of how many sentences, by turns, the training text has no scenario and no action: repeating every
+# word takes more practice than naming a label, so that two of five samples are transcripts.
+LABEL_PAUSE = 4
+
 SPOKEN = {"train": "train", "train_sft": "train", "dev": "dev", "test": "test"}  # set: voices
 
 
@@ -48,15 +52,12 @@ def _sentence_fields(sentence: Sentence) -> dict[str, Any]:
     }
 
 
-def text_utterances(
-    sentences: Sequence[Sentence], *, prefix: str, mishearing: Mishearing | None = None
-) -> list[LabelledUtterance]:
+def text_utterances(sentences: Sequence[Sentence], *, prefix: str) -> list[LabelledUtterance]:
     """Sentences without audio.
 
     Args:
         sentences: the sentences.
         prefix: of the utterance ids.
-        mishearing: says what is heard of them; None: what is said.
 
     Returns:
         One utterance a sentence.
@@ -65,13 +66,33 @@ def text_utterances(
         LabelledUtterance(
             utt=f"{prefix}-{index:06d}",
             text=sentence.text,
-            heard=mishearing(sentence) if mishearing else None,
             scenario=sentence.scenario,
             action=sentence.action,
             extra=_sentence_fields(sentence),
         )
         for index, sentence in enumerate(sentences)
     ]
+
+
+def training_text(
+    sentences: Sequence[Sentence], mishearing: Mishearing, *, slu_entities: bool
+) -> list[LabelledUtterance]:
+    """What the bridge is trained on: slots misheard at times, more transcripts than labels.
+
+    Args:
+        sentences: the sentences.
+        mishearing: says what is heard of them.
+        slu_entities: whether the labels together are a task as well; it needs both of them.
+
+    Returns:
+        One utterance a sentence.
+    """
+    utterances = []
+    for index, utterance in enumerate(text_utterances(sentences, prefix="text")):
+        pauses = index % LABEL_PAUSE == 0 and not slu_entities
+        labels = {"scenario": None, "action": None} if pauses else {}
+        utterances.append(replace(utterance, heard=mishearing(sentences[index]), **labels))
+    return utterances
 
 
 def spoken_utterances(
@@ -160,7 +181,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
         reserved=(s.text for s in [*splits.text, *splits.dev, *splits.test]),
         seed=args.seed,
     )
-    train_text = text_utterances(splits.text, prefix="text", mishearing=mishearing)
+    train_text = training_text(splits.text, mishearing, slu_entities=args.slu_entities == "true")
     _write("train_text", train_text + real_text, args)
     _write("dev_text", text_utterances(splits.dev, prefix="devtext"), args)
     if real_test:
