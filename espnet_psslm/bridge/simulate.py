@@ -12,8 +12,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.random import Generator
 
-from espnet_psslm.data.columns import Column
-from espnet_psslm.data.draws import Draws
+from espnet_psslm.bridge.columns import Column
+from espnet_psslm.bridge.draws import Draws
 
 Rows = tuple[np.ndarray, np.ndarray]  # unit ids (U, K) and probs (U, K)
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from espnet_psslm.bridge.columns import Column, Sample, TextSamples
 from espnet_psslm.bridge.steps import collate_features, collate_steps, uniform_rows
-from espnet_psslm.data.columns import Column, Sample, TextSamples
 
 SAMPLES_PER_STEP = 4000  # about four units are spoken in a second of 16 kHz audio
 TOKEN_FIELDS = ("before_ids", "after_ids", "target_ids")

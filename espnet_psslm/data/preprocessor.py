@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from espnet2.train.preprocessor import AbsPreprocessor
 
+from espnet_psslm.bridge.columns import Column, TextSamples
+from espnet_psslm.bridge.draws import Draws
 from espnet_psslm.bridge.simulate import Simulator, one_hot, one_hot_rows
 from espnet_psslm.bridge.steps_file import read_sample
 from espnet_psslm.data.audio import read_audio
-from espnet_psslm.data.columns import Column, TextSamples
-from espnet_psslm.data.draws import Draws
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units

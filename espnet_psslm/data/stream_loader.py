@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from espnet_psslm.atomic import atomic_file
-from espnet_psslm.data.columns import TextSamples
+from espnet_psslm.bridge.columns import TextSamples
 from espnet_psslm.data.manifest import Problem, Row, parse_line
 from espnet_psslm.data.preprocessor import PSSLMPreprocessor
 from espnet_psslm.data.stream import START, Group, Position, TextStream

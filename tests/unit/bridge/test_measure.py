@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from espnet_psslm.bridge.columns import Column
+from espnet_psslm.bridge.draws import Draws
 from espnet_psslm.bridge.measure import measure
 from espnet_psslm.bridge.simulate import MeasuredSimulator
-from espnet_psslm.data.columns import Column
-from espnet_psslm.data.draws import Draws
 
 BLANK, A, B, C = 0, 1, 2, 3
 NUM_UNITS = 6

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from espnet_psslm.bridge.columns import Column
+from espnet_psslm.bridge.draws import Draws
 from espnet_psslm.bridge.simulate import TASUSimulator, one_hot, one_hot_rows
-from espnet_psslm.data.columns import Column
-from espnet_psslm.data.draws import Draws
 
 NUM_UNITS, BLANK = 10, 0
 UNITS = [3, 7, 7, 2, 9]

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from espnet_psslm.bridge.columns import Column, TextSamples
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.data.collate import LengthCollate, StepsCollate
-from espnet_psslm.data.columns import Column, TextSamples
 
 PAD = 9
 NUM_UNITS = 6

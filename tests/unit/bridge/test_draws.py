@@ -3,7 +3,7 @@ import zlib
 import numpy as np
 import pytest
 
-from espnet_psslm.data.draws import Draws
+from espnet_psslm.bridge.draws import Draws
 
 LAST = [0, 1, 2**32 - 1, *(zlib.crc32(b"%d" % i) for i in range(200))]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from espnet_psslm.data.columns import Column, TextSamples
+from espnet_psslm.bridge.columns import Column, TextSamples
 
 ROWS = [[3, 1], [], [4], [1, 5, 9]]
 
