@@ -20,6 +20,7 @@ from typing import Any
 
 from corpus import Splits, check_splits, held_values, make_splits
 from grammar import Grammar, Sentence
+from mishear import Mishearing
 from synthesize import Utterance, plan_utterances, read_voices, speak_all
 
 from espnet_psslm.bin.command import command
@@ -47,12 +48,15 @@ def _sentence_fields(sentence: Sentence) -> dict[str, Any]:
     }
 
 
-def text_utterances(sentences: Sequence[Sentence], *, prefix: str) -> list[LabelledUtterance]:
+def text_utterances(
+    sentences: Sequence[Sentence], *, prefix: str, mishearing: Mishearing | None = None
+) -> list[LabelledUtterance]:
     """Sentences without audio.
 
     Args:
         sentences: the sentences.
         prefix: of the utterance ids.
+        mishearing: says what is heard of them; None: what is said.
 
     Returns:
         One utterance a sentence.
@@ -61,6 +65,7 @@ def text_utterances(sentences: Sequence[Sentence], *, prefix: str) -> list[Label
         LabelledUtterance(
             utt=f"{prefix}-{index:06d}",
             text=sentence.text,
+            heard=mishearing(sentence) if mishearing else None,
             scenario=sentence.scenario,
             action=sentence.action,
             extra=_sentence_fields(sentence),
@@ -149,7 +154,14 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
         )
         for u in real_train
     ]
-    _write("train_text", text_utterances(splits.text, prefix="text") + real_text, args)
+    mishearing = Mishearing(
+        splits.text,
+        kept_out=[value for slots in grammar.slots.values() for value in slots.held],
+        reserved=(s.text for s in [*splits.text, *splits.dev, *splits.test]),
+        seed=args.seed,
+    )
+    train_text = text_utterances(splits.text, prefix="text", mishearing=mishearing)
+    _write("train_text", train_text + real_text, args)
     _write("dev_text", text_utterances(splits.dev, prefix="devtext"), args)
     if real_test:
         _write("test_real", real_test, args)
