@@ -21,7 +21,7 @@ from espnet_psslm.bridge.frame_scores import best_units, blocks, exponentials
 from espnet_psslm.bridge.phone_sync import build_reduction
 from espnet_psslm.device import is_host
 
-NUMBERS = 1 << 21  # of posteriors read at once, 8 MB; at least one utterance's
+NUMBERS = 1 << 20  # of posteriors read at once, 4 MB; at least one utterance's
 
 
 class PhoneSyncBeamSearch(PrefixBeamSearch):
@@ -55,7 +55,7 @@ class PhoneSyncBeamSearch(PrefixBeamSearch):
 
     def _steps(self, log_posterior: Tensor, lengths: Tensor) -> SearchSteps:
         log_posterior = log_posterior.detach()
-        log_blank = log_posterior[..., self.blank_id].to(_wide(log_posterior))
+        log_blank = log_posterior[..., self.blank_id].to(_wide(log_posterior)).contiguous()
         valid = torch.arange(log_blank.shape[1], device=lengths.device) < lengths[:, None]
         blank = log_blank.exp()
         read = valid & (blank <= self._most_blank)
@@ -143,7 +143,7 @@ def _largest(probs: Tensor, num_listed: int) -> tuple[Tensor, Tensor]:
         room = num_listed - (reached & ~equal).sum(1, keepdims=True)
         flat = np.flatnonzero(reached & (~equal | (equal.cumsum(1) <= room)))
     places = flat.reshape(len(keys), num_listed) - num_units * np.arange(len(keys))[:, None]
-    values = probs.numpy().reshape(-1)[flat].reshape(places.shape)
+    values = probs.numpy().take(flat).reshape(places.shape)
     return torch.from_numpy(places), torch.from_numpy(values)
 
 
