@@ -11,7 +11,8 @@ log probability per token) and ``TASK/stats.json``: seconds from audio to text, 
 samples, and how many of them were too long and answered in pieces. Audio that several tasks share
 is read and encoded for the first of them only, and counts there. ``stats.json`` holds the seconds
 of loading and the peak of memory. Rows that cannot be used are left out and listed in
-``skipped.txt``; more than ``--max_skipped`` of them end in an error, after all others are written.
+``skipped.txt``; more than ``--max_skipped`` of them end in an error, after all others are written
+(``--judge_skipped false``, for one of several jobs: ``join_jobs`` judges what all have left out).
 
 ``--choice_tasks`` keep to their labels. ``--confidence`` writes ``1best_recog/confidence``.
 ``--guard_tasks`` are transcripts that fall back to CTC's text where the language model's departs
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from espnet_psslm.decode import PSSLMDecoder
 
 LOG_EVERY_S = 30.0
+SKIPPED = "skipped.txt"
 
 
 def __getattr__(name: str) -> Any:
@@ -97,6 +99,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument(
         "--max_skipped", type=float, default=0.01, help="share of rows that may be unusable"
+    )
+    parser.add_argument(
+        "--judge_skipped",
+        choices=("true", "false"),
+        default="true",
+        help="false: leave --max_skipped to join_jobs, which knows the rows of all jobs",
     )
     return parser
 
@@ -259,14 +267,34 @@ def write_json(path: Path, values: Mapping[str, float]) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def run(args: argparse.Namespace) -> tuple[dict[str, str], int]:
+def check_skipped(folder: Path, *, num_rows: int, max_skipped: float) -> None:
+    """Judge the rows that could not be used.
+
+    Args:
+        folder: where ``skipped.txt`` lists them.
+        num_rows: all rows.
+        max_skipped: share of them that may be unusable.
+
+    Raises:
+        ValueError: if they are more.
+    """
+    lines = (folder / SKIPPED).read_text(encoding="utf-8").splitlines()
+    if len(lines) > max_skipped * num_rows:
+        key, reason = lines[0].split("\t", 1)
+        raise ValueError(
+            f"{len(lines)} of {num_rows} rows could not be used, more than --max_skipped "
+            f"{max_skipped}; {folder / SKIPPED} lists them, first '{key}': {reason}"
+        )
+
+
+def run(args: argparse.Namespace) -> int:
     """Load, decode, write.
 
     Returns:
-        Keys that were skipped, with the reason, and the number of rows.
+        Rows answered.
 
     Raises:
-        ValueError: if the model or the manifest cannot be used.
+        ValueError: if the model or the manifest cannot be used, or too many rows of it.
     """
     from espnet_psslm.answer_files import answer_stats, write_answers
     from espnet_psslm.text.prompt import read_prompt_file
@@ -289,12 +317,16 @@ def run(args: argparse.Namespace) -> tuple[dict[str, str], int]:
         write_json(output / task / "stats.json", stats)
         skipped |= decoded.skipped
     lines = [f"{key}\t{' '.join(reason.split())}\n" for key, reason in skipped.items()]
-    (output / "skipped.txt").write_text("".join(lines), encoding="utf-8")
+    (output / SKIPPED).write_text("".join(lines), encoding="utf-8")
+    for key, reason in skipped.items():
+        logging.warning("skipped '%s': %s", key, reason)
     peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    write_json(
-        output / "stats.json", {"peak_rss_mb": round(peak_rss_mb, 1), "load_s": round(load_s, 3)}
-    )
-    return skipped, sum(map(len, rows.values()))
+    limit = {"num_rows": sum(map(len, rows.values())), "max_skipped": args.max_skipped}
+    stats = {"peak_rss_mb": round(peak_rss_mb, 1), "load_s": round(load_s, 3), **limit}
+    write_json(output / "stats.json", stats)
+    if args.judge_skipped == "true":
+        check_skipped(output, **limit)
+    return limit["num_rows"] - len(skipped)
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
@@ -303,20 +335,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
-    parser = get_parser()
-    with command(parser, cmd) as args:
-        skipped, total = run(args)
-    for key, reason in skipped.items():
-        logging.warning("skipped '%s': %s", key, reason)
-    if len(skipped) > args.max_skipped * total:
-        key, reason = next(iter(skipped.items()))
-        parser.exit(
-            1,
-            f"psslm_inference: error: {len(skipped)} of {total} rows could not be used, more than "
-            f"--max_skipped {args.max_skipped}; {args.output_dir}/skipped.txt lists them, first "
-            f"'{key}': {reason}\n",
-        )
-    logging.info("answered %d rows in %s", total - len(skipped), args.output_dir)
+    with command(get_parser(), cmd) as args:
+        answered = run(args)
+    logging.info("answered %d rows in %s", answered, args.output_dir)
 
 
 if __name__ == "__main__":
