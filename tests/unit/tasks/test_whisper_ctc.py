@@ -1,11 +1,13 @@
 """Whisper-CTC through ESPnet's own training loop: train, resume, average, decode, dump."""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from espnet2.main_funcs.pack_funcs import pack
 from transformers import WhisperModel
 
 from espnet_psslm.acoustic.gathered_ctc import PlacedCTCLoss
@@ -14,6 +16,8 @@ from espnet_psslm.acoustic.model import load_ctc_acoustic
 from espnet_psslm.bin import asr_inference, asr_train, dump_steps
 from espnet_psslm.bridge.phone_sync_search import SEARCHES
 from espnet_psslm.bridge.steps_file import read_steps
+from espnet_psslm.pack_files import open_pack
+from espnet_psslm.tasks.psslm_parts import build_acoustic, inline_files
 from tests.ctc_setting import CONFIG, NUM_UTTS, Setting
 from tests.helpers import run_and_fail, tiny_whisper_config
 
@@ -128,6 +132,26 @@ def test_bfloat16_trains_and_decodes(trained: Path) -> None:
     for name, search in SEARCHES.items():
         found = search(blank_id=acoustic.blank_id)(rows.bfloat16(), frames)
         assert len(found.nbest) == 3, name
+
+
+def test_packed_model_is_an_acoustic_side(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # archives are unpacked below it
+    archive = tmp_path / "ctc.zip"
+    monkeypatch.chdir(trained)
+    pack({"asr_model_file": "valid.loss.ave.pth"}, {"asr_train_config": "config.yaml"}, archive)
+    conf = {"packed": str(archive)}
+    args = Namespace(source="audio", token_list=[], simulator_conf={}, acoustic_conf=conf)
+    inline_files(args)
+    assert args.acoustic_conf.keys() == {"train_config", "model_file"}
+    acoustic = build_acoustic(args, None)
+    speech, lengths = 0.1 * torch.randn(2, 8000), torch.tensor([8000, 6000])
+    expected = load_ctc_acoustic(trained / "config.yaml", trained / "valid.loss.ave.pth")
+    found, wanted = (m.log_posterior(speech, lengths)[0] for m in (acoustic, expected))
+    torch.testing.assert_close(found, wanted)
+    with pytest.raises(ValueError, match="no psslm_train_config"):
+        open_pack(archive)
 
 
 def test_dump_steps(setting: Setting, trained: Path) -> None:
