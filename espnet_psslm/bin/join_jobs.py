@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_psslm.bin.command import command
-from espnet_psslm.bin.psslm_inference import check_skipped
+from espnet_psslm.bin.skipped import check_skipped
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import read_manifest

@@ -27,20 +27,17 @@ import argparse
 import json
 import logging
 import resource
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_psslm.bin.command import DEVICE_HELP, command
+from espnet_psslm.bin.progress import show_progress
+from espnet_psslm.bin.skipped import check_skipped, write_skipped
 
 if TYPE_CHECKING:
     from espnet_psslm.decode import PSSLMDecoder
-
-LOG_EVERY_S = 30.0
-SKIPPED = "skipped.txt"
 
 
 def __getattr__(name: str) -> Any:
@@ -150,27 +147,6 @@ def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@contextmanager
-def show_progress(total: int, name: str) -> Iterator[Callable[[int], object]]:
-    """A bar on a terminal, now and then a line elsewhere; yields what counts rows."""
-    from tqdm import tqdm
-
-    if sys.stderr.isatty():
-        with tqdm(total=total, desc=name, unit="row") as bar:
-            yield bar.update
-        return
-    done, said = 0, time.monotonic()
-
-    def count(rows: int) -> None:
-        nonlocal done, said
-        done += rows
-        if done == total or time.monotonic() - said > LOG_EVERY_S:
-            said = time.monotonic()
-            logging.info("%s: %d of %d rows", name, done, total)
-
-    yield count
-
-
 def read_rows(
     args: argparse.Namespace, known_tasks: Sequence[str]
 ) -> dict[str, list[dict[str, object]]]:
@@ -267,26 +243,6 @@ def write_json(path: Path, values: Mapping[str, float]) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def check_skipped(folder: Path, *, num_rows: int, max_skipped: float) -> None:
-    """Judge the rows that could not be used.
-
-    Args:
-        folder: where ``skipped.txt`` lists them.
-        num_rows: all rows.
-        max_skipped: share of them that may be unusable.
-
-    Raises:
-        ValueError: if they are more.
-    """
-    lines = (folder / SKIPPED).read_text(encoding="utf-8").splitlines()
-    if len(lines) > max_skipped * num_rows:
-        key, reason = lines[0].split("\t", 1)
-        raise ValueError(
-            f"{len(lines)} of {num_rows} rows could not be used, more than --max_skipped "
-            f"{max_skipped}; {folder / SKIPPED} lists them, first '{key}': {reason}"
-        )
-
-
 def run(args: argparse.Namespace) -> int:
     """Load, decode, write.
 
@@ -316,8 +272,7 @@ def run(args: argparse.Namespace) -> int:
         stats = answer_stats(decoded, wall_s=wall_s, guarded=task in args.guard_tasks)
         write_json(output / task / "stats.json", stats)
         skipped |= decoded.skipped
-    lines = [f"{key}\t{' '.join(reason.split())}\n" for key, reason in skipped.items()]
-    (output / SKIPPED).write_text("".join(lines), encoding="utf-8")
+    write_skipped(output, skipped)
     for key, reason in skipped.items():
         logging.warning("skipped '%s': %s", key, reason)
     peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
