@@ -73,7 +73,7 @@ class TASUSimulator(Simulator):
 
     One-hot rows are smoothed with one alpha per utterance, ``(1 - alpha) onehot + alpha / V``;
     rows are deleted; rows are inserted at random places, half of them a duplicate of the row
-    before, half a pure blank.
+    before, the others a pure blank.
 
     Args:
         num_units: V.
@@ -81,6 +81,7 @@ class TASUSimulator(Simulator):
         max_smoothing: alpha is uniform in [0, max_smoothing].
         delete_prob: probability that a row is deleted; at least one row stays.
         insert_prob: share of insertions per remaining row.
+        duplicate_prob: probability that an insertion is a duplicate, not a blank.
     """
 
     def __init__(
@@ -91,11 +92,13 @@ class TASUSimulator(Simulator):
         max_smoothing: float = 0.1,
         delete_prob: float = 0.05,
         insert_prob: float = 0.0,
+        duplicate_prob: float = 0.5,
     ) -> None:
         super().__init__(num_units, blank_id=blank_id)
         self.max_smoothing = max_smoothing
         self.delete_prob = delete_prob
         self.insert_prob = insert_prob
+        self.duplicate_prob = duplicate_prob
 
     def __call__(self, unit_ids: list[int], rng: Generator) -> Rows:
         """Draw one posterior; see ``Simulator``."""
@@ -145,7 +148,7 @@ class TASUSimulator(Simulator):
         rows = [(unit, prob) for unit in ids]
         for _ in range(num_inserted):
             place = int(rng.integers(1, len(rows) + 1))
-            duplicate = rng.random() < 0.5
+            duplicate = rng.random() < self.duplicate_prob
             rows.insert(place, rows[place - 1] if duplicate else (self.blank_id, 1.0))
         return (
             np.array([[unit] for unit, _ in rows], dtype=np.int64),

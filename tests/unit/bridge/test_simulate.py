@@ -65,6 +65,13 @@ def test_insertions_are_duplicates_and_pure_blanks():
     assert ids[0, 0] == units[0]  # nothing is put before the first row
 
 
+@pytest.mark.parametrize("duplicate_prob", [0.0, 1.0])
+def test_insertions_of_one_kind(duplicate_prob):
+    ids, _ = draw(delete_prob=0.0, insert_prob=1.0, duplicate_prob=duplicate_prob)
+    assert len(ids) == 2 * len(UNITS)
+    assert (ids == BLANK).sum() == (0 if duplicate_prob else len(UNITS))
+
+
 def test_one_seed_one_draw():
     for one, other in zip(draw(5, insert_prob=0.5), draw(5, insert_prob=0.5), strict=True):
         assert np.array_equal(one, other)

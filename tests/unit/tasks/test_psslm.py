@@ -298,7 +298,7 @@ def test_audio_of_a_perfect_acoustic_model_answers_as_oracle(trained, audio, tmp
     assert stats["num_samples"] == len(rows)
     assert stats["wall_s"] > 0
     whole = json.loads((tmp_path / "audio/stats.json").read_text())
-    assert whole.keys() == {"peak_rss_mb", "load_s"}
+    assert whole.keys() == {"peak_rss_mb", "load_s", "num_rows", "max_skipped"}
     assert whole["peak_rss_mb"] > 50
 
 
@@ -336,6 +336,7 @@ def test_rows_that_cannot_be_used_are_named(trained, audio, tmp_path, capsys):
     assert [line.split("\t")[0] for line in skipped] == ["utt2-ASR", "utt5-ASR"]
     assert audio[5]["path"] in skipped[1]
     infer(folder, tmp_path / "out", "--manifest", str(manifest), "--max_skipped", "0.5")
+    infer(folder, tmp_path / "out", "--manifest", str(manifest), "--judge_skipped", "false")
 
 
 @pytest.mark.parametrize(
