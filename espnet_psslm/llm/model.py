@@ -272,15 +272,6 @@ class PSSLMModel(AbsESPnetModel):
         )
 
 
-class SummedPSSLMModel(PSSLMModel):
-    """The same with the sum over target tokens as loss, as ESPnet's DeepSpeed trainer wants it."""
-
-    def forward(self, **batch: object) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """As of the base class."""
-        loss, stats, weight = super().forward(**batch)
-        return loss * weight, stats, weight
-
-
 def _interleave(given: Steps, heard: Steps, heard_rows: list[int]) -> Steps:
     """One batch of both, in the order of the samples."""
     if type(given) is not type(heard):

@@ -41,3 +41,8 @@ def test_cuda_means_the_npu_once_redirected(proof):
     assert proof["after"] == ["npu:0"] * 5
     assert proof["autocast"] == "torch.bfloat16"
     assert proof["backend"] == "hccl"
+
+
+def test_models_are_built_without_memory_once_redirected(proof):
+    """From_pretrained builds on "meta"; real weights would draw the numbers of what comes behind."""
+    assert proof["meta"] == "meta"
