@@ -99,6 +99,7 @@ class PSSLMModel(AbsESPnetModel):
         context.append((self._embed(fed), target_ids_lengths - 1))
         embeddings, mask = splice(context)
         if self.lm.trained and torch.is_grad_enabled():
+            self.prefixes.clear()  # an update comes: fused optimizers do not raise the version
             behind = self.prefixes.forward_uncached
         else:
             self.prefixes.keep_if(self.lm.version)

@@ -46,6 +46,8 @@ class SeveralDevices:
 
                 cls.trainer = FSDP2Trainer
             elif args.use_deepspeed and args.distributed:
+                if args.ngpu == 0 and args.local_rank is None:
+                    args.local_rank = 0  # ESPnet would tell DeepSpeed "None"
                 stack.enter_context(_our_deepspeed_trainer())
             super().main_worker(args)
 

@@ -24,7 +24,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from espnet_psslm.device import HOST
+from espnet_psslm.device import HOST, is_host
 from espnet_psslm.llm.prefix_cache import PrefixCache
 
 
@@ -49,27 +49,19 @@ class ShardedTrainer(Trainer):
         """:meth:`Trainer.run`, with ``wrap`` in place of ``DistributedDataParallel``."""
 
         def start(model: nn.Module, **_for_ddp: object) -> nn.Module:
-            for cache in _prefix_caches(model):
-                cache.read_all = True
+            for module in model.modules():
+                if isinstance(module, PrefixCache):
+                    module.read_all = True
             return wrap(model)
 
         with replaced(nn.parallel, "DistributedDataParallel", start):
             super().run(**options)
 
     @classmethod
-    def validate_one_epoch(
-        cls, *, model: nn.Module, reporter: SubReporter, **options: Any
-    ) -> None:
+    def validate_one_epoch(cls, *, model: nn.Module, reporter: SubReporter, **options: Any) -> None:
         """See :meth:`Trainer.validate_one_epoch`; a checkpoint is written behind it."""
-        # A gathered weight keeps its count of changes, which a prefix is forgotten by.
-        for cache in _prefix_caches(model):
-            cache.clear()
         super().validate_one_epoch(model=model, reporter=reporter, **options)
         cls.before_saving(reporter.get_epoch())
-
-
-def _prefix_caches(model: nn.Module) -> list[PrefixCache]:
-    return [module for module in model.modules() if isinstance(module, PrefixCache)]
 
 
 class FSDP2Trainer(ShardedTrainer):
@@ -131,10 +123,11 @@ def shard(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None
         for kind in getattr(module, "_no_split_modules", None) or ()
     }
     layers = [m for m in model.modules() if type(m).__name__ in kinds and m not in whole]
-    for layer in layers:
-        fully_shard(layer, mesh=mesh)
     ignored = {parameter for module in whole for parameter in module.parameters()}
-    fully_shard(model, mesh=mesh, ignored_params=ignored)
+    parts = [fully_shard(part, mesh=mesh, ignored_params=ignored) for part in (*layers, model)]
+    if is_host(device):
+        for part in parts:
+            part.set_force_sum_reduction_for_comms(True)  # its backend (gloo) takes no means
     sharded = dict(model.named_parameters())
     for optimizer in optimizers:
         _follow(optimizer, {old: sharded[name] for old, name in names.items()})
@@ -168,7 +161,8 @@ class Together:
         self.optimizers = optimizers
         self.weights: dict[str, Tensor] = {}
         self.states: dict[torch.optim.Optimizer, dict[int, dict[str, Any]]] = {}
-        model.register_state_dict_post_hook(self._replace_weights)
+        # A method takes no attributes, and torch marks such a hook with one.
+        model.register_state_dict_post_hook(functools.partial(self._replace_weights))
         for optimizer in optimizers:
             optimizer.register_state_dict_post_hook(self._replace_states)
 

@@ -1,17 +1,17 @@
 """DeepSpeed ZeRO (``use_deepspeed``), with the losses, checkpoints and options of ESPnet's trainer.
 
 ESPnet's own DeepSpeed trainer takes a model's mean over a batch for a sum, writes no
-``EPOCHepoch.pth``, and knows CUDA only. Here optimizer, schedule, clipping and accumulation are those
-of the configuration, and the JSON of ``deepspeed_config`` says how weights and states are divided.
-The optimizer's states stay as DeepSpeed divides them, in ``zero/EPOCH``: the same number of processes
-resumes from them. ``checkpoint.pth``, written behind them, names the epoch to resume from.
+``EPOCHepoch.pth``, and knows CUDA only. Here optimizer, schedule, clipping and accumulation are
+those of the configuration, and the JSON of ``deepspeed_config`` says how weights and states are
+divided. The optimizer's states stay as DeepSpeed divides them, in ``zero/EPOCH``: the same number of
+processes resumes from them. ``checkpoint.pth``, written behind them, names the epoch to go on from.
 """
 
 import argparse
 import dataclasses
+import functools
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterable, Sequence
@@ -97,13 +97,9 @@ class ZeROTrainer(ShardedTrainer):
         """See :meth:`Trainer.run`."""
         import deepspeed
 
-        config = read_deepspeed_config(
-            trainer_options.deepspeed_config, options=trainer_options
-        )
+        config = read_deepspeed_config(trainer_options.deepspeed_config, options=trainer_options)
         stage = config.get("zero_optimization", {}).get("stage", 0)
         _check(model, schedulers, stage)
-        # DeepSpeed reads it, and ESPnet leaves "None" there where a process has no device.
-        os.environ["LOCAL_RANK"] = str(distributed_option.local_rank or 0)
         folder = Path(trainer_options.output_dir)
 
         def wrap(model: nn.Module) -> nn.Module:
@@ -215,7 +211,9 @@ class Saved:
         self.engine = engine
         self.folder = folder
         self.weights: dict[str, Tensor] = {}
-        engine.module.register_state_dict_post_hook(self._replace_weights)
+        # A method takes no attributes, and torch marks such a hook with one.
+        hook = functools.partial(self._replace_weights)
+        engine.module.register_state_dict_post_hook(hook)
 
     def load(self) -> None:
         """Go on where ``checkpoint.pth`` ends, if there is one."""
@@ -227,25 +225,26 @@ class Saved:
         path, _ = self.engine.load_checkpoint(str(self.folder / STATES), tag=tag)
         if path is None:
             raise ValueError(
-                f"{self.folder / STATES / tag} does not hold the optimizer's states of epoch {tag}: "
+                f"{self.folder / STATES / tag} lacks the optimizer's states of epoch {tag}: "
                 "was the training begun without DeepSpeed? Start anew with --init_param "
                 f"{self.folder}/{tag}epoch.pth in another output_dir"
             )
 
     def save(self, epoch: int) -> None:
         """Write the divided states and gather the trained weights; all processes call it."""
-        from deepspeed.zero import GatheredParameters
+        from deepspeed.runtime.zero import GatheredParameters
 
-        states = self.folder / STATES
+        states, self.weights = self.folder / STATES, {}
         if torch.distributed.get_rank() == 0 and states.is_dir():
             for old in states.iterdir():
-                if old.name != str(epoch - 1):  # checkpoint.pth still names that one
+                # checkpoint.pth still names the last one; DeepSpeed puts scripts beside them.
+                if old.is_dir() and old.name != str(epoch - 1):
                     shutil.rmtree(old)
         torch.distributed.barrier()
         self.engine.save_checkpoint(
             str(states), tag=str(epoch), save_latest=False, exclude_frozen_parameters=True
         )
-        module, self.weights = self.engine.module, {}
+        module = self.engine.module
         with GatheredParameters([p for p in module.parameters() if p.requires_grad]):
             weights = module.state_dict()
             if torch.distributed.get_rank() == 0:

@@ -44,5 +44,5 @@ def test_cuda_means_the_npu_once_redirected(proof):
 
 
 def test_models_are_built_without_memory_once_redirected(proof):
-    """From_pretrained builds on "meta"; real weights would draw the numbers of what comes behind."""
+    """Else from_pretrained builds real weights, and draws what later weights would get."""
     assert proof["meta"] == "meta"

@@ -119,5 +119,3 @@ def test_both_is_refused(runs, root, capsys):
         capsys,
     )
     assert "set one of them" in line
-
-
