@@ -3,8 +3,8 @@
 ESPnet's own DeepSpeed trainer takes a model's mean over a batch for a sum, writes no
 ``EPOCHepoch.pth``, and knows CUDA only. Here optimizer, schedule, clipping and accumulation are
 those of the configuration, and the JSON of ``deepspeed_config`` says how weights and states are
-divided. The optimizer's states stay as DeepSpeed divides them, in ``zero/EPOCH``: the same number of
-processes resumes from them. ``checkpoint.pth``, written behind them, names the epoch to go on from.
+divided. The optimizer's states stay as DeepSpeed divides them, in ``zero/EPOCH``: as many processes
+resume from them. ``checkpoint.pth``, written behind them, names the epoch to go on from.
 """
 
 import argparse

@@ -186,7 +186,8 @@ def runs(lm_folder, units_folder, prompt_file, root, tmp_path_factory) -> Path:
 
 def curve(output: Path) -> list[float]:
     """Training loss of each epoch, which is one update."""
-    reporter = torch.load(output / "checkpoint.pth", weights_only=True)["reporter"]
+    saved = torch.load(output / "checkpoint.pth", map_location="cpu", weights_only=True)
+    reporter = saved["reporter"]
     return [reporter["stats"][epoch]["train"]["loss"] for epoch in sorted(reporter["stats"])]
 
 

@@ -4,6 +4,7 @@ Each epoch is one batch, as in test_processes.py, whose jobs these are.
 """
 
 import importlib.util
+import itertools
 import json
 from pathlib import Path
 
@@ -45,10 +46,12 @@ def runs(lm_folder, units_folder, prompt_file, root, tmp_path_factory) -> Path:
     jobs = commands(folder, models)
     alike = ["--ngpu", "0", "--multiprocessing_distributed", "false", "--dist_backend", "gloo"]
 
+    meetings = (f"file://{folder}/meeting{number}" for number in itertools.count())
+
     def job(name: str, output: Path, *more: str) -> list:
         output.mkdir(parents=True, exist_ok=True)
         module, command = jobs[name]
-        line = [*command, *alike, *more, "--dist_init_method", f"file://{output}/meeting"]
+        line = [*command, *alike, *more, "--dist_init_method", next(meetings)]
         return [name, module, [*line, "--output_dir", str(output)], str(output)]
 
     ways = [getattr(way, "values", way) for way in WAYS]
