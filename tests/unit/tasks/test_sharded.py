@@ -17,7 +17,7 @@ pytestmark = pytest.mark.long
 
 DEEPSPEED = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None,
-    reason="DeepSpeed is not installed: pip install -e '.[deepspeed]' (DS_BUILD_OPS=0)",
+    reason="DeepSpeed is not installed: DS_BUILD_OPS=0 pip install deepspeed",
 )
 WAYS = [
     ("fsdp2", "bridge"),
