@@ -391,21 +391,3 @@ def test_decoder_raises_on_a_bad_row_and_keeps_the_order(trained):
     assert [hyp.token_ids for hyp in together] == [hyp.token_ids for hyp in alone]
     with pytest.raises(ValueError, match="'utt0-ASR'.*'GT'"):
         decoder.decode([{"key": "utt0-ASR", "task": "ASR", "target": "x", "path": "a.wav"}])
-
-
-def test_deepspeeds_trainer_gets_a_sum(options, monkeypatch):
-    from espnet_psslm.llm.model import SummedPSSLMModel
-    from espnet_psslm.tasks.psslm import PSSLMTask
-
-    args = PSSLMTask.get_parser().parse_args(options[1])
-    plain = PSSLMTask.build_model(args)
-    args.use_deepspeed, args.distributed = True, True
-    summed = PSSLMTask.build_model(args)
-    summed.load_state_dict(plain.state_dict())
-    preprocess = PSSLMTask.build_preprocess_fn(args, train=False)
-    rows = [(row["key"], preprocess(row["key"], {"sample": row})) for row in text_rows()[:3]]
-    keys, batch = PSSLMTask.build_collate_fn(args, train=False)(rows)
-    mean, _, weight = plain(**batch, utt_id=keys)
-    total, *_ = summed(**batch, utt_id=keys)
-    assert isinstance(summed, SummedPSSLMModel)
-    torch.testing.assert_close(total, mean * weight)
