@@ -1,4 +1,4 @@
-import re
+from collections import Counter
 
 from corpus import make_splits
 from grammar import Grammar, Sentence
@@ -17,37 +17,42 @@ def _hear(sentences: list[Sentence], **settings) -> list[str | None]:
     return [mishearing(sentence) for sentence in sentences]
 
 
-def test_a_slot_is_heard_as_known_words_and_all_else_as_it_was_said() -> None:
+def test_one_word_is_heard_as_known_words_and_all_else_as_it_was_said() -> None:
     fillers = [f"{first} {last}" for first in "abcdefghij" for last in "klmnopqrst"]
     sentences = [_sentence(f"turn the {filler} off", filler) for filler in fillers]
-    heard = [text for text in _hear(sentences) if text is not None]
+    pairs = zip(sentences, _hear(sentences), strict=True)
+    heard = [(sentence.text.split(), text.split()) for sentence, text in pairs if text]
     assert abs(len(heard) / len(sentences) - MISHEARD_SHARE) < 0.12
     known = {word for sentence in sentences for word in sentence.text.split()}
-    lengths = set()
-    for text in heard:
-        match = re.fullmatch(r"turn the (.+) off", text)
-        assert match and set(match[1].split()) <= known
-        lengths.add(len(match[1].split()))
-    assert lengths == {2, 3}  # one word replaced, by one or two
+    lengths, missing = Counter(), Counter()
+    for said, words in heard:
+        start = next((i for i in range(5) if [said[i]] != words[i : i + 1]), 5)
+        assert said[start + 1 :] == words[len(words) - len(said) + start + 1 :]
+        assert set(words) <= known
+        lengths[len(words) - len(said)] += 1
+        missing[start] += 1
+    assert set(lengths) == {-1, 0, 1} and lengths.most_common(1)[0][0] == 0
+    # "turn" is long enough, both words of the slot are always candidates.
+    assert min(missing[0], missing[2], missing[3]) > 5
 
 
 def test_words_that_are_spelled_alike_are_confused() -> None:
     # With so few words all are candidates: the most similar one is always taken.
-    sentences = [_sentence(f"{n} museum", "museum") for n in ("music", *"abcdef")]
-    heard = {text.split()[1] for text in _hear(sentences, seed=5) if text}
+    sentences = [_sentence(f"{n} museum", "museum") for n in ("music", *"abcdefghi")]
+    heard = {word for text in _hear(sentences, seed=5)[1:] if text for word in text.split()[1:]}
     assert heard == {"music"}
 
 
-def test_sentences_without_slots_are_heard_as_said() -> None:
-    assert set(_hear([_sentence(f"make me laugh {n}") for n in range(50)])) == {None}
+def test_short_words_outside_slots_are_heard_as_said() -> None:
+    assert set(_hear([_sentence(f"set it on or off {n}") for n in range(50)])) == {None}
 
 
 def test_nothing_held_out_and_no_other_sentence_comes_out() -> None:
-    sentences = [_sentence(f"{n} museum", "museum") for n in ("music", *"abcdef")]
-    reserved = [f"{n} music" for n in ("music", *"abcdef")]
-    allowed = [text for text in _hear(sentences, reserved=reserved) if text]
-    assert not set(allowed) & set(reserved)
-    assert set(_hear(sentences, kept_out=["music"])) == {None}
+    sentences = [_sentence(f"{n} museum", "museum") for n in ("music", *"abcdefghi")]
+    heard = [text for text in _hear(sentences) if text]
+    assert heard
+    assert not set(heard) & {text for text in _hear(sentences, reserved=heard)}
+    assert not any("music" in text for text in _hear(sentences, kept_out=["music"]) if text)
 
 
 def test_the_grammar_promises_hold_for_what_is_heard() -> None:
@@ -59,7 +64,7 @@ def test_the_grammar_promises_hold_for_what_is_heard() -> None:
     reserved = {s.text for s in [*splits.text, *splits.dev, *splits.test]}
     heard = _hear(splits.text, kept_out=held, reserved=reserved)
     others = [f" {text} " for text in heard if text]
-    assert 0.2 * len(splits.text) < len(others) < 0.4 * len(splits.text)
+    assert 0.35 * len(splits.text) < len(others) < 0.5 * len(splits.text)
     assert not any(f" {value} " in text for text in others for value in held)
     assert not {text.strip() for text in others} & reserved
     assert heard == _hear(splits.text, kept_out=held, reserved=reserved)  # the same every time

@@ -3,8 +3,9 @@
 The spoken training set has every word of the training text, so that no measured statistics know
 this error; test has words of its own. A language model trained without it believes the words:
 "turn off the joke" (it was a toaster) asks for a joke then. In a share of the training text's
-samples of scenario and action a slot's word is therefore replaced by known words; the label stays,
-and the model learns to lean on the wording. Transcripts (task ASR) stay as they are.
+samples of scenario and action a word is therefore replaced by known words, or left out; the label
+stays, and the model learns to trust the whole wording more than any one word. Transcripts (task
+ASR) stay as they are.
 """
 
 import random
@@ -13,13 +14,14 @@ from difflib import SequenceMatcher
 
 from grammar import Sentence
 
-MISHEARD_SHARE = 0.3  # of the sentences that have a slot
-TWO_WORDS_SHARE = 0.25  # of the replacements: "museum" is heard as "music dim"
-NUM_CANDIDATES = 8  # drawn for a replacement; the one that is spelled most alike is heard
+MISHEARD_SHARE = 0.45  # of the sentences
+MIN_LETTERS = 4  # of a word outside a slot: short ones such as "off" decide, and are well known
+HEARD_AS = {0: 0.15, 1: 0.6, 2: 0.25}  # words -> share; "museum" is heard as "music dim"
+NUM_CANDIDATES = 8  # drawn for a word; the one that is spelled most alike is heard
 
 
 class Mishearing:
-    """Replaces a word of a slot by words of the training text.
+    """Replaces a word by words of the training text.
 
     Args:
         sentences: the training text.
@@ -52,18 +54,23 @@ class Mishearing:
             Another text, or None where it is heard as it is said.
         """
         rng = random.Random(f"misheard-{self.seed}-{sentence.text}")
-        if not sentence.entities or rng.random() >= MISHEARD_SHARE:
+        words = sentence.text.split()
+        in_slots = {word for _, filler in sentence.entities for word in filler.split()}
+        # Most words that training lacks are in slots: those have two chances.
+        places = [
+            index
+            for index, word in enumerate(words)
+            for _ in range((len(word) >= MIN_LETTERS) + (word in in_slots))
+        ]
+        if not places or rng.random() >= MISHEARD_SHARE:
             return None
-        _, filler = rng.choice(sentence.entities)
-        words = filler.split()
-        index = rng.randrange(len(words))
-        count = 2 if rng.random() < TWO_WORDS_SHARE else 1
-        said = words[index]
-        words[index : index + 1] = [self._alike(said, rng) for _ in range(count)]
-        text = f" {sentence.text} ".replace(f" {filler} ", f" {' '.join(words)} ", 1)
-        if text.strip() in self.reserved or any(phrase in text for phrase in self.kept_out):
+        index = rng.choice(places)
+        (count,) = rng.choices(list(HEARD_AS), list(HEARD_AS.values()))
+        words[index : index + 1] = [self._alike(words[index], rng) for _ in range(count)]
+        text = " ".join(words)
+        if text in self.reserved or any(phrase in f" {text} " for phrase in self.kept_out):
             return None
-        return text.strip()
+        return text
 
     def _alike(self, said: str, rng: random.Random) -> str:
         """A known word, of a few the one that is spelled most like the word said."""
