@@ -3,13 +3,16 @@
 Usage::
 
     python benchmarks/run.py [--quick] [--device cpu|cuda|npu] [--row NAME ...] [--json FILE] \\
-        [--recipe DIR]
+        [--markdown FILE] [--recipe DIR] [--seconds S]
 
 Each row has a file of its own here, which says what is compared. All ways of a row run in turn in
 one process, after a check that they give the same. Printed is a table: medians and quartiles of
 seconds, the ratio that the target speaks of, the ratio at the bound (what the machine allows at
 best), peak memory. ``decode``, ``dumped_epoch``, ``phone_sync_search``, ``padding`` and
 ``text_stream`` need a finished recipe.
+
+``--markdown FILE`` writes what is printed. Both files are written anew after each size of a row: a
+run that is stopped leaves what it timed.
 
 ``--json FILE`` writes a list of objects, one per size of a row: ``row``, ``size``, ``ours_s`` and
 ``baseline_s`` (medians; the baseline that the target speaks of), ``ratio``, ``bound_ratio`` (what
@@ -71,9 +74,16 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument(
-        "--row", action="append", choices=ROWS, help="this row only; may be given several times"
+        "--row",
+        action="append",
+        choices=ROWS,
+        help="this row only; may be given several times, and is run in that order",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="of rounds per size, at least three rounds"
     )
     parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--markdown", type=Path, help="write the table here")
     parser.add_argument(
         "--recipe",
         type=Path,
@@ -90,7 +100,7 @@ def choose_rows(args: argparse.Namespace) -> list[str]:
         ValueError: if a row was asked for that needs a finished recipe, and there is none.
     """
     finished = (args.recipe / "exp/psslm_text/valid.acc.ave.pth").is_file()
-    rows = [row for row in ROWS if args.row is None or row in args.row]
+    rows = list(dict.fromkeys(args.row or ROWS))
     if finished:
         return rows
     lacking = [row for row in rows if row in NEED_RECIPE]
@@ -104,15 +114,17 @@ def choose_rows(args: argparse.Namespace) -> list[str]:
     return [row for row in rows if row not in lacking]
 
 
-def run_case(case: "Case", setting: "Setting") -> "Measured":
-    """Check a case, then time it."""
+def run_case(case: "Case", setting: "Setting", *, seconds: float = SECONDS) -> "Measured":
+    """Check a case, then time it for so many seconds, fewer where the setting is quick."""
     from benchmarks.measure import Measured, peak_mb, take_turns
 
     device = setting.machine.device
     logging.info("%s: %s", case.row, case.size)
     case.check()
-    seconds, least, most = (QUICK_SECONDS, 3, 9) if setting.quick else (SECONDS, 3, 41)
-    times = take_turns(case.ways, device, seconds=seconds, least=least, most=most)
+    if setting.quick:
+        seconds = min(seconds, QUICK_SECONDS)
+    most = 9 if setting.quick else 41
+    times = take_turns(case.ways, device, seconds=seconds, least=3, most=most)
     probes = case.probes or case.ways
     return Measured(times, {name: peak_mb(probes[name], device) for name in case.ways})
 
@@ -201,15 +213,17 @@ def describe(machine: "Machine") -> str:
     )
 
 
-def run(rows: Sequence[str], setting: "Setting") -> Iterator[tuple[list[str], dict[str, Any]]]:
-    """Time some rows.
+def run(
+    rows: Sequence[str], setting: "Setting", *, seconds: float
+) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """Time some rows, each of their cases for so many seconds.
 
     Yields:
         Of each case a line of the table, and an object of the JSON list.
     """
     for row in rows:
         for case in importlib.import_module(f"benchmarks.{row}").cases(setting):
-            measured = run_case(case, setting)
+            measured = run_case(case, setting, seconds=seconds)
             entry = to_entry(case, measured)
             yield to_columns(case, measured, entry), entry
 
@@ -229,11 +243,16 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
         machine = measure_machine(resolve_device(args.device), quick=args.quick)
         setting = Setting(machine, quick=args.quick, recipe=args.recipe.resolve())
-        results = list(run(rows, setting))
-        if args.json:
-            entries = [entry for _, entry in results]
-            args.json.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
-    print(describe(machine) + "\n\n" + table([line for line, _ in results]))
+        lines, entries, report = [], [], ""
+        for line, entry in run(rows, setting, seconds=args.seconds):
+            lines.append(line)
+            entries.append(entry)
+            report = describe(machine) + "\n\n" + table(lines)
+            if args.json:
+                args.json.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+            if args.markdown:
+                args.markdown.write_text(report + "\n", encoding="utf-8")
+    print(report)
 
 
 if __name__ == "__main__":

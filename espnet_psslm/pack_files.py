@@ -28,13 +28,19 @@ FILE_KEYS = {
 }
 
 
-def open_pack(model: str | Path, *, cachedir: str | Path | None = None) -> dict[str, str]:
+def open_pack(
+    model: str | Path,
+    *,
+    cachedir: str | Path | None = None,
+    needed: str = "psslm_train_config",
+) -> dict[str, str]:
     """Find the files of a packed model; an archive is unpacked once.
 
     Args:
         model: archive of ``bin/pack``, folder of one that is unpacked, or what ESPnet's model zoo
             knows: a hub name ``user/model``, or a URL.
         cachedir: where archives are unpacked; None: ``~/.cache/espnet_model_zoo``.
+        needed: what it must hold; ``asr_train_config``, where a CTC model will do.
 
     Returns:
         ``psslm_train_config`` and ``psslm_model_file``; and ``asr_train_config`` and
@@ -54,10 +60,10 @@ def open_pack(model: str | Path, *, cachedir: str | Path | None = None) -> dict[
         from espnet_model_zoo.downloader import ModelDownloader
 
         files = ModelDownloader(cachedir).download_and_unpack(str(model))
-    if "psslm_train_config" not in files:
+    if needed not in files:
         raise ValueError(
-            f"packed model {model}: holds {sorted(files)} and no psslm_train_config; give one that "
-            "stage 14 (bin/pack) has made"
+            f"packed model {model}: holds {sorted(files)} and no {needed}; give one that stage 14 "
+            "(bin/pack) has made"
         )
     return files
 

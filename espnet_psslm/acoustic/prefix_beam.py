@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from espnet_psslm.acoustic.ctc_search import CTCSearch, Hypothesis, SearchResult
@@ -111,8 +112,9 @@ class PrefixBeamSearch(CTCSearch):
 
 
 def to_numpy(values: Tensor) -> np.ndarray:
-    """A tensor's values on the CPU."""
-    return values.detach().cpu().numpy()
+    """A tensor's values on the CPU; bfloat16, which numpy lacks, as float32."""
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def _hash_of(parent: np.ndarray, unit: np.ndarray) -> np.ndarray:

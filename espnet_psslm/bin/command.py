@@ -6,7 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-DEVICE_HELP = "auto: the fastest that is there; or a kind of device, :n behind it for the n-th one"
+
+class _DeviceHelp:
+    """auto (NPU if there is one, else GPU, else CPU), cpu, cuda[:n] or npu[:n], the n-th from 0"""
+
+
+# In a docstring, because device.py alone works with such names, and takes seconds to import.
+DEVICE_HELP = _DeviceHelp.__doc__
 
 
 @contextmanager

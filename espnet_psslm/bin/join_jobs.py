@@ -4,7 +4,9 @@
 
 Reads ``decode/test/jobs/1`` to ``4``. Lines of tables and of JSON Lines are put in the order of the
 data folder; ``stats.json`` adds up counts and seconds (of all processes, not of the wall clock) and
-keeps the largest peak of memory. Archives stay where they are: tables name them.
+keeps the largest peak of memory. Archives stay where they are: tables name them. More than
+``--max_skipped`` rows (of ``psslm_inference``) left out by all jobs together end in an error, after
+everything is written.
 """
 
 import argparse
@@ -14,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from espnet_psslm.bin.command import command
+from espnet_psslm.bin.skipped import check_skipped
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import read_manifest
 
 STATS = "stats.json"
-LARGEST = ("peak_rss_mb", "load_s")
+LARGEST = ("peak_rss_mb", "load_s", "max_skipped")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -42,7 +45,7 @@ def join(data_dir: Path, output_dir: Path, *, nj: int) -> None:
         nj: jobs.
 
     Raises:
-        ValueError: if a job has written nothing.
+        ValueError: if a job has written nothing, or all have left out too many rows.
     """
     folders = [output_dir / "jobs" / str(job + 1) for job in range(nj)]
     names: dict[Path, None] = {}
@@ -66,6 +69,16 @@ def join(data_dir: Path, output_dir: Path, *, nj: int) -> None:
         else:
             key_of = _key_of_json if name.suffix == ".jsonl" else _first_word
             target.write_text(_in_order(texts, place, key_of), encoding="utf-8")
+    _judge_skipped(output_dir)
+
+
+def _judge_skipped(folder: Path) -> None:
+    if not (folder / STATS).is_file():
+        return
+    stats = json.loads((folder / STATS).read_text(encoding="utf-8"))
+    limit = {name: stats[name] for name in ("num_rows", "max_skipped") if name in stats}
+    if limit:
+        check_skipped(folder, **limit)
 
 
 def _in_order(texts: Sequence[str], place: Mapping[str, int], key_of: Callable[[str], str]) -> str:

@@ -11,7 +11,8 @@ log probability per token) and ``TASK/stats.json``: seconds from audio to text, 
 samples, and how many of them were too long and answered in pieces. Audio that several tasks share
 is read and encoded for the first of them only, and counts there. ``stats.json`` holds the seconds
 of loading and the peak of memory. Rows that cannot be used are left out and listed in
-``skipped.txt``; more than ``--max_skipped`` of them end in an error, after all others are written.
+``skipped.txt``; more than ``--max_skipped`` of them end in an error, after all others are written
+(``--judge_skipped false``, for one of several jobs: ``join_jobs`` judges what all have left out).
 
 ``--choice_tasks`` keep to their labels. ``--confidence`` writes ``1best_recog/confidence``.
 ``--guard_tasks`` are transcripts that fall back to CTC's text where the language model's departs
@@ -26,19 +27,17 @@ import argparse
 import json
 import logging
 import resource
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_psslm.bin.command import DEVICE_HELP, command
+from espnet_psslm.bin.progress import show_progress
+from espnet_psslm.bin.skipped import check_skipped, write_skipped
 
 if TYPE_CHECKING:
     from espnet_psslm.decode import PSSLMDecoder
-
-LOG_EVERY_S = 30.0
 
 
 def __getattr__(name: str) -> Any:
@@ -98,6 +97,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max_skipped", type=float, default=0.01, help="share of rows that may be unusable"
     )
+    parser.add_argument(
+        "--judge_skipped",
+        choices=("true", "false"),
+        default="true",
+        help="false: leave --max_skipped to join_jobs, which knows the rows of all jobs",
+    )
     return parser
 
 
@@ -140,27 +145,6 @@ def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
         default=3,
         help="how often in a row the same may be said, unless CTC has it as often",
     )
-
-
-@contextmanager
-def show_progress(total: int, name: str) -> Iterator[Callable[[int], object]]:
-    """A bar on a terminal, now and then a line elsewhere; yields what counts rows."""
-    from tqdm import tqdm
-
-    if sys.stderr.isatty():
-        with tqdm(total=total, desc=name, unit="row") as bar:
-            yield bar.update
-        return
-    done, said = 0, time.monotonic()
-
-    def count(rows: int) -> None:
-        nonlocal done, said
-        done += rows
-        if done == total or time.monotonic() - said > LOG_EVERY_S:
-            said = time.monotonic()
-            logging.info("%s: %d of %d rows", name, done, total)
-
-    yield count
 
 
 def read_rows(
@@ -259,14 +243,14 @@ def write_json(path: Path, values: Mapping[str, float]) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def run(args: argparse.Namespace) -> tuple[dict[str, str], int]:
+def run(args: argparse.Namespace) -> int:
     """Load, decode, write.
 
     Returns:
-        Keys that were skipped, with the reason, and the number of rows.
+        Rows answered.
 
     Raises:
-        ValueError: if the model or the manifest cannot be used.
+        ValueError: if the model or the manifest cannot be used, or too many rows of it.
     """
     from espnet_psslm.answer_files import answer_stats, write_answers
     from espnet_psslm.text.prompt import read_prompt_file
@@ -288,13 +272,16 @@ def run(args: argparse.Namespace) -> tuple[dict[str, str], int]:
         stats = answer_stats(decoded, wall_s=wall_s, guarded=task in args.guard_tasks)
         write_json(output / task / "stats.json", stats)
         skipped |= decoded.skipped
-    lines = [f"{key}\t{' '.join(reason.split())}\n" for key, reason in skipped.items()]
-    (output / "skipped.txt").write_text("".join(lines), encoding="utf-8")
+    write_skipped(output, skipped)
+    for key, reason in skipped.items():
+        logging.warning("skipped '%s': %s", key, reason)
     peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    write_json(
-        output / "stats.json", {"peak_rss_mb": round(peak_rss_mb, 1), "load_s": round(load_s, 3)}
-    )
-    return skipped, sum(map(len, rows.values()))
+    limit = {"num_rows": sum(map(len, rows.values())), "max_skipped": args.max_skipped}
+    stats = {"peak_rss_mb": round(peak_rss_mb, 1), "load_s": round(load_s, 3), **limit}
+    write_json(output / "stats.json", stats)
+    if args.judge_skipped == "true":
+        check_skipped(output, **limit)
+    return limit["num_rows"] - len(skipped)
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
@@ -303,20 +290,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
-    parser = get_parser()
-    with command(parser, cmd) as args:
-        skipped, total = run(args)
-    for key, reason in skipped.items():
-        logging.warning("skipped '%s': %s", key, reason)
-    if len(skipped) > args.max_skipped * total:
-        key, reason = next(iter(skipped.items()))
-        parser.exit(
-            1,
-            f"psslm_inference: error: {len(skipped)} of {total} rows could not be used, more than "
-            f"--max_skipped {args.max_skipped}; {args.output_dir}/skipped.txt lists them, first "
-            f"'{key}': {reason}\n",
-        )
-    logging.info("answered %d rows in %s", total - len(skipped), args.output_dir)
+    with command(get_parser(), cmd) as args:
+        answered = run(args)
+    logging.info("answered %d rows in %s", answered, args.output_dir)
 
 
 if __name__ == "__main__":

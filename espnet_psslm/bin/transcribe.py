@@ -178,7 +178,7 @@ def run(args: argparse.Namespace) -> Iterator[str]:
     Raises:
         ValueError: if the model or an option cannot be used.
     """
-    from espnet_psslm.bin.psslm_inference import show_progress
+    from espnet_psslm.bin.progress import show_progress
 
     check(args)
     model = load(args)

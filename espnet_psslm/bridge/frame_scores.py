@@ -17,6 +17,18 @@ from espnet_psslm.device import is_host
 
 NUMBERS = 1 << 18  # held at once on a CPU, at least one row: they stay in its cache
 NUMBERS_ACCELERATOR = 1 << 25
+NARROW = 1024  # units of a narrow posterior
+NUMBERS_NARROW = 1 << 21  # of narrow posteriors held at once
+
+
+def utterances_at_once(logits: Tensor) -> int:
+    """How many utterances' posteriors may be made whole: 0 where a row at a time is better.
+
+    A narrow posterior fits the cache whole; reading it twice costs less than looking up frames.
+    """
+    if not is_host(logits.device) or logits.shape[2] > NARROW:
+        return 0
+    return NUMBERS_NARROW // max(1, logits[0].numel())
 
 
 def rows_at_once(logits: Tensor) -> int:
@@ -120,20 +132,36 @@ def _top_places(rows: Tensor, num_listed: int) -> np.ndarray:
     width = num_units // depth
     maxima = rows[:, : depth * width].unflatten(1, (depth, width)).amax(1).numpy()
     # The K-th largest number of a row is no smaller than the K-th largest of the maxima.
-    floor = np.partition(maxima, width - num_listed, axis=1)[:, width - num_listed, None]
+    maxima.partition(width - num_listed, axis=1)
     values = rows.numpy()
-    flat = np.flatnonzero(~(values < floor))  # NaN counts as reaching it
-    row = flat // num_units
-    counts = np.bincount(row, minlength=num_rows)
+    smaller = values < maxima[:, width - num_listed, None]
+    flat = np.flatnonzero(np.logical_not(smaller, out=smaller))  # NaN counts as reaching it
+    number = np.arange(num_rows)
+    ends = np.searchsorted(flat, num_units * np.arange(num_rows + 1))
+    counts = np.diff(ends)
     # As a table, one row each, smallest numbers behind the last.
     size = counts.max(initial=num_listed)
-    before = size * np.arange(num_rows) - counts.cumsum() + counts
-    slot = np.arange(len(flat)) + np.repeat(before, counts)
+    slot = np.arange(len(flat)) + np.repeat(size * number - ends[:-1], counts)
+    reached = values.reshape(-1)[flat]
+    if reached.dtype == np.float32 and values.size < 1 << 32:
+        keys = np.full(num_rows * size, np.iinfo(np.int64).max)
+        keys[slot] = _sortable(reached) << 32 | flat
+        keys = keys.reshape(num_rows, size)
+        keys.sort(axis=1)
+        return (keys[:, :num_listed] & 0xFFFFFFFF) - num_units * number[:, None]
     keys = np.full(num_rows * size, np.inf, values.dtype)
-    reached = -values.reshape(-1)[flat]
-    reached[np.isnan(reached)] = -np.inf  # and as the largest, as in topk
-    keys[slot] = reached
+    keys[slot] = np.where(np.isnan(reached), -np.inf, -reached)  # as the largest, as in topk
     places = np.zeros(num_rows * size, np.int64)
-    places[slot] = flat - row * num_units
+    places[slot] = flat % num_units
     best = keys.reshape(num_rows, size).argsort(axis=1, kind="stable")[:, :num_listed]
-    return places[best + size * np.arange(num_rows)[:, None]]
+    return places[best + size * number[:, None]]
+
+
+def _sortable(values: np.ndarray) -> np.ndarray:
+    """int64 in [-2^31, 2^31), the smaller the larger the float32; NaN as the largest of all.
+
+    Sorting whole numbers that end in the place takes a fifth of the time of a stable sort.
+    """
+    bits = (values + np.float32(0)).view(np.int32)  # -0 is 0
+    bits[np.isnan(values)] = np.iinfo(np.int32).max
+    return (~np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits)).astype(np.int64)

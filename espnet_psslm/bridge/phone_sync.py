@@ -31,6 +31,7 @@ from espnet_psslm.bridge.frame_scores import (
     rows_at_once,
     take_rows,
     top_units,
+    utterances_at_once,
 )
 from espnet_psslm.bridge.runs import Runs
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps, uniform_rows
@@ -79,7 +80,8 @@ class Reduction(ABC):
     def from_logits(self, logits: Tensor, lengths: Tensor) -> PosteriorSteps:
         """Reduce a batch whose posteriors are not there yet: ``self(logits.softmax(-1), lengths)``.
 
-        No second tensor of this size is made; see ``frame_scores``.
+        No second tensor of this size is made, narrow posteriors of a few utterances apart; see
+        ``frame_scores``.
 
         Args:
             logits: (B, T, V); log posteriors are logits too.
@@ -92,10 +94,26 @@ class Reduction(ABC):
             ValueError: if ``blank_id`` is outside [0, V).
         """
         num_listed = min(self.max_units, self._check(logits))
+        if size := utterances_at_once(logits):
+            return self._from_narrow(logits, lengths, num_listed, size)
         labels, log_norm = frame_scores(logits)
         blank = (logits[..., self.blank_id].to(log_norm.dtype) - log_norm).exp_()
         runs = Runs.of(*self._keep(labels, blank, _valid(logits, lengths)))
         return self._steps(runs, *runs.top(logits, log_norm, num_listed), logits)
+
+    def _from_narrow(
+        self, logits: Tensor, lengths: Tensor, num_listed: int, size: int
+    ) -> PosteriorSteps:
+        """``from_logits`` by the softmax of ``size`` utterances at a time."""
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        runs, probs, unit_ids = [], [], []
+        for part in blocks(len(logits), size):
+            posterior = logits[part].softmax(-1, dtype=wide)
+            runs.append(self._runs(posterior, lengths[part]))
+            values, places = top_units(runs[-1].average(posterior), num_listed)
+            probs.append(values)
+            unit_ids.append(places)
+        return self._steps(Runs.join(runs), torch.cat(probs), torch.cat(unit_ids), logits)
 
     def _steps(self, runs: Runs, probs: Tensor, unit_ids: Tensor, frames: Tensor) -> PosteriorSteps:
         """Listed units of all steps of the batch (steps, K), padded per utterance."""

@@ -4,13 +4,16 @@ TASU (arXiv 2511.03310) trains the projector on simulated posteriors; no audio i
 simulator turns the units of a transcript into rows that are one-hot up to a few units and a
 uniform rest, i.e. into ``PosteriorSteps`` of one utterance.
 
-Legend: U steps, K listed units per step, V units.
+Legend: U steps, K listed units per step, V units, N utterances, S steps of all utterances.
 """
 
 from abc import ABC, abstractmethod
 
 import numpy as np
 from numpy.random import Generator
+
+from espnet_psslm.bridge.columns import Column
+from espnet_psslm.bridge.draws import Draws
 
 Rows = tuple[np.ndarray, np.ndarray]  # unit ids (U, K) and probs (U, K)
 
@@ -19,6 +22,12 @@ def one_hot_rows(unit_ids: list[int]) -> Rows:
     """The noise-free posterior of a transcript: one sure step per unit."""
     ids = np.asarray(unit_ids, dtype=np.int64).reshape(-1, 1)
     return ids, np.ones(ids.shape, dtype=np.float32)
+
+
+def one_hot(units: Column) -> tuple[Column, Column]:
+    """``one_hot_rows`` of many transcripts: (S, 1) each."""
+    ids = units.values[:, None]
+    return Column(ids, units.ends), Column(np.ones(ids.shape, np.float32), units.ends)
 
 
 class Simulator(ABC):
@@ -45,13 +54,26 @@ class Simulator(ABC):
             ids (U, K) distinct within a row, probs (U, K), float32; empty only for empty text.
         """
 
+    def many(self, units: Column, draws: Draws) -> tuple[Column, Column]:
+        """What the call gives for each of many utterances; ``draws`` is of no use behind it.
+
+        Args:
+            units: of the N transcripts.
+            draws: their randomness.
+
+        Returns:
+            ids (S, K) and probs (S, K).
+        """
+        rows = [self(ids.tolist(), rng) for ids, rng in zip(units, draws, strict=True)]
+        return Column.of_arrays([ids for ids, _ in rows]), Column.of_arrays([p for _, p in rows])
+
 
 class TASUSimulator(Simulator):
     """The published simulation ("CPS").
 
     One-hot rows are smoothed with one alpha per utterance, ``(1 - alpha) onehot + alpha / V``;
     rows are deleted; rows are inserted at random places, half of them a duplicate of the row
-    before, half a pure blank.
+    before, the others a pure blank.
 
     Args:
         num_units: V.
@@ -59,6 +81,7 @@ class TASUSimulator(Simulator):
         max_smoothing: alpha is uniform in [0, max_smoothing].
         delete_prob: probability that a row is deleted; at least one row stays.
         insert_prob: share of insertions per remaining row.
+        duplicate_prob: probability that an insertion is a duplicate, not a blank.
     """
 
     def __init__(
@@ -69,28 +92,63 @@ class TASUSimulator(Simulator):
         max_smoothing: float = 0.1,
         delete_prob: float = 0.05,
         insert_prob: float = 0.0,
+        duplicate_prob: float = 0.5,
     ) -> None:
         super().__init__(num_units, blank_id=blank_id)
         self.max_smoothing = max_smoothing
         self.delete_prob = delete_prob
         self.insert_prob = insert_prob
+        self.duplicate_prob = duplicate_prob
 
     def __call__(self, unit_ids: list[int], rng: Generator) -> Rows:
         """Draw one posterior; see ``Simulator``."""
         if not unit_ids:
             return one_hot_rows(unit_ids)
-        alpha = rng.uniform(0.0, self.max_smoothing)
+        prob = self._prob(rng.uniform(0.0, self.max_smoothing))
         ids = np.asarray(unit_ids, dtype=np.int64)
-        stays = rng.random(len(ids)) >= self.delete_prob
+        return self._edit(ids, rng.random(len(ids)) >= self.delete_prob, prob, rng)
+
+    def many(self, units: Column, draws: Draws) -> tuple[Column, Column]:
+        """See ``Simulator``; one by one only where steps are inserted, or all would be deleted."""
+        counts = units.lengths
+        spoken = counts > 0
+        drawn = Column.of_lengths(draws.random(counts + spoken), counts + spoken)
+        first = np.zeros(len(drawn.values), dtype=bool)
+        first[drawn.ends[:-1][spoken]] = True  # an alpha, then a number per unit
+        probs = np.ones(len(units))
+        probs[spoken] = self._prob(self.max_smoothing * drawn.values[first])
+        stays = drawn.values[~first] >= self.delete_prob
+        ids = units.where(stays)
+        kept = ids.lengths
+        alone = spoken & ((kept == 0) | ((kept * self.insert_prob).astype(np.int64) > 0))
+        rows = ids.values[:, None], np.repeat(probs, kept).astype(np.float32)[:, None]
+        pieces: tuple[list[np.ndarray], ...] = ([], [])
+        start = 0
+        masks = Column(stays, units.ends)
+        for row in alone.nonzero()[0].tolist():
+            edited = self._edit(units[row], masks[row], probs[row], draws.generator(row))
+            for one, before, values in zip(pieces, rows, edited, strict=True):
+                one += [before[start : ids.ends[row]], values]
+            start, kept[row] = ids.ends[row + 1], len(edited[0])
+        for one, before in zip(pieces, rows, strict=True):
+            one.append(before[start:])
+        unit_ids, smoothed = map(np.concatenate, pieces)
+        return Column.of_lengths(unit_ids, kept), Column.of_lengths(smoothed, kept)
+
+    def _prob(self, alpha: float | np.ndarray) -> float | np.ndarray:
+        """What smoothing leaves of a sure unit."""
+        return 1.0 - alpha + alpha / self.num_units
+
+    def _edit(self, ids: np.ndarray, stays: np.ndarray, prob: float, rng: Generator) -> Rows:
+        """Delete rows, then insert some."""
         ids = ids[stays] if stays.any() else ids[rng.integers(len(ids))][None]
-        prob = 1.0 - alpha + alpha / self.num_units
         num_inserted = int(len(ids) * self.insert_prob)
         if not num_inserted:
             return ids[:, None], np.full((len(ids), 1), prob, dtype=np.float32)
         rows = [(unit, prob) for unit in ids]
         for _ in range(num_inserted):
             place = int(rng.integers(1, len(rows) + 1))
-            duplicate = rng.random() < 0.5
+            duplicate = rng.random() < self.duplicate_prob
             rows.insert(place, rows[place - 1] if duplicate else (self.blank_id, 1.0))
         return (
             np.array([[unit] for unit, _ in rows], dtype=np.int64),

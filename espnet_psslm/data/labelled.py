@@ -19,6 +19,7 @@ class LabelledUtterance:
 
     utt: str
     text: str  # normalised transcript
+    heard: str | None = None  # what scenario and action are trained on in its place; text only
     path: str | None = None  # audio; None for text only
     spk: str | None = None  # None: a speaker of its own
     scenario: str | None = None
@@ -37,13 +38,14 @@ class LabelledUtterance:
             **self.answers,
         }
         audio = {} if self.path is None else {"path": self.path}
+        heard = dict.fromkeys((SCENARIO, ACTION), self.heard or self.text)
         return [
             {
                 "key": f"{self.utt}-{task}",
                 "task": task,
                 "target": target,
                 **audio,
-                "GT": self.text,
+                "GT": heard.get(task, self.text),
                 "utt": self.utt,
                 **self.extra,
             }

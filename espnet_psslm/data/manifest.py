@@ -16,7 +16,7 @@ from typing import Any
 
 Row = dict[str, Any]
 REQUIRED = ("key", "task", "target")
-SOURCES = ("path", "steps", "GT")
+TEXTS = (*REQUIRED, "path", "steps", "GT")
 
 
 @dataclass(frozen=True)
@@ -162,18 +162,20 @@ def _check_row(
             name = f" (key {row['key']!r})" if "key" in row else ""
             return f"field {field!r} is missing{name}", f"add {field!r}"
     key = row["key"]
-    for field in (*REQUIRED, *SOURCES):
-        if field in row and not isinstance(row[field], str):
-            kind = type(row[field]).__name__
+    for field in TEXTS:
+        if field not in row:
+            continue
+        if not isinstance(value := row[field], str):
+            kind = type(value).__name__
             return f"{field!r} of key {key!r} is of type {kind}", f"make {field!r} a string"
-        if field in row and not row[field].strip():
+        if not value or value.isspace():
             return f"{field!r} of key {key!r} is empty", f"fill {field!r} or remove the row"
-    if not any(field in row for field in SOURCES):
+    if not ("GT" in row or "path" in row or "steps" in row):
         return (
             f"key {key!r} has none of 'path', 'steps', 'GT'",
             "add 'path' (audio) or 'GT' (transcript, for training from text)",
         )
-    if "/" in key or len(key.split()) != 1 or key != key.strip():
+    if "/" in key or key.split() != [key]:
         return f"key {key!r} has '/' or white space", "use letters, digits, '-', '_' and '.'"
     if key in seen:
         return f"key {key!r} was there before", "give every row a key of its own"

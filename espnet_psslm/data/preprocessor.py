@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from espnet2.train.preprocessor import AbsPreprocessor
 
-from espnet_psslm.bridge.simulate import Simulator, one_hot_rows
+from espnet_psslm.bridge.columns import Column, TextSamples
+from espnet_psslm.bridge.draws import Draws
+from espnet_psslm.bridge.simulate import Simulator, one_hot, one_hot_rows
 from espnet_psslm.bridge.steps_file import read_sample
 from espnet_psslm.data.audio import read_audio
-from espnet_psslm.data.draws import generators
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
 
 SOURCES = ("auto", "no_audio", "audio", "steps", "text")
-Arrays = dict[str, np.ndarray]
 FIELDS = {"audio": "path", "steps": "steps", "text": "GT"}  # of a row, by source
 
 
@@ -84,10 +84,10 @@ class PSSLMPreprocessor(AbsPreprocessor):
         }
         return arrays | self.speech_side(row, rng)
 
-    def many_texts(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Arrays]]:
+    def many_texts(self, rows: Sequence[Mapping[str, Any]]) -> TextSamples:
         """What the call gives for each of many rows whose speech side is made from text.
 
-        The tokenizer and the vocabulary are asked once for all of them.
+        Tokenizer, vocabulary and simulator are asked once for all of them.
 
         Args:
             rows: of the manifest.
@@ -98,26 +98,30 @@ class PSSLMPreprocessor(AbsPreprocessor):
         Raises:
             ValueError: if units are lacking.
         """
+        keys = [row["key"] for row in rows]
         targets = self.prompts.encode_texts([row["target"] for row in rows])
-        spoken = self._units_of([row["GT"] for row in rows], rows[0]["key"])
-        checksums = [zlib.crc32(row["key"].encode()) for row in rows]
-        draws = generators([self.seed, self.epoch], checksums)
-        samples = []
-        for row, target, units, rng in zip(rows, targets, spoken, draws, strict=True):
-            index = self._draw_prompt(row["task"], rng)
-            before, after = self.prompts.token_ids(index, row)
+        for target in targets:
             target.append(self.end_id)
-            steps = self.simulator(units, rng) if self.simulator else one_hot_rows(units)
-            arrays = {
-                "prompt_index": np.array([index]),
-                "before_ids": np.array(before, dtype=np.int64),
-                "after_ids": np.array(after, dtype=np.int64),
-                "target_ids": np.array(target, dtype=np.int64),
-                "unit_ids": steps[0],
-                "probs": steps[1],
-            }
-            samples.append((row["key"], arrays))
-        return samples
+        units = self._units_of([row["GT"] for row in rows], keys[0])
+        draws = Draws([self.seed, self.epoch], [zlib.crc32(key.encode()) for key in keys])
+        indices = self._draw_prompts([row["task"] for row in rows], draws)
+        around = [self.prompts.token_ids(i, row) for i, row in zip(indices, rows, strict=True)]
+        unit_ids, probs = self.simulator.many(units, draws) if self.simulator else one_hot(units)
+        columns = {
+            "before_ids": Column.of_lists([before for before, _ in around]),
+            "after_ids": Column.of_lists([after for _, after in around]),
+            "target_ids": Column.of_lists(targets),
+            "unit_ids": unit_ids,
+            "probs": probs,
+        }
+        return TextSamples(keys, indices, columns)
+
+    def _draw_prompts(self, tasks: Sequence[str], draws: Draws) -> list[int]:
+        choices = [self.prompts.indices(task) for task in tasks]
+        if not self.train:
+            return [indices[0] for indices in choices]
+        drawn = draws.integers(np.array([len(indices) for indices in choices]))
+        return [indices[i] for indices, i in zip(choices, drawn.tolist(), strict=True)]
 
     def _draw_prompt(self, task: str, rng: np.random.Generator) -> int:
         choices = self.prompts.indices(task)
@@ -125,7 +129,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
             return choices[rng.integers(len(choices))]
         return choices[0]
 
-    def _units_of(self, texts: Sequence[str], key: str) -> list[list[int]]:
+    def _units_of(self, texts: Sequence[str], key: str) -> Column:
         """Units of transcripts; ``key`` is of a sample, for the message."""
         if self.units is None:
             raise ValueError(
@@ -133,9 +137,9 @@ class PSSLMPreprocessor(AbsPreprocessor):
                 "cannot be simulated: give it audio or dumped steps"
             )
         # Characters that the vocabulary lacks have no step in a CTC posterior either.
-        unk_id = self.units.unk_id
         rows = self.units.encode_many([normalize_text(text) for text in texts])
-        return [[unit for unit in row if unit != unk_id] for row in rows]
+        units = Column.of_lists(rows)
+        return units.where(units.values != self.units.unk_id)
 
     def source_of(self, row: Mapping[str, Any]) -> str:
         """``audio``, ``steps`` or ``text``: what a row's speech side is taken from."""
@@ -163,6 +167,6 @@ class PSSLMPreprocessor(AbsPreprocessor):
             return self.heard.get(value) or {"speech": read_audio(value)}
         if source == "steps":
             return {name: array.numpy() for name, array in read_sample(value)[0].items()}
-        (known,) = self._units_of([value], row["key"])
+        known = self._units_of([value], row["key"]).values.tolist()
         rows = self.simulator(known, rng) if self.simulator else one_hot_rows(known)
         return {"unit_ids": rows[0], "probs": rows[1]}

@@ -7,7 +7,7 @@ ESPnet resumes at the epoch behind its last checkpoint. An epoch of a stream is
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from espnet_psslm.atomic import atomic_file
+from espnet_psslm.bridge.columns import TextSamples
 from espnet_psslm.data.manifest import Problem, Row, parse_line
 from espnet_psslm.data.preprocessor import PSSLMPreprocessor
 from espnet_psslm.data.stream import START, Group, Position, TextStream
 
 STATE_FILE = "text_stream.json"
-ROWS_AT_ONCE = 1024  # tokenised in one call
+ROWS_AT_ONCE = 2048  # tokenised in one call
 LENGTHS = ("before_ids_lengths", "after_ids_lengths", "target_ids_lengths", "unit_ids_lengths")
 Batch = tuple[list[str], dict[str, Any]]
 Task = tuple[Position, Group, list[int]]  # position behind a batch, and a process's rows of it
@@ -48,7 +49,7 @@ class StreamIterFactory(AbsIterFactory):
         stream: TextStream,
         *,
         preprocessor: PSSLMPreprocessor,
-        collate: Callable[[list], Batch],
+        collate: Callable[[Sequence], Batch],
         output_dir: str | Path,
         num_batches: int | None = None,
         num_workers: int = 0,
@@ -110,7 +111,7 @@ class RowReader:
         self.preprocessor = preprocessor
         self.tasks = preprocessor.prompts.tasks
 
-    def samples(self, tasks: list[Task]) -> list[tuple[str, dict]]:
+    def samples(self, tasks: list[Task]) -> TextSamples:
         """Samples of some batches, one after the other.
 
         Raises:
@@ -179,9 +180,11 @@ class StreamDataset(IterableDataset):
             yield self.start, error
 
     def _make(self, tasks: list[Task]) -> Iterator[tuple[Position, Batch]]:
-        samples = iter(self.factory.reader.samples(tasks))
+        samples, start = self.factory.reader.samples(tasks), 0
         for position, _, rows in tasks:
-            yield position, self.factory.collate(list(islice(samples, len(rows))))
+            stop = start + len(rows)
+            yield position, self.factory.collate(samples[start:stop])
+            start = stop
 
     def _tasks(self) -> Iterator[Task]:
         """This process's part of every W-th batch, W data workers."""

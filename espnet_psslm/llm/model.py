@@ -99,6 +99,7 @@ class PSSLMModel(AbsESPnetModel):
         context.append((self._embed(fed), target_ids_lengths - 1))
         embeddings, mask = splice(context)
         if self.lm.trained and torch.is_grad_enabled():
+            self.prefixes.clear()  # an update comes: fused optimizers do not raise the version
             behind = self.prefixes.forward_uncached
         else:
             self.prefixes.keep_if(self.lm.version)
@@ -270,15 +271,6 @@ class PSSLMModel(AbsESPnetModel):
             output_scores=beam_size > 1,
             output_logits=beam_size == 1,
         )
-
-
-class SummedPSSLMModel(PSSLMModel):
-    """The same with the sum over target tokens as loss, as ESPnet's DeepSpeed trainer wants it."""
-
-    def forward(self, **batch: object) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """As of the base class."""
-        loss, stats, weight = super().forward(**batch)
-        return loss * weight, stats, weight
 
 
 def _interleave(given: Steps, heard: Steps, heard_rows: list[int]) -> Steps:

@@ -32,6 +32,7 @@ class PrefixCache(nn.Module, ABC):
         self.states: dict[int, list[tuple[Tensor, Tensor]]] = {}
         self.place: tuple[torch.device, torch.dtype] | None = None
         self.version = 0
+        self.read_all = False  # whatever is asked for: where processes must make the same calls
 
     def clear(self) -> None:
         """Forget everything: the language model has moved or changed."""
@@ -49,7 +50,8 @@ class PrefixCache(nn.Module, ABC):
         if self.place != (parameter.device, parameter.dtype):
             self.place = (parameter.device, parameter.dtype)
             self.clear()
-        for prompt in set(prompts) - self.states.keys():
+        wanted = set(range(len(self.prefixes)) if self.read_all else prompts)
+        for prompt in sorted(wanted - self.states.keys()):
             self.states[prompt] = self._compute(lm.get_decoder(), prompt)
 
     @torch.no_grad()

@@ -24,13 +24,13 @@ from espnet_psslm.bridge.phone_sync import REDUCTIONS, Reduction, build_reductio
 from espnet_psslm.bridge.projector import PROJECTORS, Ends, Projector, build_projector
 from espnet_psslm.bridge.simulate import SIMULATORS, Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
-from espnet_psslm.checkpoint import atomic_saves, drop_frozen_from_state_dict
+from espnet_psslm.checkpoint import drop_frozen_from_state_dict
 from espnet_psslm.data.collate import LengthCollate, StepsCollate
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
 from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.llm.frozen import Held
-from espnet_psslm.llm.model import PSSLMModel, SummedPSSLMModel
+from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.psslm_parts import (
@@ -50,6 +50,7 @@ from espnet_psslm.tasks.psslm_parts import (
 from espnet_psslm.tasks.psslm_stream import SHARDS_TYPE, build_stream, streamed
 from espnet_psslm.tasks.published import accept_published_layout, check_init_file
 from espnet_psslm.tasks.schedulers import WarmupCosineLR
+from espnet_psslm.tasks.several_devices import SeveralDevices
 from espnet_psslm.tasks.validation import ByKind, kinds_of_validation
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
@@ -77,7 +78,7 @@ class _PerEpoch(AbsIterFactory):
         return self.factory.build_iter(epoch, shuffle)
 
 
-class PSSLMTask(GroupedOptimizers, AbsTask):
+class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
     """Train and load ``PSSLMModel``."""
 
     num_optimizers: int = 1
@@ -246,8 +247,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
                 "--ignore_init_mismatch would leave out what does not fit in silence: set it to "
                 "false, and leave parts out by --init_param FILE:SOURCE:TARGET:EXCLUDED"
             )
-        with atomic_saves():
-            super().main_worker(args)
+        super().main_worker(args)
 
     @classmethod
     def build_optimizers(
@@ -286,9 +286,7 @@ class PSSLMTask(GroupedOptimizers, AbsTask):
         )
         projector = build_projector(PROJECTORS[args.projector], ends, **args.projector_conf)
         start_projector(args, projector, ends)
-        # DeepSpeed's trainer divides by the weight itself, where ESPnet's own takes a mean.
-        summed = getattr(args, "use_deepspeed", False) and getattr(args, "distributed", False)
-        model = (SummedPSSLMModel if summed else PSSLMModel)(
+        model = PSSLMModel(
             lm,
             projector,
             prefixes=[prompt.prefix_ids for prompt in prompts.prompts],

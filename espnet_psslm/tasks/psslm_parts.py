@@ -21,6 +21,7 @@ from espnet_psslm.device import HOST, resolve_dtype, training_device
 from espnet_psslm.llm.backbone import load_language_model
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.tuning import TUNINGS
+from espnet_psslm.pack_files import open_pack
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units, read_token_list
 from espnet_psslm.text.vocabulary import units_of
@@ -31,7 +32,7 @@ KNOWN_KEYS = {
     "llm_conf": ("name", "dtype"),
     "model_conf": ("extract_feats_in_collect_stats",),
     "acoustic_conf": (
-        *("train_config", "model_file"),
+        *("train_config", "model_file", "packed"),
         *("sensevoice", "hub", "query_ids", "max_duration_s"),
         *("whisper", "num_mels", "pad_to_30s"),
     ),
@@ -227,7 +228,7 @@ def build_simulator(args: argparse.Namespace, units: Units) -> Simulator:
 
 
 def inline_files(args: argparse.Namespace) -> None:
-    """Take the contents of small files into the configuration that is saved.
+    """Take the contents of small files, and where a pack was unpacked, into what is saved.
 
     Raises:
         ValueError: if a file is missing.
@@ -242,3 +243,11 @@ def inline_files(args: argparse.Namespace) -> None:
                 "stage 9 (simulation_stats) makes it"
             )
         args.simulator_conf["measured"] = yaml.safe_load(Path(measured).read_text())
+    if packed := args.acoustic_conf.get("packed"):
+        if others := sorted(args.acoustic_conf.keys() - {"packed"}):
+            raise ValueError(f"acoustic_conf: packed is a whole model; leave out {others}")
+        files = open_pack(packed, needed="asr_train_config")
+        args.acoustic_conf = {
+            "train_config": files["asr_train_config"],
+            "model_file": files["asr_model_file"],
+        }

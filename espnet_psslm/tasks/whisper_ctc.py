@@ -18,9 +18,10 @@ from espnet_psslm.acoustic.ctc_search import frames_needed
 from espnet_psslm.acoustic.gathered_ctc import GatheredCTCModel, PlacedCTCLoss
 from espnet_psslm.acoustic.log_mel import HOP
 from espnet_psslm.acoustic.whisper import output_lengths
-from espnet_psslm.checkpoint import atomic_saves, check_on_load
+from espnet_psslm.checkpoint import check_on_load
 from espnet_psslm.data.audio import read_scp
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
+from espnet_psslm.tasks.several_devices import SeveralDevices
 from espnet_psslm.tasks.unfreezing import UnfreezingTrainer
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import TOKEN_TYPES, add_phone_language, units_of
@@ -29,7 +30,7 @@ LARGE_VOCABULARY = 20_000  # units
 TOO_SHORT_FILE = "ctc_too_short_{mode}.txt"
 
 
-class WhisperCTCTask(GroupedOptimizers, ASRTask):
+class WhisperCTCTask(SeveralDevices, GroupedOptimizers, ASRTask):
     """ASR task that refuses what would spoil a Whisper-CTC model in silence."""
 
     @classmethod
@@ -48,11 +49,9 @@ class WhisperCTCTask(GroupedOptimizers, ASRTask):
         )
 
     @classmethod
-    def main_worker(cls, args: argparse.Namespace) -> None:
-        """Train; DeepSpeed works with ESPnet's own trainer only, so ours comes where needed."""
-        cls.trainer = UnfreezingTrainer if args.encoder_conf.get("unfreeze") else Trainer
-        with atomic_saves():
-            super().main_worker(args)
+    def plain_trainer(cls, args: argparse.Namespace) -> type[Trainer]:
+        """ESPnet's, or one that tells the encoder the epoch."""
+        return UnfreezingTrainer if args.encoder_conf.get("unfreeze") else Trainer
 
     @classmethod
     def build_preprocess_fn(
@@ -144,6 +143,11 @@ def _check_options(args: argparse.Namespace) -> None:
     if args.frontend != "whisper_log_mel":
         raise ValueError(
             f"frontend: {args.frontend} with encoder: hf_whisper; set frontend: whisper_log_mel"
+        )
+    if args.train_dtype == "bfloat16":  # in YAML, where ESPnet does not look at its choices
+        raise ValueError(
+            "train_dtype: bfloat16, which numpy's batches cannot have; set use_amp: true, which "
+            "computes in bfloat16 where a GPU has it"
         )
     weight = args.model_conf.get("ctc_weight", 0.5)
     if weight != 1.0:

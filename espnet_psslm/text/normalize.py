@@ -7,6 +7,7 @@ and no error is counted for a comma.
 
 import re
 import unicodedata
+from functools import cache
 
 APOSTROPHES = "'\u2019\u02bc\u0060\u00b4"  # typewriter, curly, modifier letter, grave, acute
 UNSPACED_LANGUAGES = ("zh", "ja")  # written without spaces between words
@@ -60,6 +61,7 @@ def normalize_text(text: str, language: str = "en") -> str:
     return text
 
 
+@cache
 def is_unspaced(language: str) -> bool:
     """Tell whether a language is written without spaces between words.
 

@@ -34,7 +34,10 @@ def redirection() -> dict[str, object]:
     )
     with torch.autocast("cuda", dtype=torch.bfloat16):
         product = nn.Linear(2, 2).cuda()(torch.ones(1, 2, device="cuda:0"))
+    with torch.device("meta"):
+        built = nn.Linear(2, 2).weight.device
     return {
+        "meta": str(built),
         "auto": str(resolve_device()),
         "native_bfloat16": native_bfloat16(resolve_device()),
         "before": before,

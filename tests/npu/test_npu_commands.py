@@ -26,10 +26,17 @@ def ctc(setting, machine) -> Path:
     return exp
 
 
-def test_whisper_ctc_trains_and_resumes(ctc):
-    stats = torch.load(ctc / "checkpoint.pth", map_location="cpu")["reporter"]["stats"]
+def losses(exp: Path) -> list[float]:
+    stats = torch.load(exp / "checkpoint.pth", map_location="cpu")["reporter"]["stats"]
     assert list(stats) == [1, 2]
-    assert stats[2]["train"]["loss"] < stats[1]["train"]["loss"]
+    return [stats[epoch][part]["loss"] for epoch in stats for part in ("train", "valid")]
+
+
+def test_whisper_ctc_trains_and_resumes_as_on_the_cpu(setting, ctc, machine):
+    plain = setting.folder / "cpu"
+    machine.command("asr_train", *setting.command(plain), "--ngpu", "0")
+    assert losses(ctc)[2] < losses(ctc)[0]
+    torch.testing.assert_close(losses(ctc), losses(plain), rtol=1e-4, atol=1e-4)
 
 
 def test_ctc_decodes_without_float64(setting, ctc, machine, tmp_path):

@@ -41,3 +41,8 @@ def test_cuda_means_the_npu_once_redirected(proof):
     assert proof["after"] == ["npu:0"] * 5
     assert proof["autocast"] == "torch.bfloat16"
     assert proof["backend"] == "hccl"
+
+
+def test_models_are_built_without_memory_once_redirected(proof):
+    """Else from_pretrained builds real weights, and draws what later weights would get."""
+    assert proof["meta"] == "meta"

@@ -231,9 +231,10 @@ train() {
 }
 
 # decode DATA OUTPUT COMMAND: likewise; PSSLM_DATA and PSSLM_OUTPUT in the command become the data folder
-# and the output folder. With several jobs each gets its part of the data, and their outputs are joined.
+# and the output folder. With several jobs each gets its part of the data, and their outputs are joined;
+# PSSLM_WHOLE becomes false for a part of the data, else true.
 decode() {
-    local whole=$1 data=$1 output=$2 jobs=1 cmd=${decode_cmd:-} before=()
+    local whole=$1 data=$1 output=$2 jobs=1 cmd=${decode_cmd:-} before=() whole_data=true
     local log=$output/decode.log
     shift 2
     if [ "$inference_nj" -gt 1 ]; then
@@ -242,6 +243,7 @@ decode() {
     fi
     if [ "$jobs" -gt 1 ]; then
         data=$output/split/PSSLM_JOB
+        whole_data=false
         if [[ ${cmd%% *} != *.p[yl] ]]; then
             read -r -a before <<<"$cmd"
             cmd=$main_root/local/run.py
@@ -251,6 +253,7 @@ decode() {
         set -- "${@//PSSLM_OUTPUT/$output/jobs/PSSLM_JOB}"
     fi
     set -- ${before[@]+"${before[@]}"} "${@//PSSLM_DATA/$data}"
+    set -- "${@//PSSLM_WHOLE/$whole_data}"
     set -- "${@//PSSLM_OUTPUT/$output}"
     # shellcheck disable=SC2086
     if [ -z "$cmd" ]; then
@@ -483,7 +486,7 @@ decode_bridge() {
     # shellcheck disable=SC2086
     decode "$raw/$2" "$3" "$python" -m espnet_psslm.bin.psslm_inference \
         --psslm_train_config "$1/config.yaml" --psslm_model_file "$1/$inference_psslm_model" \
-        --manifest PSSLM_DATA/psslm.jsonl --output_dir PSSLM_OUTPUT \
+        --manifest PSSLM_DATA/psslm.jsonl --output_dir PSSLM_OUTPUT --judge_skipped PSSLM_WHOLE \
         "${search_opts[@]}" "${@:4}" $inference_args
 }
 

@@ -46,7 +46,7 @@ while [ $# -gt 0 ]; do
                 prompts=conf/prompts_entities.jsonl
                 max_len_ratio=6  # names of types stand beside the words that were heard
                 # Four tasks in place of three, and the longest answers.
-                batches=(--text_args "--num_iters_per_epoch 800 --scheduler_conf max_steps=800"
+                batches=(--text_args "--num_iters_per_epoch 820 --scheduler_conf max_steps=820"
                     --sft_args "--num_iters_per_epoch 100 --scheduler_conf max_steps=100")
             fi
             shift 2

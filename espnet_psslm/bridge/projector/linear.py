@@ -25,8 +25,8 @@ def pair_directions(
 
     SiLU and ReLU are no obstacle: f(z) - f(-z) = z for both. So 2R hidden units in pairs of
     opposite sign carry R linear directions exactly; R = H where the hidden layer has 2H units,
-    else the R leading singular directions of the embeddings. The other hidden units keep their
-    random input weights and start with no output, free to learn.
+    else the R leading singular directions of the embeddings, of which there are at most V. The
+    other hidden units keep their random input weights and start with no output, free to learn.
 
     Args:
         codes_in: (V, hidden), rows of the first layer, changed in place.
@@ -41,6 +41,7 @@ def pair_directions(
     mean = embeddings.mean(0)
     centred = embeddings - mean  # LayerNorm takes the mean away; the bias brings it back
     if rank < width:
+        rank = min(rank, len(centred))
         left, values, right = torch.linalg.svd(centred, full_matrices=False)
         codes, basis = left[:, :rank] * values[:rank], right[:rank]
         kept = float((values[:rank] ** 2).sum() / (values**2).sum())

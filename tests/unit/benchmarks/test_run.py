@@ -5,9 +5,8 @@ import json
 import pytest
 import torch
 
-from benchmarks import measure, reduction, run
+from benchmarks import lego, measure, reduction, run
 from benchmarks.measure import Case, Machine, Measured, Setting
-from espnet_psslm.bridge import frame_scores
 
 CPU = torch.device("cpu")
 MACHINE = Machine(CPU, copy_bytes_s=1e9, flops_s={torch.float32: 1e12})
@@ -121,15 +120,18 @@ def test_rows_that_need_a_recipe(tmp_path, caplog):
     model.parent.mkdir(parents=True)
     model.touch()
     assert run.choose_rows(parser.parse_args(lacking)) == list(run.ROWS)
+    some = ["--row", "text_stream", "--row", "decode", "--row", "lego", "--row", "decode"]
+    rows = run.choose_rows(parser.parse_args([*lacking, *some]))
+    assert rows == ["text_stream", "decode", "lego"]
 
 
 def test_json_and_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(measure, "measure_machine", lambda device, quick: MACHINE)
     monkeypatch.setattr(reduction, "SMALL", reduction.Size(2, 20, 12, listed=4, target=1e-9))
-    monkeypatch.setattr(frame_scores, "NUMBERS", 100)  # a block is less than this tiny size
     monkeypatch.setattr(run, "QUICK_SECONDS", 0.0)
     target = tmp_path / "numbers.json"
-    run.main(["--quick", "--row", "reduction", "--json", str(target)])
+    report = tmp_path / "report.md"
+    run.main(["--quick", "--row", "reduction", "--json", str(target), "--markdown", str(report)])
     (entry,) = json.loads(target.read_text())
     assert entry.keys() == FIELDS
     assert (entry["row"], entry["size"]) == ("reduction", "B 2, T 20, V 12, K 4")
@@ -137,3 +139,19 @@ def test_json_and_table(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "| reduction | B 2, T 20, V 12, K 4 |" in printed
     assert printed.startswith("Commit ")
+    assert report.read_text() == printed
+
+
+def test_what_was_timed_is_kept_when_a_later_row_fails(tmp_path, monkeypatch):
+    def broken(setting):
+        yield a_case(ways={"ours": lambda: None, "published": lambda: None})
+        yield a_case(check=lambda: 1 / 0)
+
+    monkeypatch.setattr(measure, "measure_machine", lambda device, quick: MACHINE)
+    monkeypatch.setattr(lego, "cases", broken)
+    monkeypatch.setattr(run, "QUICK_SECONDS", 0.0)
+    files = [tmp_path / name for name in ("numbers.json", "report.md")]
+    with pytest.raises(ZeroDivisionError):
+        run.main(["--quick", "--row", "lego", "--json", str(files[0]), "--markdown", str(files[1])])
+    assert len(json.loads(files[0].read_text())) == 1
+    assert files[1].read_text().count("| lego | tiny |") == 1

@@ -137,7 +137,9 @@ def test_options_from_yaml_and_hot_words(
         asr_inference.main(options(data, tmp_path / "out", *more))
         scores.append(read(tmp_path / "out/1best_recog/score"))
     gains = {utt: float(scores[1][utt]) - float(scores[0][utt]) for utt in TEXTS}
-    # Not to the last digit: the beam holds other alignments.
+    # Not to the last digit: the beam holds other alignments. Which, depends on the 20 units that
+    # are listed of a frame's 49 equal ones: off by 0.046 with the first ones, by 0.005 with those
+    # that torch.topk picks, by 0.062 with all of them in any order (beams from 10 to 40).
     assert gains == pytest.approx({"utt0": 7.0, "utt1": 0.0, "utt2": 0.0, "utt3": 0.0}, abs=0.05)
 
 

@@ -61,6 +61,24 @@ def test_statistics_add_up():
     assert join_stats(parts) == total | {"peak_rss_mb": 9.0}
 
 
+@pytest.mark.parametrize("limit", [0.3, 0.2])
+def test_left_out_rows_are_judged_together(data, tmp_path, limit):
+    """One of two rows is too many in its job, one of four is not."""
+    for job, lines in ((1, ""), (2, "d-QA\tno such file\n")):
+        folder = tmp_path / f"jobs/{job}"
+        folder.mkdir(parents=True)
+        (folder / "skipped.txt").write_text(lines)
+        stats = {"peak_rss_mb": 7.0, "load_s": 1.0, "num_rows": 2, "max_skipped": limit}
+        (folder / "stats.json").write_text(json.dumps(stats))
+    if limit == 0.3:
+        join(data, tmp_path, nj=2)
+    else:
+        with pytest.raises(ValueError, match="1 of 4 rows.*max_skipped 0.2.*'d-QA': no such file"):
+            join(data, tmp_path, nj=2)
+    assert (tmp_path / "skipped.txt").read_text() == "d-QA\tno such file\n"
+    assert json.loads((tmp_path / "stats.json").read_text())["num_rows"] == 4
+
+
 def test_what_is_missing_is_named(data, tmp_path):
     with pytest.raises(ValueError, match="--nj 0: must be at least 1"):
         split(data, tmp_path / "jobs", nj=0)

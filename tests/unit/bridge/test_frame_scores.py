@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from espnet_psslm.bridge import frame_scores as module
-from espnet_psslm.bridge.frame_scores import frame_scores, top_units
+from espnet_psslm.bridge import phone_sync
+from espnet_psslm.bridge.frame_scores import frame_scores, top_units, utterances_at_once
 from espnet_psslm.bridge.phone_sync import REDUCTIONS, build_reduction
 from tests.unit.bridge.test_phone_sync import ORDERS, plain_loop, spans
 
@@ -33,9 +34,34 @@ def numbers(request, monkeypatch):
     monkeypatch.setattr(module, "NUMBERS", request.param)
 
 
+WAYS = {"a frame": (0, 1), "90 numbers": (0, 90), "all frames": (0, 1 << 18)} | {
+    f"{size} utterances": (size, 0) for size in (1, 2, 5)
+}
+
+
+@pytest.fixture(params=WAYS.values(), ids=WAYS)
+def way(request, monkeypatch):
+    """Frames looked up, from one at a time to all; whole posteriors of so many utterances."""
+    utterances, numbers = request.param
+    monkeypatch.setattr(module, "NUMBERS", numbers)
+    monkeypatch.setattr(phone_sync, "utterances_at_once", lambda _: utterances)
+
+
+def test_narrow_posteriors_are_made_whole_on_a_cpu():
+    def at_once(*shape, device="cpu"):
+        return utterances_at_once(torch.empty(shape, device=device))
+
+    assert at_once(16, 250, 500) == 16
+    assert at_once(64, 250, 500) == 16  # 2^21 numbers
+    assert at_once(4, 5000, 500) == 0
+    assert at_once(16, 250, 25055) == 0
+    assert at_once(16, 250, 500, device="meta") == 0
+    assert at_once(2, 0, 500) > 2
+
+
 @pytest.mark.parametrize("name", REDUCTIONS)
 @pytest.mark.parametrize("seed", range(3))
-def test_from_logits_equals_softmax_first(name, seed, numbers):
+def test_from_logits_equals_softmax_first(name, seed, way):
     logits = random_logits(7, seed=seed)
     reduction = build(name)
     steps, expected = reduction.from_logits(logits, LENGTHS), reduction(logits.softmax(-1), LENGTHS)
@@ -53,7 +79,7 @@ def test_from_logits_equals_softmax_first(name, seed, numbers):
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("blank_id", [0, 4])
-def test_from_logits_equals_plain_loop(order, blank_id, numbers):
+def test_from_logits_equals_plain_loop(order, blank_id, way):
     logits = random_logits(7, blank_id=blank_id)
     steps = build(order, blank_id=blank_id, max_units=7).from_logits(logits, LENGTHS)
     for row, posterior in enumerate(logits.softmax(-1)):
@@ -66,7 +92,7 @@ def test_from_logits_equals_plain_loop(order, blank_id, numbers):
             torch.testing.assert_close(steps.dense()[row, : len(wanted)], mean, rtol=0, atol=1e-14)
 
 
-def test_log_posteriors_are_logits_and_a_constant_per_frame_changes_nothing():
+def test_log_posteriors_are_logits_and_a_constant_per_frame_changes_nothing(way):
     logits = random_logits(50)
     reduction = build("merge_then_drop")
     expected = reduction.from_logits(logits, LENGTHS)
@@ -76,7 +102,7 @@ def test_log_posteriors_are_logits_and_a_constant_per_frame_changes_nothing():
         torch.testing.assert_close(steps.probs, expected.probs, rtol=0, atol=1e-12)
 
 
-def test_half_precision_logits_give_float32_probabilities():
+def test_half_precision_logits_give_float32_probabilities(way):
     logits = random_logits(50, dtype=torch.bfloat16)
     steps = build("merge_then_drop").from_logits(logits, LENGTHS)
     expected = build("merge_then_drop")(logits.float().softmax(-1), LENGTHS)
@@ -85,7 +111,7 @@ def test_half_precision_logits_give_float32_probabilities():
     torch.testing.assert_close(steps.probs, expected.probs, rtol=0, atol=1e-6)
 
 
-def test_batch_equals_single():
+def test_batch_equals_single(way):
     logits = random_logits(300)
     reduction = build("merge_then_drop")
     together = reduction.from_logits(logits, LENGTHS)
@@ -135,12 +161,28 @@ def test_of_equal_numbers_the_first_are_listed_whatever_the_other_rows(dtype, nu
         assert top_units(row[None], num_listed)[1].tolist() == [places]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("num_listed", [1, 4, 9])
+def test_order_of_any_numbers(dtype, num_listed):
+    """By value, then by place: both infinities, both zeros, denormal and extreme numbers."""
+    extremes = [0.0, -0.0, torch.inf, -torch.inf, 1e-45, -1e-45, 3.4e38, -3.4e38, 1.0, -1.0]
+    generator = torch.Generator().manual_seed(0)
+    picks = torch.randint(len(extremes), (50, 40), generator=generator)
+    rows = torch.tensor(extremes, dtype=dtype)[picks]
+    values, places = top_units(rows, num_listed)
+    for row, found, chosen in zip(rows.tolist(), values.tolist(), places.tolist(), strict=True):
+        wanted = sorted(range(40), key=lambda place, row=row: (-row[place], place))[:num_listed]
+        assert chosen == wanted
+        assert found == [row[place] for place in wanted]
+
+
 @pytest.mark.parametrize("step", [2, 40])
-def test_nan_is_the_largest_and_does_not_change_other_rows(step):
+@pytest.mark.parametrize("sign", [False, True])
+def test_nan_is_the_largest_and_does_not_change_other_rows(step, sign):
     rows = torch.randn(3, 64)
     rows[0] = 0.0  # all are listed
     expected = top_units(rows, 4)[1]
-    rows[1, ::step] = torch.nan
+    rows[1, ::step] = -torch.nan if sign else torch.nan
     values, places = top_units(rows, 4)
     assert torch.equal(places[[0, 2]], expected[[0, 2]])
     torch.testing.assert_close(values, rows.topk(4).values, rtol=0, atol=0, equal_nan=True)

@@ -43,6 +43,15 @@ def test_between_one_hot_steps_it_is_linear(embeddings):
     assert cosine.item() == pytest.approx(1.0, abs=1e-6)
 
 
+def test_few_units_below_a_wide_language_model():
+    """There are as many directions as units, fewer than half of the hidden units can carry."""
+    torch.manual_seed(0)
+    table = torch.randn(NUM_UNITS, 30, dtype=torch.float64) + 3.0
+    projector = LinearSiLU(NUM_UNITS, 30, hidden=50).double()
+    projector.init_from_embeddings(table)
+    torch.testing.assert_close(projector(one_hot_steps())[0], table)
+
+
 def test_narrow_layer_keeps_the_leading_directions(embeddings):
     low_rank = embeddings[:, :2] @ torch.eye(2, WIDTH, dtype=torch.float64) + 1.0
     out = projector_from(low_rank, hidden=4)(one_hot_steps())

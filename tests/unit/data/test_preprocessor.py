@@ -56,6 +56,18 @@ def test_draws_do_not_depend_on_order_or_process(build):
     assert same(forth, back)
 
 
+@pytest.mark.parametrize("options", [{}, {"train": False}, {"noisy": False}, {"seed": 2**32}])
+def test_many_texts_are_as_one_by_one(build, options):
+    preprocessor = build(**options)
+    preprocessor.epoch = 3
+    rows = text_rows() + text_rows("SLU_scenario")
+    rows += [
+        row | {"task": "hotword", "hotword": "paris", "key": f"{row['key']}-h"} for row in rows
+    ]
+    rows += [rows[0] | {"key": "empty", "GT": "\u4f60"}]  # no unit for it
+    assert same(dict(preprocessor.many_texts(rows)), draw(preprocessor, rows))
+
+
 def test_another_epoch_or_seed_draws_anew(build):
     first = draw(build(), epoch=1)
     assert not same(first, draw(build(), epoch=2))

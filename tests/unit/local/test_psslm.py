@@ -139,6 +139,14 @@ def test_a_set_too_small_for_jobs(psslm, tmp_path):
     assert told.code == 0, told.log
     assert len(told.of("split_data")) == 1 and not told.of("join_jobs")
     assert f"{tmp_path}/dump/raw/test/psslm.jsonl" in told.of("psslm_inference")[0]
+    assert " --judge_skipped true " in told.of("psslm_inference")[0]
+
+
+def test_what_jobs_leave_out_is_judged_where_they_are_joined(psslm):
+    told = psslm(*only(12), "--inference_nj=2", "--sft=false", "--oracle_task=")
+    assert told.code == 0, told.log
+    assert len(told.of("psslm_inference")) == 2 and len(told.of("join_jobs")) == 1
+    assert all(" --judge_skipped false " in line for line in told.of("psslm_inference"))
 
 
 def test_sets_without_audio(psslm, tmp_path):

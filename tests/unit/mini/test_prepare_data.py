@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -43,10 +44,16 @@ def test_folders(here: Path) -> None:
     assert not speakers["test"] & (speakers["train"] | speakers["train_sft"] | speakers["dev"])
     assert len(read_audio(next(iter(read_table("data/test/wav.scp").values())))) > 16000
     text = read_manifest("data/train_text/psslm.jsonl")
-    assert len(text) == 600 and not any("path" in row for row in text.values())
+    assert not any("path" in row for row in text.values())
+    assert Counter(row["task"] for row in text.values()) == {
+        "ASR": 200, "SLU_scenario": 150, "SLU_action": 150,
+    }  # fmt: skip
+    said = {row["utt"]: row["GT"] for row in text.values() if row["task"] == "ASR"}
+    misheard = [row for row in text.values() if row["GT"] != said[row["utt"]]]
+    assert misheard and all(row["task"] != "ASR" for row in misheard)
     assert len(read_manifest("data/dev_text/psslm.jsonl")) == 18
     assert {row["GT"] for row in read_manifest("data/train/psslm.jsonl").values()} <= {
-        row["GT"] for row in text.values()
+        row["target"] for row in text.values()
     }
     assert not (here / "data/test_real").exists()
     first = _bytes(here / "data")
@@ -81,7 +88,7 @@ def test_real_recordings(here: Path, shared_data: Path) -> None:
     assert len(read_table("data/train/wav.scp")) == 30 + 40
     assert len(read_table("data/test_real/wav.scp")) == 60
     text = read_manifest("data/train_text/psslm.jsonl")
-    assert len(text) == 600 + 3 * 40
+    assert len(text) == 500 + 3 * 40
     real_keys = [key for key in text if key.startswith("text-real-")]
     assert len(real_keys) == 120
     assert json.loads(Path("data/statistics.json").read_text())["real"] == {

@@ -1,18 +1,23 @@
 """Whisper-CTC through ESPnet's own training loop: train, resume, average, decode, dump."""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from espnet2.main_funcs.pack_funcs import pack
 from transformers import WhisperModel
 
 from espnet_psslm.acoustic.gathered_ctc import PlacedCTCLoss
 from espnet_psslm.acoustic.long_audio import window_starts
 from espnet_psslm.acoustic.model import load_ctc_acoustic
 from espnet_psslm.bin import asr_inference, asr_train, dump_steps
+from espnet_psslm.bridge.phone_sync_search import SEARCHES
 from espnet_psslm.bridge.steps_file import read_steps
+from espnet_psslm.pack_files import open_pack
+from espnet_psslm.tasks.psslm_parts import build_acoustic, inline_files
 from tests.ctc_setting import CONFIG, NUM_UTTS, Setting
 from tests.helpers import run_and_fail, tiny_whisper_config
 
@@ -101,6 +106,54 @@ def test_posterior(setting: Setting, trained: Path) -> None:
     assert torch.stack(source).any(0).all() and all(found.sum() >= 30 for found in source)
 
 
+def test_bfloat16_trains_and_decodes(trained: Path) -> None:
+    """What ``use_amp: true`` does on a GPU, by the CPU's autocast."""
+    acoustic = load_ctc_acoustic(trained / "config.yaml", trained / "valid.loss.ave.pth")
+    torch.manual_seed(0)
+    speech, lengths = 0.1 * torch.randn(3, 9000), torch.tensor([9000, 8000, 5000])
+    text, text_lengths = torch.tensor([[3, 4, 3], [5, 3, -1], [4, -1, -1]]), torch.tensor([3, 2, 1])
+    weights = [p for p in acoustic.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=1e-2)
+    losses = []
+    for _ in range(6):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, _, _ = acoustic.model(speech, lengths, text, text_lengths)
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in weights)
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    wanted, frames = acoustic.log_posterior(speech, lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        rows, _ = acoustic.log_posterior(speech, lengths)
+    assert rows.dtype == torch.float32
+    torch.testing.assert_close(rows.exp(), wanted.exp(), rtol=0.0, atol=0.05)
+    for name, search in SEARCHES.items():
+        found = search(blank_id=acoustic.blank_id)(rows.bfloat16(), frames)
+        assert len(found.nbest) == 3, name
+
+
+def test_packed_model_is_an_acoustic_side(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # archives are unpacked below it
+    archive = tmp_path / "ctc.zip"
+    monkeypatch.chdir(trained)
+    pack({"asr_model_file": "valid.loss.ave.pth"}, {"asr_train_config": "config.yaml"}, archive)
+    conf = {"packed": str(archive)}
+    args = Namespace(source="audio", token_list=[], simulator_conf={}, acoustic_conf=conf)
+    inline_files(args)
+    assert args.acoustic_conf.keys() == {"train_config", "model_file"}
+    acoustic = build_acoustic(args, None)
+    speech, lengths = 0.1 * torch.randn(2, 8000), torch.tensor([8000, 6000])
+    expected = load_ctc_acoustic(trained / "config.yaml", trained / "valid.loss.ave.pth")
+    found, wanted = (m.log_posterior(speech, lengths)[0] for m in (acoustic, expected))
+    torch.testing.assert_close(found, wanted)
+    with pytest.raises(ValueError, match="no psslm_train_config"):
+        open_pack(archive)
+
+
 def test_dump_steps(setting: Setting, trained: Path) -> None:
     output = setting.folder / "steps"
     dump_steps.main(
@@ -162,6 +215,7 @@ def test_stock_espnet_decodes_it(trained: Path) -> None:
         ({"normalize": "utterance_mvn"}, "set normalize: null"),
         ({"init": "xavier_uniform"}, "set init: null"),
         ({"frontend": "default"}, "set frontend: whisper_log_mel"),
+        ({"train_dtype": "bfloat16"}, "set use_amp: true"),
         ({"model_conf": {"ctc_weight": 0.3}}, "set model_conf: ctc_weight: 1.0"),
         ({"encoder_conf": {"conv_kernel": 25, "conv_stride": 25}}, "smaller encoder_conf"),
     ],

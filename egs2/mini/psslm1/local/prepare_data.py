@@ -20,6 +20,7 @@ from typing import Any
 
 from corpus import Splits, check_splits, held_values, make_splits
 from grammar import Grammar, Sentence
+from mishear import Mishearing
 from synthesize import Utterance, plan_utterances, read_voices, speak_all
 
 from espnet_psslm.bin.command import command
@@ -28,6 +29,10 @@ from espnet_psslm.data.release import read_recordings
 from espnet_psslm.text.prompt import read_prompt_file
 
 PROMPTS = Path(__file__).resolve().parent.parent / "conf/prompts.jsonl"
+
+# Of how many sentences, by turns, the training text has no scenario and no action: repeating every
+# word takes more practice than naming a label, so that two of five samples are transcripts.
+LABEL_PAUSE = 4
 
 SPOKEN = {"train": "train", "train_sft": "train", "dev": "dev", "test": "test"}  # set: voices
 
@@ -67,6 +72,27 @@ def text_utterances(sentences: Sequence[Sentence], *, prefix: str) -> list[Label
         )
         for index, sentence in enumerate(sentences)
     ]
+
+
+def training_text(
+    sentences: Sequence[Sentence], mishearing: Mishearing, *, slu_entities: bool
+) -> list[LabelledUtterance]:
+    """What the bridge is trained on: slots misheard at times, more transcripts than labels.
+
+    Args:
+        sentences: the sentences.
+        mishearing: says what is heard of them.
+        slu_entities: whether the labels together are a task as well; it needs both of them.
+
+    Returns:
+        One utterance a sentence.
+    """
+    utterances = []
+    for index, utterance in enumerate(text_utterances(sentences, prefix="text")):
+        pauses = index % LABEL_PAUSE == 0 and not slu_entities
+        labels = {"scenario": None, "action": None} if pauses else {}
+        utterances.append(replace(utterance, heard=mishearing(sentences[index]), **labels))
+    return utterances
 
 
 def spoken_utterances(
@@ -149,7 +175,14 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
         )
         for u in real_train
     ]
-    _write("train_text", text_utterances(splits.text, prefix="text") + real_text, args)
+    mishearing = Mishearing(
+        splits.text,
+        kept_out=[value for slots in grammar.slots.values() for value in slots.held],
+        reserved=(s.text for s in [*splits.text, *splits.dev, *splits.test]),
+        seed=args.seed,
+    )
+    train_text = training_text(splits.text, mishearing, slu_entities=args.slu_entities == "true")
+    _write("train_text", train_text + real_text, args)
     _write("dev_text", text_utterances(splits.dev, prefix="devtext"), args)
     if real_test:
         _write("test_real", real_test, args)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.utils._device
 
 import torch_npu
 
@@ -65,6 +66,9 @@ def _with_hccl(function: Callable) -> Callable:
 
 
 def _transfer() -> None:
+    # torch notes once which functions a ``with torch.device("meta")`` reaches. As the true module
+    # does, let it note its own: else from_pretrained builds real weights, and draws for them.
+    torch.utils._device._device_constructors()
     for name in torch_npu.npu.__all__:
         setattr(torch.cuda, name, getattr(torch_npu.npu, name))
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False

@@ -1,0 +1,37 @@
+"""Rows of a manifest that could not be answered: ``skipped.txt``, and how many there may be."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+SKIPPED = "skipped.txt"
+
+
+def write_skipped(folder: Path, skipped: Mapping[str, str]) -> None:
+    """List rows, one a line.
+
+    Args:
+        folder: where ``skipped.txt`` goes.
+        skipped: key -> reason.
+    """
+    lines = [f"{key}\t{' '.join(reason.split())}\n" for key, reason in skipped.items()]
+    (folder / SKIPPED).write_text("".join(lines), encoding="utf-8")
+
+
+def check_skipped(folder: Path, *, num_rows: int, max_skipped: float) -> None:
+    """Judge the rows that could not be used.
+
+    Args:
+        folder: where ``skipped.txt`` lists them.
+        num_rows: all rows.
+        max_skipped: share of them that may be unusable.
+
+    Raises:
+        ValueError: if they are more.
+    """
+    lines = (folder / SKIPPED).read_text(encoding="utf-8").splitlines()
+    if len(lines) > max_skipped * num_rows:
+        key, reason = lines[0].split("\t", 1)
+        raise ValueError(
+            f"{len(lines)} of {num_rows} rows could not be used, more than --max_skipped "
+            f"{max_skipped}; {folder / SKIPPED} lists them, first '{key}': {reason}"
+        )

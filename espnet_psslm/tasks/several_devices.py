@@ -1,0 +1,81 @@
+"""How a task trains on several devices: DDP, FSDP2 or DeepSpeed, by configuration."""
+
+import argparse
+import os
+from contextlib import ExitStack
+
+from espnet2.train.trainer import Trainer
+from espnet2.utils.types import str2bool
+
+from espnet_psslm.checkpoint import atomic_saves
+
+
+class SeveralDevices:
+    """Mixin of an ESPnet task: ``--use_fsdp2``, and ``--use_deepspeed`` for every model."""
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the option to those of the task."""
+        super().add_task_arguments(parser)
+        parser.add_argument_group("Several devices").add_argument(
+            "--use_fsdp2",
+            type=str2bool,
+            default=False,
+            help="Shard weights, gradients and optimizer states over all devices (FSDP2), in place "
+            "of a copy on each (DDP)",
+        )
+
+    @classmethod
+    def plain_trainer(cls, args: argparse.Namespace) -> type[Trainer]:
+        """The trainer of one device, and of DDP."""
+        return Trainer
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        """ESPnet's, with the trainer that the configuration asks for.
+
+        Raises:
+            ValueError: if options contradict each other.
+        """
+        cls.trainer = cls.plain_trainer(args)
+        _check_options(args, plain=cls.trainer is Trainer)
+        with ExitStack() as stack:
+            stack.enter_context(atomic_saves())
+            if args.use_fsdp2:
+                from espnet_psslm.tasks.sharded import FSDP2Trainer
+
+                cls.trainer = FSDP2Trainer
+            elif args.use_deepspeed and args.distributed:
+                if args.ngpu == 0 and args.local_rank is None:
+                    args.local_rank = 0  # ESPnet would tell DeepSpeed "None"
+                stack.enter_context(_our_deepspeed_trainer())
+            super().main_worker(args)
+
+
+def _our_deepspeed_trainer() -> object:
+    """ESPnet imports its DeepSpeed trainer where it needs it; it finds ours."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # ESPnet reads it
+    import espnet2.train.deepspeed_trainer as espnets
+
+    from espnet_psslm.tasks.sharded import replaced
+    from espnet_psslm.tasks.zero import ZeROTrainer
+
+    return replaced(espnets, "DeepSpeedTrainer", ZeROTrainer)
+
+
+def _check_options(args: argparse.Namespace, *, plain: bool) -> None:
+    ways = [name for name in ("use_fsdp2", "use_deepspeed", "sharded_ddp") if getattr(args, name)]
+    if len(ways) > 1:
+        raise ValueError(f"{' and '.join(ways)}: set one of them")
+    if not ways:
+        return
+    if not plain:
+        raise ValueError(
+            f"{ways[0]} with encoder_conf: unfreeze, which changes what is trained meanwhile; "
+            "train on with another freeze and --init_param, or by DDP (unused_parameters: true)"
+        )
+    if getattr(args, "tuning", None) == "prefix":
+        raise ValueError(
+            f"{ways[0]} with tuning: prefix, where each process trains the prompts of its batch; "
+            "train by DDP (unused_parameters: true)"
+        )
