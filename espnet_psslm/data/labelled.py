@@ -19,7 +19,9 @@ class LabelledUtterance:
 
     utt: str
     text: str  # normalised transcript
-    heard: str | None = None  # what scenario and action are trained on in its place; text only
+    # In its place, for text-only training:
+    said: str | None = None  # transcript that is asked back
+    heard: str | None = None  # what scenario and action are asked of
     path: str | None = None  # audio; None for text only
     spk: str | None = None  # None: a speaker of its own
     scenario: str | None = None
@@ -31,21 +33,21 @@ class LabelledUtterance:
     def rows(self) -> list[Row]:
         """Manifest rows: one for each task with a known target."""
         targets = {
-            ASR: self.text,
+            ASR: self.said or self.text,
             SCENARIO: self.scenario,
             ACTION: self.action,
             ENTITIES: self._answer() if self.slu_entities else None,
             **self.answers,
         }
         audio = {} if self.path is None else {"path": self.path}
-        heard = dict.fromkeys((SCENARIO, ACTION), self.heard or self.text)
+        spoken = dict.fromkeys((SCENARIO, ACTION), self.heard) | {ASR: self.said}
         return [
             {
                 "key": f"{self.utt}-{task}",
                 "task": task,
                 "target": target,
                 **audio,
-                "GT": heard.get(task, self.text),
+                "GT": spoken.get(task) or self.text,
                 "utt": self.utt,
                 **self.extra,
             }

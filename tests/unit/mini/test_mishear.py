@@ -70,14 +70,32 @@ def test_the_grammar_promises_hold_for_what_is_heard() -> None:
     assert heard == _hear(splits.text, kept_out=held, reserved=reserved)  # the same every time
 
 
-def test_only_scenario_and_action_are_misheard() -> None:
+def test_half_of_the_transcripts_have_one_or_two_other_words() -> None:
+    sentences = [
+        _sentence(f"turn the {first} {last} off") for first in "abcdefghij" for last in "kl"
+    ]
+    mishearing = Mishearing(sentences * 10, kept_out=["a k"], reserved=["turn the b k off"], seed=3)
+    many = [_sentence(f"{s.text} {n}") for s in sentences for n in range(10)]
+    varied = [mishearing.vary(sentence) for sentence in many]
+    assert 0.4 < sum(text is not None for text in varied) / len(many) < 0.5
+    for sentence, text in zip(many, varied, strict=True):
+        if text is None:
+            continue
+        pairs = list(zip(sentence.text.split(), text.split(), strict=True))
+        assert 0 <= sum(said != other for said, other in pairs) <= 2
+        assert all(other in mishearing.words for said, other in pairs if said != other)
+        assert " a k " not in f" {text} " and text != "turn the b k off"
+    assert varied == [mishearing.vary(sentence) for sentence in many]
+
+
+def test_each_task_is_asked_of_its_own_text() -> None:
     utterance = LabelledUtterance(
-        "u1", "turn the toaster off", heard="turn the joke off", scenario="iot",
-        action="wemo_off", slu_entities=True, extra={"entities": []},
+        "u1", "turn the toaster off", said="turn red toaster off", heard="turn the joke off",
+        scenario="iot", action="wemo_off", slu_entities=True, extra={"entities": []},
     )  # fmt: skip
     heard = {row["task"]: (row["GT"], row["target"]) for row in utterance.rows()}
     assert heard == {
-        "ASR": ("turn the toaster off", "turn the toaster off"),
+        "ASR": ("turn red toaster off", "turn red toaster off"),
         "SLU_scenario": ("turn the joke off", "iot"),
         "SLU_action": ("turn the joke off", "wemo_off"),
         "SLU_entities": ("turn the toaster off", utterance.rows()[3]["target"]),

@@ -77,11 +77,11 @@ def text_utterances(sentences: Sequence[Sentence], *, prefix: str) -> list[Label
 def training_text(
     sentences: Sequence[Sentence], mishearing: Mishearing, *, slu_entities: bool
 ) -> list[LabelledUtterance]:
-    """What the bridge is trained on: slots misheard at times, more transcripts than labels.
+    """What the bridge is trained on: words misheard or varied, more transcripts than labels.
 
     Args:
         sentences: the sentences.
-        mishearing: says what is heard of them.
+        mishearing: says what is said and heard in their place.
         slu_entities: whether the labels together are a task as well; it needs both of them.
 
     Returns:
@@ -91,7 +91,8 @@ def training_text(
     for index, utterance in enumerate(text_utterances(sentences, prefix="text")):
         pauses = index % LABEL_PAUSE == 0 and not slu_entities
         labels = {"scenario": None, "action": None} if pauses else {}
-        utterances.append(replace(utterance, heard=mishearing(sentences[index]), **labels))
+        said, heard = mishearing.vary(sentences[index]), mishearing(sentences[index])
+        utterances.append(replace(utterance, said=said, heard=heard, **labels))
     return utterances
 
 
