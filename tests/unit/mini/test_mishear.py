@@ -18,7 +18,7 @@ def _hear(sentences: list[Sentence], **settings) -> list[str | None]:
 
 
 def test_one_word_is_heard_as_known_words_and_all_else_as_it_was_said() -> None:
-    fillers = [f"{first} {last}" for first in "abcdefghij" for last in "klmnopqrst"]
+    fillers = [f"{first} {last}" for first in "abcdefghijuvwxyz" for last in "klmnopqrst"]
     sentences = [_sentence(f"turn the {filler} off", filler) for filler in fillers]
     pairs = zip(sentences, _hear(sentences), strict=True)
     heard = [(sentence.text.split(), text.split()) for sentence, text in pairs if text]
@@ -64,7 +64,7 @@ def test_the_grammar_promises_hold_for_what_is_heard() -> None:
     reserved = {s.text for s in [*splits.text, *splits.dev, *splits.test]}
     heard = _hear(splits.text, kept_out=held, reserved=reserved)
     others = [f" {text} " for text in heard if text]
-    assert 0.35 * len(splits.text) < len(others) < 0.5 * len(splits.text)
+    assert 0.7 * MISHEARD_SHARE < len(others) / len(splits.text) < 1.1 * MISHEARD_SHARE
     assert not any(f" {value} " in text for text in others for value in held)
     assert not {text.strip() for text in others} & reserved
     assert heard == _hear(splits.text, kept_out=held, reserved=reserved)  # the same every time

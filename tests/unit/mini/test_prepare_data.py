@@ -46,7 +46,7 @@ def test_folders(here: Path) -> None:
     text = read_manifest("data/train_text/psslm.jsonl")
     assert not any("path" in row for row in text.values())
     assert Counter(row["task"] for row in text.values()) == {
-        "ASR": 200, "SLU_scenario": 150, "SLU_action": 150,
+        "ASR": 200, "SLU_scenario": 200, "SLU_action": 200,
     }  # fmt: skip
     known = set(read_table("data/train_text/text").values())
     other = Counter(row["task"] for row in text.values() if row["GT"] not in known)
@@ -89,7 +89,7 @@ def test_real_recordings(here: Path, shared_data: Path) -> None:
     assert len(read_table("data/train/wav.scp")) == 30 + 40
     assert len(read_table("data/test_real/wav.scp")) == 60
     text = read_manifest("data/train_text/psslm.jsonl")
-    assert len(text) == 500 + 3 * 40
+    assert len(text) == 600 + 3 * 40
     real_keys = [key for key in text if key.startswith("text-real-")]
     assert len(real_keys) == 120
     assert json.loads(Path("data/statistics.json").read_text())["real"] == {

@@ -19,7 +19,7 @@ from difflib import SequenceMatcher
 
 from grammar import Sentence
 
-MISHEARD_SHARE = 0.45  # of the sentences
+MISHEARD_SHARE = 0.3  # of the sentences
 MIN_LETTERS = 4  # of a word outside a slot: short ones such as "off" decide, and are well known
 HEARD_AS = {0: 0.15, 1: 0.6, 2: 0.25}  # words -> share; "museum" is heard as "music dim"
 NUM_CANDIDATES = 8  # drawn for a word; the one that is spelled most alike is heard

@@ -30,10 +30,6 @@ from espnet_psslm.text.prompt import read_prompt_file
 
 PROMPTS = Path(__file__).resolve().parent.parent / "conf/prompts.jsonl"
 
-# Of how many sentences, by turns, the training text has no scenario and no action: repeating every
-# word takes more practice than naming a label, so that two of five samples are transcripts.
-LABEL_PAUSE = 4
-
 SPOKEN = {"train": "train", "train_sft": "train", "dev": "dev", "test": "test"}  # set: voices
 
 
@@ -74,26 +70,21 @@ def text_utterances(sentences: Sequence[Sentence], *, prefix: str) -> list[Label
     ]
 
 
-def training_text(
-    sentences: Sequence[Sentence], mishearing: Mishearing, *, slu_entities: bool
-) -> list[LabelledUtterance]:
-    """What the bridge is trained on: words misheard or varied, more transcripts than labels.
+def training_text(sentences: Sequence[Sentence], mishearing: Mishearing) -> list[LabelledUtterance]:
+    """What the bridge is trained on: words misheard or varied.
 
     Args:
         sentences: the sentences.
         mishearing: says what is said and heard in their place.
-        slu_entities: whether the labels together are a task as well; it needs both of them.
 
     Returns:
         One utterance a sentence.
     """
-    utterances = []
-    for index, utterance in enumerate(text_utterances(sentences, prefix="text")):
-        pauses = index % LABEL_PAUSE == 0 and not slu_entities
-        labels = {"scenario": None, "action": None} if pauses else {}
-        said, heard = mishearing.vary(sentences[index]), mishearing(sentences[index])
-        utterances.append(replace(utterance, said=said, heard=heard, **labels))
-    return utterances
+    utterances = text_utterances(sentences, prefix="text")
+    return [
+        replace(utterance, said=mishearing.vary(sentence), heard=mishearing(sentence))
+        for utterance, sentence in zip(utterances, sentences, strict=True)
+    ]
 
 
 def spoken_utterances(
@@ -182,7 +173,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
         reserved=(s.text for s in [*splits.text, *splits.dev, *splits.test]),
         seed=args.seed,
     )
-    train_text = training_text(splits.text, mishearing, slu_entities=args.slu_entities == "true")
+    train_text = training_text(splits.text, mishearing)
     _write("train_text", train_text + real_text, args)
     _write("dev_text", text_utterances(splits.dev, prefix="devtext"), args)
     if real_test:
