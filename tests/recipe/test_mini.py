@@ -7,9 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
-
-from espnet_psslm.data.manifest import read_manifest
 
 pytestmark = [pytest.mark.recipe, pytest.mark.long]
 
@@ -79,15 +76,6 @@ def test_the_table_ends_the_run(finished):
     assert "| Whisper-CTC, greedy |" in table
     assert "| after audio fine-tuning |" in table
     assert table.strip().splitlines()[-1] in (finished / "log").read_text(encoding="utf-8")
-
-
-def test_fine_tuning_reads_training_text_beside_audio(finished):
-    config = yaml.safe_load((finished / "exp/psslm_sft/config.yaml").read_text(encoding="utf-8"))
-    assert config["audio_share"] == 0.5
-    ((manifest, *_),) = config["train_data_path_and_name_and_type"]
-    kinds = ["steps" in row for row in read_manifest(Path(manifest)).values()]
-    assert sum(kinds) == 3 * SIZES["num_sft"]
-    assert len(kinds) > 2 * sum(kinds)
 
 
 def test_pack_gives_the_same_hypotheses_in_a_new_process(finished, root, tmp_path):

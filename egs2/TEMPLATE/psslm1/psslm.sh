@@ -70,7 +70,6 @@ sft=true           # true: fine-tune on audio after text-only training
 sft_config=conf/tune_psslm.yaml
 sft_args=          # further options of psslm_train when fine-tuning
 sft_set=train_sft  # audio utterances to fine-tune on
-sft_audio_share=   # their share in each batch, the others from the training text; empty: audio alone
 prompt_file=       # empty: conf/multiprompt.jsonl of the checkout
 measured=true      # true: the simulator of $psslm_config draws from the statistics of stage 9
 inference_psslm_model=valid.acc.ave.pth
@@ -450,10 +449,6 @@ if begin 10 bridge_stats "lengths for batches: $text_data, $steps -> $system/pss
         need "$sft_data" "$heard_stage"
         # shellcheck disable=SC2086
         train_bridge "$sft_config" "$sft_stats" "$sft_data" --collect_stats true $sft_args
-        if [ -n "$sft_audio_share" ]; then  # with the training text, whose lengths are known
-            cat "$sft_data" "$text_data" >"$sft_stats/psslm.jsonl"
-            cat "$text_stats/train/length_shape" >>"$sft_stats/train/length_shape"
-        fi
     fi
     finish
 fi
@@ -469,12 +464,8 @@ if begin 11 train_bridge "train the bridge: $text_data -> $text_exp; with audio 
         --valid_shape_file "$text_stats/valid/length_shape" $text_args
     if [ "$sft" = true ]; then
         need "$sft_stats/train/length_shape" 10
-        mixture=()
-        if [ -n "$sft_audio_share" ]; then
-            sft_data=$sft_stats/psslm.jsonl mixture=(--audio_share "$sft_audio_share")
-        fi
         # shellcheck disable=SC2086
-        train_bridge "$sft_config" "$sft_exp" "$sft_data" ${mixture[@]+"${mixture[@]}"} \
+        train_bridge "$sft_config" "$sft_exp" "$sft_data" \
             --init_param "$text_exp/$inference_psslm_model" \
             --train_shape_file "$sft_stats/train/length_shape" \
             --valid_shape_file "$sft_stats/valid/length_shape" $sft_args
