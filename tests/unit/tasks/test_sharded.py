@@ -3,7 +3,6 @@
 Each epoch is one batch, as in test_processes.py, whose jobs these are.
 """
 
-import importlib.util
 import itertools
 import json
 from pathlib import Path
@@ -15,18 +14,14 @@ from tests.unit.tasks.test_processes import TOLERANCE, UPDATES, commands, curve,
 
 pytestmark = pytest.mark.long
 
-DEEPSPEED = pytest.mark.skipif(
-    importlib.util.find_spec("deepspeed") is None,
-    reason="DeepSpeed is not installed: DS_BUILD_OPS=0 pip install deepspeed",
-)
 WAYS = [
     ("fsdp2", "bridge"),
     ("fsdp2", "lora"),
     ("fsdp2", "whisper_ctc"),
-    pytest.param("zero2", "bridge", marks=DEEPSPEED),
-    pytest.param("zero2", "whisper_ctc", marks=DEEPSPEED),
-    pytest.param("zero3", "lora", marks=DEEPSPEED),
-    pytest.param("zero3", "whisper_ctc", marks=DEEPSPEED),
+    ("zero2", "bridge"),
+    ("zero2", "whisper_ctc"),
+    ("zero3", "lora"),
+    ("zero3", "whisper_ctc"),
 ]
 FIRST = 2  # epochs before a training is resumed
 
@@ -54,13 +49,10 @@ def runs(lm_folder, units_folder, prompt_file, root, tmp_path_factory) -> Path:
         line = [*command, *alike, *more, "--dist_init_method", next(meetings)]
         return [name, module, [*line, "--output_dir", str(output)], str(output)]
 
-    ways = [getattr(way, "values", way) for way in WAYS]
-    if importlib.util.find_spec("deepspeed") is None:
-        ways = [way for way in ways if way[0] == "fsdp2"]
     names = ("bridge", "lora", "whisper_ctc")
     run_jobs([job(name, folder / "one" / name) for name in names], folder, root, 1)
-    todo = [job(name, folder / way / name, *_options(way, root)) for way, name in ways]
-    resumed = sorted({(way, "lora" if way == "zero3" else "bridge") for way, _ in ways})
+    todo = [job(name, folder / way / name, *_options(way, root)) for way, name in WAYS]
+    resumed = sorted({(way, "lora" if way == "zero3" else "bridge") for way, _ in WAYS})
     for way, name in resumed:
         for epochs in (FIRST, UPDATES):
             options = [*_options(way, root), "--max_epoch", str(epochs), "--resume", "true"]
@@ -92,8 +84,8 @@ def test_same_curve_and_weights(runs, way, name):
     ("way", "name"),
     [
         ("fsdp2", "bridge"),
-        pytest.param("zero2", "bridge", marks=DEEPSPEED),
-        pytest.param("zero3", "lora", marks=DEEPSPEED),
+        ("zero2", "bridge"),
+        ("zero3", "lora"),
     ],
 )
 def test_resumed_training_equals_one_run(runs, way, name):
