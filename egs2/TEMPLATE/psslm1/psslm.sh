@@ -232,9 +232,9 @@ train() {
 
 # decode DATA OUTPUT COMMAND: likewise; PSSLM_DATA and PSSLM_OUTPUT in the command become the data folder
 # and the output folder. With several jobs each gets its part of the data, and their outputs are joined;
-# PSSLM_WHOLE becomes false for a part of the data, else true.
+# PSSLM_WHOLE becomes false for a part of the data, else true. Jobs on this machine share its cores.
 decode() {
-    local whole=$1 data=$1 output=$2 jobs=1 cmd=${decode_cmd:-} before=() whole_data=true
+    local whole=$1 data=$1 output=$2 jobs=1 cmd=${decode_cmd:-} before=() whole_data=true threads
     local log=$output/decode.log
     shift 2
     if [ "$inference_nj" -gt 1 ]; then
@@ -247,6 +247,11 @@ decode() {
         if [[ ${cmd%% *} != *.p[yl] ]]; then
             read -r -a before <<<"$cmd"
             cmd=$main_root/local/run.py
+        fi
+        if [ -z "${OMP_NUM_THREADS:-}" ] && [[ ${cmd%% *} == */run.py ]]; then
+            # Else every job would take them all, and wait for the others at each sum.
+            threads=$(($(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) / jobs))
+            before=(env "OMP_NUM_THREADS=$((threads > 0 ? threads : 1))" ${before[@]+"${before[@]}"})
         fi
         cmd+=" PSSLM_JOB=1:$jobs"
         log=$output/decode.PSSLM_JOB.log

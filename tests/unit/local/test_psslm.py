@@ -18,6 +18,7 @@ case "$1 ${2:-}" in
     -c*) echo 0; exit ;;
 esac
 echo "$*" >>"$SAID"
+echo "${OMP_NUM_THREADS:-}" >>"$SAID.threads"
 case "$2" in
     espnet_psslm.bin.split_data) echo "${PARTS:-2}" ;;
     espnet_psslm.bin.dump_steps) mkdir -p "$(sed 's/.*--output_dir \\([^ ]*\\).*/\\1/' <<<"$*")" ;;
@@ -132,6 +133,21 @@ def test_decoding_in_jobs(psslm, tmp_path, decode_cmd):
     joined = f"--data_dir {tmp_path}/dump/raw/test --nj 2 --output_dir {decode}"
     assert any(line.endswith(joined) for line in told.of("join_jobs"))
     assert "# Ended (code 0)" in Path(f"{decode}/decode.2.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "given", "threads"), [(1, "", ""), (2, "", "2"), (4, "", "1"), (2, "3", "3")]
+)
+def test_jobs_share_the_cores(psslm, tmp_path, jobs, given, threads):
+    (tmp_path / "bin/nproc").write_text("#!/bin/sh\necho 5\n")
+    (tmp_path / "bin/nproc").chmod(0o755)
+    told = psslm(
+        *only(12), f"--inference_nj={jobs}", "--sft=false", "--oracle_task=", PARTS=str(jobs),
+        OMP_NUM_THREADS=given, PATH=f"{tmp_path}/bin:{os.environ['PATH']}",
+    )  # fmt: skip
+    assert told.code == 0, told.log
+    heard = zip(told.commands, (tmp_path / "said.threads").read_text().splitlines(), strict=True)
+    assert [n for line, n in heard if ".psslm_inference " in line] == [threads] * jobs
 
 
 def test_a_set_too_small_for_jobs(psslm, tmp_path):
