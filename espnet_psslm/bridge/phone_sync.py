@@ -98,7 +98,7 @@ class Reduction(ABC):
             return self._from_narrow(logits, lengths, num_listed, size)
         labels, log_norm = frame_scores(logits)
         blank = (logits[..., self.blank_id].to(log_norm.dtype) - log_norm).exp_()
-        runs = Runs.of(*self._keep(labels, blank, _valid(logits, lengths)))
+        runs = Runs.of(*self.kept_frames(labels, blank, _valid(logits, lengths)))
         return self._steps(runs, *runs.top(logits, log_norm, num_listed), logits)
 
     def _from_narrow(
@@ -142,7 +142,7 @@ class Reduction(ABC):
         labels = blank = None
         if self.needs_posterior:
             labels, blank = best_units(frames), frames[..., self.blank_id]
-        return Runs.of(*self._keep(labels, blank, _valid(frames, lengths)))
+        return Runs.of(*self.kept_frames(labels, blank, _valid(frames, lengths)))
 
     def spans(self, log_posterior: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Which frames are kept, without averaging them.
@@ -160,7 +160,7 @@ class Reduction(ABC):
         self._check(log_posterior)
         valid = _valid(log_posterior, lengths)
         if not self.needs_posterior:
-            return self._keep(None, None, valid)
+            return self.kept_frames(None, None, valid)
         blank = log_posterior[..., self.blank_id].exp()
         # Above one half blank is the best unit; most frames are so, and need not be looked at.
         open_frames = (valid & (blank <= 0.51)).flatten().nonzero()[:, 0]
@@ -171,7 +171,7 @@ class Reduction(ABC):
         for part in blocks(len(open_frames), max(1, size)):
             frame = open_frames[part]
             labels.view(-1)[frame] = best_units(take_rows(rows, frame, scratch))
-        return self._keep(labels, blank, valid)
+        return self.kept_frames(labels, blank, valid)
 
     def _check(self, posterior: Tensor) -> int:
         num_units = posterior.shape[2]
@@ -180,7 +180,7 @@ class Reduction(ABC):
         return num_units
 
     @abstractmethod
-    def _keep(
+    def kept_frames(
         self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Which frames stay, and which of those open a new step: two (B, T) masks.
@@ -197,9 +197,10 @@ class FrameSynchronous(Reduction):
 
     needs_posterior = False
 
-    def _keep(
+    def kept_frames(
         self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Every frame, each a step: see ``Reduction``."""
         return valid, valid
 
 
@@ -220,9 +221,10 @@ class FixedRate(Reduction):
             raise ValueError(f"rate ({rate}) must be at least 1 frame")
         self.rate = rate
 
-    def _keep(
+    def kept_frames(
         self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Every frame, each ``rate``-th a step: see ``Reduction``."""
         frame = torch.arange(valid.shape[1], device=valid.device)
         return valid, valid & (frame % self.rate == 0)
 
@@ -254,9 +256,10 @@ class PhoneSynchronous(Reduction):
 class MergeThenDrop(PhoneSynchronous):
     """Find the runs among all frames, then drop steps whose mean blank is >= the threshold."""
 
-    def _keep(
+    def kept_frames(
         self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """The frames of runs that are not blank: see ``Reduction``."""
         before = torch.full_like(labels, -1)
         before[:, 1:] = labels[:, :-1]
         starts = self._changes(labels, before)
@@ -272,9 +275,10 @@ class MergeThenDrop(PhoneSynchronous):
 class DropThenMerge(PhoneSynchronous):
     """Drop frames whose blank is over the threshold, then find the runs among the rest."""
 
-    def _keep(
+    def kept_frames(
         self, labels: Tensor | None, blank: Tensor | None, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """The frames that are not blank: see ``Reduction``."""
         kept = valid & (blank <= self.blank_threshold)
         # Label of the nearest kept frame before: its index is a running maximum.
         index = torch.arange(labels.shape[1], device=labels.device).expand_as(labels)

@@ -104,7 +104,7 @@ class PhoneSyncBeamSearch(PrefixBeamSearch):
         rows = log_posterior.flatten(0, 1).index_select(0, frame).to(blank.dtype)
         labels = torch.full_like(blank, self.blank_id, dtype=torch.long)
         labels.view(-1)[frame] = best_units(rows)
-        kept, starts = self.reduce._keep(labels, blank, valid)
+        kept, starts = self.reduce.kept_frames(labels, blank, valid)
         row = kept.flatten()[frame].nonzero()[:, 0]
         first = starts.flatten()[frame[row]].nonzero()[:, 0]
         posterior = exponentials(rows)
