@@ -259,3 +259,13 @@ def test_a_packed_model(psslm, tmp_path):
     assert f"--model user/new --psslm_exp {tmp_path}/exp/new/psslm_text" in linked
     assert f"{tmp_path}/exp/new/ctc/config.yaml" in told.of("asr_inference")[0]
     assert len(told.of("psslm_inference")) == 2
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("egs2/*/psslm1/cmd.sh")), ids=lambda path: path.parts[-3]
+)
+def test_the_environment_may_say_how_stages_are_started(path):
+    env = os.environ | {"train_cmd": "srun --gpus=1", "decode_cmd": "env"}
+    command = ["bash", "-c", f"set -u; . {path}; echo $train_cmd, $decode_cmd"]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert out.stdout == "srun --gpus=1, env\n"
