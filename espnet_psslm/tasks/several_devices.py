@@ -3,11 +3,15 @@
 import argparse
 import os
 from contextlib import ExitStack
+from pathlib import Path
 
+from espnet2.iterators.abs_iter_factory import AbsIterFactory
+from espnet2.tasks.abs_task import IteratorOptions
 from espnet2.train.trainer import Trainer
 from espnet2.utils.types import str2bool
 
 from espnet_psslm.checkpoint import atomic_saves
+from espnet_psslm.tasks.zero_states import STATES, saved_epoch
 
 
 class SeveralDevices:
@@ -31,21 +35,43 @@ class SeveralDevices:
         return Trainer
 
     @classmethod
+    def build_sequence_iter_factory(
+        cls, args: argparse.Namespace, iter_options: IteratorOptions, mode: str
+    ) -> AbsIterFactory:
+        """ESPnet's batches, of which each process takes a part.
+
+        Raises:
+            ValueError: if a batch has fewer samples than there are processes.
+        """
+        try:
+            return super().build_sequence_iter_factory(args, iter_options, mode)
+        except RuntimeError as error:
+            if "world_size" not in str(error):
+                raise
+            raise ValueError(
+                f"{mode} data: {error}: set a larger batch_size or batch_bins, give it more "
+                "samples, or use fewer processes"
+            ) from error
+
+    @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
         """ESPnet's, with the trainer that the configuration asks for.
 
         Raises:
-            ValueError: if options contradict each other.
+            ValueError: if options contradict each other, or a training cannot be resumed by them.
         """
         cls.trainer = cls.plain_trainer(args)
         _check_options(args, plain=cls.trainer is Trainer)
+        by_deepspeed = args.use_deepspeed and args.distributed
         with ExitStack() as stack:
             stack.enter_context(atomic_saves())
+            if args.resume and not by_deepspeed and Path(args.output_dir, STATES).is_dir():
+                saved_epoch(Path(args.output_dir), num_processes=0)
             if args.use_fsdp2:
                 from espnet_psslm.tasks.sharded import FSDP2Trainer
 
                 cls.trainer = FSDP2Trainer
-            elif args.use_deepspeed and args.distributed:
+            elif by_deepspeed:
                 if args.ngpu == 0 and args.local_rank is None:
                     args.local_rank = 0  # ESPnet would tell DeepSpeed "None"
                 stack.enter_context(_our_deepspeed_trainer())

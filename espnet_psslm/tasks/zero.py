@@ -3,8 +3,8 @@
 ESPnet's own DeepSpeed trainer takes a model's mean over a batch for a sum, writes no
 ``EPOCHepoch.pth``, and knows CUDA only. Here optimizer, schedule, clipping and accumulation are
 those of the configuration, and the JSON of ``deepspeed_config`` says how weights and states are
-divided. The optimizer's states stay as DeepSpeed divides them, in ``zero/EPOCH``: as many processes
-resume from them. ``checkpoint.pth``, written behind them, names the epoch to go on from.
+divided. The optimizer's states stay as DeepSpeed divides them, in ``zero/EPOCH``: only as many
+processes resume from them. ``checkpoint.pth``, written behind them, names the epoch to go on from.
 """
 
 import argparse
@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 from espnet_psslm.device import HOST, training_device
 from espnet_psslm.tasks.sharded import ShardedTrainer
+from espnet_psslm.tasks.zero_states import STATES, saved_epoch
 
-STATES = "zero"  # folder of the divided optimizer states
 OURS = {  # what the JSON must leave to the configuration
     "optimizer": "optim",
     "scheduler": "scheduler",
@@ -216,18 +216,20 @@ class Saved:
         engine.module.register_state_dict_post_hook(hook)
 
     def load(self) -> None:
-        """Go on where ``checkpoint.pth`` ends, if there is one."""
-        checkpoint = self.folder / "checkpoint.pth"
-        if not checkpoint.is_file():
+        """Go on where ``checkpoint.pth`` ends, if there is one.
+
+        Raises:
+            ValueError: if the states are missing, or are those of more or fewer processes.
+        """
+        epoch = saved_epoch(self.folder, num_processes=torch.distributed.get_world_size())
+        if epoch is None:
             return
-        state = torch.load(checkpoint, map_location=HOST, weights_only=True)
-        tag = str(state["reporter"]["epoch"])
-        path, _ = self.engine.load_checkpoint(str(self.folder / STATES), tag=tag)
+        path, _ = self.engine.load_checkpoint(str(self.folder / STATES), tag=epoch)
         if path is None:
             raise ValueError(
-                f"{self.folder / STATES / tag} lacks the optimizer's states of epoch {tag}: "
+                f"{self.folder / STATES / epoch} lacks the optimizer's states of epoch {epoch}: "
                 "was the training begun without DeepSpeed? Start anew with --init_param "
-                f"{self.folder}/{tag}epoch.pth in another output_dir"
+                f"{self.folder}/{epoch}epoch.pth in another output_dir"
             )
 
     def save(self, epoch: int) -> None:
