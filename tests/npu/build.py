@@ -15,6 +15,8 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
 SOURCE = FOLDER / "simulated_npu.cpp"
 NO_COMPILER = "the simulated NPU needs a C++ compiler: install g++, or name one in CXX"
+# What an Ascend NPU lacks: CTC loss, the transform inside torch.stft, float64.
+LACKS = ("aten::_ctc_loss", "aten::_fft_r2c", "float64")
 FLAGS = ("-O1", "-std=c++20", "-fPIC", "-shared", "-w")
 
 

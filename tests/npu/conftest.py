@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.npu.build import NO_COMPILER, ROOT, build_library, find_compiler, npu_environment
+from tests.npu.build import (
+    LACKS,
+    NO_COMPILER,
+    ROOT,
+    build_library,
+    find_compiler,
+    npu_environment,
+)
 
 
 class Machine:
@@ -43,10 +50,14 @@ class Machine:
         return done.stderr if fails else done.stdout
 
     def command(self, module: str, *arguments: str, **variables: str) -> int:
-        """Run a command line of the package; returns how often it called the NPU."""
+        """Run a command line of the package; returns how often it called the NPU.
+
+        That NPU lacks what an Ascend NPU lacks, unless the variables say otherwise.
+        """
         calls = self.folder / "calls"
         calls.unlink(missing_ok=True)
         variables["SIMULATED_NPU_CALLS"] = str(calls)
+        variables.setdefault("SIMULATED_NPU_LACKS", ",".join(LACKS))
         self.run("-m", f"espnet_psslm.bin.{module}", *arguments, **variables)
         return max(int(line) for line in calls.read_text().split())
 
