@@ -8,9 +8,10 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
-from tests.unit.tasks.test_processes import TOLERANCE, UPDATES, commands, curve, run_jobs
+from espnet_psslm.bin import asr_inference, psslm_inference, psslm_train
+from tests.helpers import run_and_fail
+from tests.unit.tasks.test_processes import FIRST, UPDATES, assert_same, commands, run_jobs
 
 pytestmark = pytest.mark.long
 
@@ -23,7 +24,6 @@ WAYS = [
     ("zero3", "lora"),
     ("zero3", "whisper_ctc"),
 ]
-FIRST = 2  # epochs before a training is resumed
 
 
 def _options(way: str, root: Path) -> list[str]:
@@ -65,19 +65,9 @@ def runs(lm_folder, units_folder, prompt_file, root, tmp_path_factory) -> Path:
     return folder
 
 
-def _same(one: Path, other: Path) -> None:
-    assert len(set(curve(one))) == UPDATES
-    torch.testing.assert_close(curve(one), curve(other), **TOLERANCE)
-    weights = [torch.load(path / f"{UPDATES}epoch.pth", weights_only=True) for path in (one, other)]
-    assert weights[0].keys() == weights[1].keys()  # the trained ones, whole
-    for name, value in weights[0].items():
-        assert type(weights[1][name]) is torch.Tensor
-        torch.testing.assert_close(value, weights[1][name], **TOLERANCE, msg=name)
-
-
 @pytest.mark.parametrize(("way", "name"), WAYS)
 def test_same_curve_and_weights(runs, way, name):
-    _same(runs / "one" / name, runs / way / name)
+    assert_same(runs / "one" / name, runs / way / name)
 
 
 @pytest.mark.parametrize(
@@ -89,11 +79,11 @@ def test_same_curve_and_weights(runs, way, name):
     ],
 )
 def test_resumed_training_equals_one_run(runs, way, name):
-    _same(runs / "one" / name, runs / f"{way}-resumed")
+    assert_same(runs / "one" / name, runs / f"{way}-resumed")
 
 
 def test_fsdp2_goes_on_in_another_number_of_processes(runs):
-    _same(runs / "one/bridge", runs / "changed")
+    assert_same(runs / "one/bridge", runs / "changed")
 
 
 @pytest.mark.parametrize(("way", "name"), WAYS)
@@ -103,14 +93,37 @@ def test_best_checkpoint_is_named(runs, way, name):
     assert (runs / way / name / "valid.loss.ave.pth").is_file()
 
 
-def test_both_is_refused(runs, root, capsys):
-    from espnet_psslm.bin import psslm_train
-    from tests.helpers import run_and_fail
+def _answers(exp: Path, folder: Path) -> dict[str, str]:
+    """What a checkpoint says on one device: file -> hypotheses."""
+    output, checkpoint = exp / "decode", str(exp / f"{UPDATES}epoch.pth")
+    options = ["--output_dir", str(output), "--device", "cpu"]
+    if exp.name == "whisper_ctc":
+        options += ["--asr_train_config", str(exp / "config.yaml"), "--asr_model_file", checkpoint]
+        asr_inference.main([*options, "--data_dir", str(folder / "ctc")])
+    else:
+        options += ["--psslm_train_config", str(exp / "config.yaml")]
+        options += ["--psslm_model_file", checkpoint, "--max_new_tokens", "12"]
+        psslm_inference.main([*options, "--oracle", "true", "--manifest", f"{folder}/train.jsonl"])
+    files = output.rglob("1best_recog/text")
+    return {str(path.relative_to(output)): path.read_text() for path in files}
 
+
+@pytest.mark.parametrize(
+    ("way", "name"), [("zero2", "bridge"), ("zero3", "lora"), ("zero3", "whisper_ctc")]
+)
+def test_checkpoint_answers_on_one_device(runs, way, name):
+    ours, theirs = (_answers(runs / folder / name, runs) for folder in (way, "one"))
+    assert ours == theirs
+    assert ours and all(len(text.split()) > len(text.splitlines()) for text in ours.values())
+
+
+def test_one_process_refuses_the_states_of_two(runs, capsys):
+    jobs = json.loads(next(runs.glob("jobs2-*.json")).read_text())
+    command = next(line for *_, line, output in jobs if output.endswith("zero2-resumed"))
+    assert "2 processes with DeepSpeed" in run_and_fail(psslm_train.main, command, capsys)
+
+
+def test_both_is_refused(runs, capsys):
     config = json.loads(next(runs.glob("jobs1-*.json")).read_text())[0][2]
-    line = run_and_fail(
-        psslm_train.main,
-        [*config, "--use_fsdp2", "true", "--use_deepspeed", "true"],
-        capsys,
-    )
-    assert "set one of them" in line
+    both = ["--use_fsdp2", "true", "--use_deepspeed", "true"]
+    assert "set one of them" in run_and_fail(psslm_train.main, [*config, *both], capsys)
