@@ -69,7 +69,10 @@ def build_slurp(root: Path) -> Path:
             slurp_row(5, "stop", "audio_volume_mute", ["audio-5.flac"],
                       entities=[{"span": [9], "type": "x"}]),  # a span beyond the tokens
         ],
-        "devel": [slurp_row(6, "turn off the light", "iot_hue_lightoff", ["audio-6.flac"])],
+        "devel": [
+            slurp_row(6, "turn off the light", "iot_hue_lightoff",
+                      ["audio-6.flac", "audio-6-headset.flac"]),
+        ],
         "test": [
             slurp_row(7, "set an alarm", "alarm_set", ["audio-7-headset.flac", "audio-7.flac"]),
             slurp_row(8, "play some jazz", "play_music", ["audio-8.flac"]),
@@ -83,7 +86,8 @@ def build_slurp(root: Path) -> Path:
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     with open(folder / "train.jsonl", "a", encoding="utf-8") as stream:
         stream.write("\n{broken\n")
-    for name in ("1", "1-headset", "2", "6", "7", "7-headset", "8"):  # audio-4 is missing
+    # audio-4 is missing.
+    for name in ("1", "1-headset", "2", "6", "6-headset", "7", "7-headset", "8"):
         write_clip(root / f"audio/slurp_real/audio-{name}.flac", rate=16000)
     write_clip(root / "audio/slurp_synth/synth-1.flac", rate=16000)
     return root

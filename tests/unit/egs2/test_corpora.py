@@ -14,6 +14,7 @@ from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.text.prompt import read_prompt_file
 from tests.corpora import build_common_voice, build_covost2, build_slurp
+from tests.helpers import run_and_fail
 
 RECIPES = Path(__file__).resolve().parents[3] / "egs2"
 
@@ -54,7 +55,7 @@ def test_slurp_sets(slurp):
         "audio-4": "wake me at seven thirty",
         "synth-1": "wake me at seven thirty",
     }
-    assert list(read_table(data / "dev/wav.scp")) == ["audio-6"]
+    assert list(read_table(data / "dev/wav.scp")) == ["audio-6", "audio-6-headset"]
     assert list(read_table(data / "test/wav.scp")) == ["audio-7", "audio-7-headset", "audio-8"]
     row = read_manifest(data / "train/psslm.jsonl")["audio-1-SLU_action"]
     assert (row["target"], row["slurp_id"], row["intent"]) == ("set", 1, "alarm_set")
@@ -84,27 +85,50 @@ def test_slurp_text_has_each_sentence_once(slurp):
 
 
 @pytest.mark.parametrize(
-    ("options", "train", "test"),
+    ("options", "train", "dev", "test"),
     [
-        (["--microphone", "headset"], ["audio-1-headset", "synth-1"], ["audio-7-headset"]),
+        (
+            ["--microphone", "headset"],
+            ["audio-1-headset", "synth-1"],
+            ["audio-6-headset"],
+            ["audio-7-headset"],
+        ),
         (
             ["--microphone", "distant", "--audio", "real"],
             ["audio-1", "audio-2", "audio-4"],
+            ["audio-6"],
             ["audio-7", "audio-8"],
         ),
-        (["--audio", "synthetic", "--max_test", "1"], ["synth-1"], None),
+        (
+            ["--audio", "synthetic"],
+            ["synth-1"],
+            ["audio-6", "audio-6-headset"],
+            ["audio-7", "audio-7-headset", "audio-8"],
+        ),
     ],
 )
-def test_slurp_subsets(slurp, options, train, test):
-    if "--microphone" in options and "headset" in options:
-        # The only development recording is distant: an empty set is an error.
-        with pytest.raises(SystemExit):
-            slurp(*options)
-        return
+def test_slurp_subsets(slurp, options, train, dev, test):
     data = slurp(*options)
-    assert list(read_table(data / "train/wav.scp")) == train
-    kept = list(read_table(data / "test/wav.scp"))
-    assert kept == test if test else len(kept) == 1
+    sets = {"train": train, "dev": dev, "test": test}
+    for name, utts in sets.items():
+        assert list(read_table(data / name / "wav.scp")) == utts
+        rows = read_manifest(data / name / "psslm.jsonl").values()
+        assert {row["recording"] for row in rows} == {f"{utt}.flac" for utt in utts}
+
+
+def test_slurp_part_of_a_set(slurp):
+    data = slurp("--audio", "synthetic", "--max_test", "1")
+    assert len(read_table(data / "test/wav.scp")) == 1
+    assert list(read_table(data / "train/wav.scp")) == ["synth-1"]
+
+
+def test_slurp_set_without_the_microphone(slurp, tmp_path, capsys):
+    """An empty set is an error: here no development recording is of a headset."""
+    devel = tmp_path / "slurp/dataset/slurp/devel.jsonl"
+    row = json.loads(devel.read_text())
+    devel.write_text(json.dumps(row | {"recordings": row["recordings"][:1]}) + "\n")
+    error = run_and_fail(lambda options: slurp(*options), ["--microphone", "headset"], capsys)
+    assert "no utterances for" in error and "/dev: check the data and its options" in error
 
 
 def test_slurp_text_only_with_further_sentences(slurp, tmp_path):
