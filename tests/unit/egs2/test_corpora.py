@@ -204,7 +204,10 @@ def test_common_voice(common_voice, tmp_path):
         "common_voice_de_5": "grüße aus köln",
     }
     assert read_table(data / "train/utt2spk")["common_voice_de_1"] == "spk1"
-    assert read_table(data / "dev/text") == {"common_voice_de_6": "guten tag"}
+    assert read_table(data / "dev/text") == {
+        "common_voice_de_11": "zwölf boxkämpfer jagen viktor quer über den großen sylter deich",
+        "common_voice_de_6": "guten tag",
+    }
     assert read_table(data / "test/text")["common_voice_de_7"] == "ende"
     assert len(read_table(data / "train_text/text")) == 4
     dropped = reasons(data / "train")
@@ -222,7 +225,7 @@ def test_common_voice_validated_leaves_out_what_tests(common_voice):
     data = common_voice("--train_split", "validated")
     train = read_table(data / "train/text")
     assert "common_voice_de_9" in train
-    assert not {f"common_voice_de_{i}" for i in (6, 7, 8, 10)} & train.keys()
+    assert not {f"common_voice_de_{i}" for i in (6, 7, 8, 10, 11)} & train.keys()
 
 
 def test_common_voice_subset_is_part_of_a_larger_one(common_voice, tmp_path):
