@@ -128,8 +128,7 @@ def build_common_voice(root: Path, *, lang: str = "de") -> Path:
 
 
 def build_covost2(root: Path) -> tuple[Path, Path]:
-    """CoVoST 2 en_de and en_zh-CN beside an English Common Voice; returns both folders."""
-    names = [f"common_voice_en_{i}.mp3" for i in range(9)]
+    """CoVoST 2 out of and into English, with the Common Voice of each; returns both folders."""
     english = [
         '"Hello," she said.',
         "It's raining.",
@@ -137,26 +136,30 @@ def build_covost2(root: Path) -> tuple[Path, Path]:
         "One\\\ttwo",
         "Never translated",
     ]
-    english += ["A dev clip", "A test clip", "", "Version one"]
+    english += ["A dev clip", "A test clip", "", "Version one", "Its clip is missing"]
     german = ['"Hallo", sagte sie.', "Es regnet.", "Gute  Nacht", "Eins\\\tzwei", ""]
-    german += ["Ein Clip", "Noch ein Clip", "Leer", "Version eins"]
+    german += ["Ein Clip", "Noch ein Clip", "Leer", "Version eins", "Sein Clip fehlt"]
     chinese = ["她说：“你好”。", "下雨了。", "晚安", "一 二", ""]
-    chinese += ["开发", "测试", "空", "第一版"]
+    chinese += ["开发", "测试", "空", "第一版", "缺失"]
     splits = ["train", "train_covost", "train", "train", "train", "dev", "test", "test"]
-    splits += ["dev_covost"]
-    clips = [
-        {"path": name, "sentence": text, "client_id": f"c{i}"}
-        for i, (name, text) in enumerate(zip(names, english, strict=True))
-    ]
-    write_tsv(root / "cv/en/validated.tsv", ("client_id", "path", "sentence"), clips)
-    for pair, translations in (("en_de", german), ("en_zh-CN", chinese)):
+    splits += ["dev_covost", "train"]
+    sentences = {"en": english, "de": german, "zh-CN": chinese}
+    for language, texts in sentences.items():
+        clips = [
+            {"path": f"common_voice_{language}_{i}.mp3", "sentence": text, "client_id": f"c{i}"}
+            for i, text in enumerate(texts)
+        ]
+        table = root / f"cv/{language}/validated.tsv"
+        write_tsv(table, ("client_id", "path", "sentence"), clips)
+        for clip in clips[:8]:
+            write_clip(root / f"cv/{language}/clips" / clip["path"])
+    for source, target in (("en", "de"), ("en", "zh-CN"), ("de", "en"), ("zh-CN", "en")):
         rows = [
-            {"path": name, "translation": text, "split": split}
-            for name, text, split in zip(names, translations, splits, strict=True)
+            {"path": f"common_voice_{source}_{i}.mp3", "translation": text, "split": split}
+            for i, (text, split) in enumerate(zip(sentences[target], splits, strict=True))
         ]
         rows.append({"path": "gone.mp3", "translation": "Weg", "split": "test"})
-        rows.append({"path": names[0], "translation": "doppelt", "split": "train"})
-        write_tsv(root / f"covost/covost_v2.{pair}.tsv", ("split", "path", "translation"), rows)
-    for name in names[:8]:
-        write_clip(root / "cv/en/clips" / name)
+        rows.append({**rows[0], "translation": "doppelt"})
+        table = root / f"covost/covost_v2.{source}_{target}.tsv"
+        write_tsv(table, ("split", "path", "translation"), rows)
     return root / "covost", root / "cv"

@@ -284,7 +284,7 @@ def covost2(tmp_path):
     return run
 
 
-def test_covost2(covost2):
+def test_covost2(covost2, tmp_path):
     data = covost2("en_de")
     rows = read_manifest(data / "train/psslm.jsonl")
     targets = {row["utt"]: row["target"] for row in rows.values() if row["task"] == "EN2DE"}
@@ -293,6 +293,7 @@ def test_covost2(covost2):
         "common_voice_en_1": "Es regnet.",
         "common_voice_en_2": "Gute Nacht",
         "common_voice_en_3": "Eins zwei",
+        "common_voice_en_9": "Sein Clip fehlt",
     }
     assert rows["common_voice_en_1-ASR"]["target"] == "it's raining"
     assert rows["common_voice_en_1-EN2DE"]["GT"] == "it's raining"
@@ -300,13 +301,42 @@ def test_covost2(covost2):
     assert list(read_table(data / "test/text")) == ["common_voice_en_6"]
     assert reasons(data / "train") == {
         "covost_v2.en_de.tsv:6": "no translation",
-        "covost_v2.en_de.tsv:12": "common_voice_en_0.mp3 was there before; the first one is kept",
+        "covost_v2.en_de.tsv:13": "common_voice_en_0.mp3 was there before; the first one is kept",
     }
     dropped = reasons(data / "test")
     assert dropped["validated.tsv:9"] == "no words in the sentence"
-    assert "gone.mp3 is not in en/validated.tsv" in dropped["covost_v2.en_de.tsv:11"]
+    assert "gone.mp3 is not in en/validated.tsv" in dropped["covost_v2.en_de.tsv:12"]
     text = read_manifest(data / "train_text/psslm.jsonl")
-    assert len(text) == 8 and not any("path" in row for row in text.values())
+    assert len(text) == 10 and not any("path" in row for row in text.values())
+    # A clip that is missing is left to stage 3.
+    format_data(data / "train", tmp_path / "raw", fs=16000, nj=1)
+    assert list(read_table(tmp_path / "raw/wav.scp")) == [f"common_voice_en_{i}" for i in range(4)]
+    assert "common_voice_en_9.mp3: no such file" in reasons(tmp_path / "raw")["common_voice_en_9"]
+    left = read_manifest(tmp_path / "raw/psslm.jsonl")
+    assert len(left) == 8 and not any("en_9" in key for key in left)
+
+
+@pytest.mark.parametrize(
+    ("pair", "task", "said"),
+    [
+        ("de_en", "DE2EN", ["hallo sagte sie", "es regnet", "gute nacht", "eins zwei"]),
+        ("zh-CN_en", "ZH2EN", ["她说你好", "下雨了", "晚安", "一二"]),
+    ],
+)
+def test_covost2_into_english(covost2, pair, task, said):
+    """The clips are of another language, whose transcripts are normalised as its own."""
+    data, source = covost2(pair), pair.split("_")[0]
+    rows = read_manifest(data / "train/psslm.jsonl")
+    utts = [f"common_voice_{source}_{i}" for i in range(4)]
+    english = ['"Hello," she said.', "It's raining.", "Good night", "One two"]
+    assert [rows[f"{utt}-{task}"]["target"] for utt in utts] == english
+    assert [rows[f"{utt}-ASR"]["target"] for utt in utts] == said
+    assert [rows[f"{utt}-{task}"]["GT"] for utt in utts] == said
+    assert {row["task"] for row in rows.values()} == {"ASR", task}
+    assert f"/cv/{source}/clips/common_voice_{source}_0.mp3" in rows[f"{utts[0]}-ASR"]["path"]
+    assert reasons(data / "train")["validated.tsv:6"] == "no words in the sentence"
+    assert reasons(data / "test")[f"covost_v2.{pair}.tsv:9"] == "no translation"
+    assert list(read_table(data / "test/text")) == [f"common_voice_{source}_6"]
 
 
 def test_covost2_chinese_stays_chinese(covost2):
