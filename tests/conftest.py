@@ -51,13 +51,35 @@ def prompt_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_jsonl(tmp_path_factory.mktemp("prompts") / "prompts.jsonl", PROMPTS)
 
 
+def _forbid_skip(
+    report: pytest.TestReport | pytest.CollectReport, node: pytest.Item | pytest.Collector
+) -> None:
+    """Make a skip a failure where what it asks for is there, or is to be there."""
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    if NO_SHARED in str(report.longrepr):
+        fault = f"{SHARED} exists" if SHARED.is_dir() else None
+    else:  # a GPU is what the test environment cannot install
+        needs_gpu = node.get_closest_marker("requires_cuda") is not None
+        fault = "CI is set" if os.environ.get("CI") and not needs_gpu else None
+    if fault is not None:
+        report.longrepr = f"{node.nodeid} skipped though {fault}: {report.longrepr}"
+        report.outcome = "failed"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Make a skip for want of ../shared a failure where that folder exists."""
+    """Look at the skip of a test."""
     report = yield
-    if report.skipped and SHARED.is_dir() and NO_SHARED in str(report.longrepr):
-        report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} skipped though {SHARED} exists: {NO_SHARED}"
+    _forbid_skip(report, item)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """Look at the skip of a file."""
+    report = yield
+    _forbid_skip(report, collector)
     return report
 
 

@@ -5,7 +5,8 @@
 #
 # Default: everything but tests marked `long` (under 10 minutes on two cores). --all: everything (under 40).
 # --python: use this interpreter and set nothing up. The last line is `N passed, N failed, N skipped`;
-# errors count as failed. Where ../shared exists, a test that skips for want of it counts as failed.
+# errors count as failed. Where ../shared exists, a test that skips for want of it counts as failed; with CI
+# set, as .ci/run does, so does every other skip but for want of a GPU.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

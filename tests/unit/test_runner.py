@@ -1,5 +1,7 @@
-"""tests/run.sh and conftest.py: the counts, and skips for want of ../shared."""
+"""tests/run.sh and conftest.py: the counts, and skips that are failures."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +36,21 @@ def test_long():
     pass
 """
 
+OTHER_SKIPS = """
+import pytest
+
+@pytest.mark.requires_cuda
+def test_gpu():
+    pytest.skip("needs a CUDA device")
+
+def test_needs_shared(shared_data):
+    pass
+
+@pytest.mark.xfail
+def test_known():
+    assert False
+"""
+
 
 @pytest.fixture
 def checkout(root, tmp_path):
@@ -46,9 +63,14 @@ def checkout(root, tmp_path):
     return folder
 
 
-def last_line(checkout, *args):
+def run(checkout, *args, **variables):
     command = [str(checkout / "tests/run.sh"), "--python", sys.executable, *args]
-    out = subprocess.run(command, capture_output=True, text=True, check=False)
+    env = {name: value for name, value in os.environ.items() if name != "CI"} | variables
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def last_line(checkout, *args, **variables):
+    out = run(checkout, *args, **variables)
     return out.stdout.splitlines()[-1], out.returncode
 
 
@@ -64,6 +86,26 @@ def test_skip_fails_where_shared_exists(checkout):
     assert last_line(checkout) == ("1 passed, 3 failed, 1 skipped", 1)
     (checkout.parent / "shared" / "data").mkdir()
     assert last_line(checkout) == ("2 passed, 2 failed, 1 skipped", 1)
+
+
+def test_skips_say_why(checkout):
+    out = run(checkout)
+    assert re.search(r"^SKIPPED \[1\] .*: other$", out.stdout, flags=re.MULTILINE)
+    assert re.search(r"^FAILED .*test_bad", out.stdout, flags=re.MULTILINE)
+
+
+def test_in_ci_only_a_gpu_and_shared_may_lack(checkout):
+    assert last_line(checkout, CI="1") == ("1 passed, 3 failed, 1 skipped", 1)
+    (checkout / "tests" / "test_it.py").write_text(OTHER_SKIPS)
+    assert last_line(checkout) == ("0 passed, 0 failed, 3 skipped", 0)
+    assert last_line(checkout, CI="1") == ("0 passed, 0 failed, 3 skipped", 0)
+    (checkout / "tests" / "test_it.py").write_text("import pytest\npytest.importorskip('nothing')")
+    assert last_line(checkout)[0] == "0 passed, 0 failed, 1 skipped"
+    assert last_line(checkout, CI="1") == ("0 passed, 1 failed, 0 skipped", 2)
+
+
+def test_ci_is_set_where_it_is_said_to_be(root):
+    assert "export CI=1" in (root / ".ci/run").read_text()
 
 
 def test_file_that_cannot_be_imported_is_a_failure(checkout):
