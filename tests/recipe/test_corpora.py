@@ -8,6 +8,7 @@ import subprocess
 import zipfile
 
 import pytest
+import yaml
 
 from espnet_psslm.data.kaldi import read_table
 from tests.corpora import build_common_voice, build_covost2, build_slurp
@@ -253,3 +254,18 @@ def test_options_that_do_not_fit(start, finished, tmp_path, options, variables, 
     copy(finished, tmp_path)
     code, log = start("slurp", tmp_path, "--stage=11", "--stop_stage=11", *options, **variables)
     assert code == 1 and message in log.splitlines()[-1]
+
+
+def test_encoder_outputs_at_the_steps_of_a_ctc_model(start, finished, models, root, tmp_path):
+    """As the head of slam_asr_whisper.yaml says: the posterior marks the steps."""
+    copy(finished, tmp_path)
+    setting = root / "conf/systems/slam_asr_whisper.yaml"
+    bridge = "--acoustic_conf whisper= --reduction merge_then_drop --projector_conf k=1"
+    bridge += f" --max_epoch 1 --num_workers 0 --use_tensorboard false --llm_conf name={models}/lm"
+    bridge += " --llm_conf dtype=float32 --projector_conf hidden=16"
+    options = ["--stage=10", "--stop_stage=12", "--train_on=audio", "--sft=false"]
+    options += [f"--psslm_config={setting}", "--measured=false", "--oracle_task="]
+    code, log = start("slurp", tmp_path, *options, "--psslm_args", bridge)
+    assert code == 0, log[-5000:]
+    saved = yaml.safe_load((tmp_path / "expdir/psslm_text/config.yaml").read_text())
+    assert (saved["step_kind"], saved["reduction"]) == ("feature", "merge_then_drop")
