@@ -15,8 +15,11 @@ What the figures rest on:
 - ``RESERVED_GB`` for the CUDA context, workspaces and fragments;
 - 2 operations per weight and token forward, 2 backward through frozen layers, 4 through trained
   ones; an A100 does ``FLOPS`` of them a second, a third of its peak in bfloat16; no step is faster
-  than ``LAYER_S`` a layer, which starting the kernels of both passes costs. Reading data,
-  validation and saving are not in it.
+  than ``LAYER_S`` a layer, which starting the kernels of both passes costs;
+- hours: the schedule's ``max_steps`` updates (``MAX_EPOCH_STEPS`` where it names none) of
+  ``accum_grad`` batches each, times one batch. Neither ``max_epoch`` nor the size of a corpus is
+  asked: training ends after its last epoch, be that sooner or later. Reading data, validation and
+  saving are not in it.
 
 So a figure is good to a factor of about 1.5, not to its last digit.
 """

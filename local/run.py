@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ARRAY = re.compile(r"([A-Za-z_]\w*)=(\d+)(?::(\d+))?")
-SHOWN = 20  # last lines of the log of a failed job
+SHOWN = 20  # last lines of the log of a failed job ...
+SHOWN_LOGS = 3  # ... of so many: what fails first need not be what is wrong
 # What a shell would act on stands for itself: as run.pl does, a command may hold a pipe.
 SHELL_WORDS = frozenset(("|", "||", "&", "&&", ";", ">", ">>", "<", "2>&1", "2>", "(", ")"))
 
@@ -116,7 +117,7 @@ def ended_well(log: Path, command: str) -> bool:
 
 
 def say_failures(name: str, failed: Sequence[tuple[int, Path, int]], num_jobs: int) -> None:
-    """Say which jobs failed and show the end of the first one's log.
+    """Say which jobs failed and show the end of the first logs.
 
     Args:
         name: of the script.
@@ -126,10 +127,10 @@ def say_failures(name: str, failed: Sequence[tuple[int, Path, int]], num_jobs: i
     for job, log, code in failed:
         which = f"job {job}" if num_jobs > 1 else "the job"
         print(f"{name}: {which} failed with status {code}, log in {log}", file=sys.stderr)
-    log = failed[0][1]
-    if log.is_file():
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-SHOWN:]
-        print(f"{name}: the end of {log}:", *lines, sep="\n", file=sys.stderr)
+    for _, log, _ in failed[:SHOWN_LOGS]:
+        if log.is_file():
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-SHOWN:]
+            print(f"{name}: the end of {log}:", *lines, sep="\n", file=sys.stderr)
     if num_jobs > 1:
         again = "the same command runs only these again"
         print(f"{name}: {len(failed)} of {num_jobs} jobs failed; {again}", file=sys.stderr)

@@ -17,6 +17,8 @@ GERMAN = (
     "Er sagte: «Schön».",
     "Das\\\tist ein Tabulator.",  # a tab inside a field, escaped as the corpora's tools do
 )
+# Every letter: whatever a random model writes, some of it agrees with a sentence.
+PANGRAM = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich."
 
 
 def tone(seconds: float, rate: int, *, hz: float = 220.0) -> np.ndarray:
@@ -69,10 +71,14 @@ def build_slurp(root: Path) -> Path:
             slurp_row(5, "stop", "audio_volume_mute", ["audio-5.flac"],
                       entities=[{"span": [9], "type": "x"}]),  # a span beyond the tokens
         ],
-        "devel": [slurp_row(6, "turn off the light", "iot_hue_lightoff", ["audio-6.flac"])],
+        "devel": [
+            slurp_row(6, "turn off the light", "iot_hue_lightoff",
+                      ["audio-6.flac", "audio-6-headset.flac"]),
+        ],
         "test": [
             slurp_row(7, "set an alarm", "alarm_set", ["audio-7-headset.flac", "audio-7.flac"]),
-            slurp_row(8, "play some jazz", "play_music", ["audio-8.flac"]),
+            slurp_row(8, "play some jazz", "play_music", ["audio-8.flac"],
+                      entities=[{"span": [2], "type": "music_genre"}]),
         ],
         "train_synthetic": [slurp_row(1, "wake me at Seven thirty", "alarm_set", ["synth-1.flac"])],
     }  # fmt: skip
@@ -83,7 +89,8 @@ def build_slurp(root: Path) -> Path:
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     with open(folder / "train.jsonl", "a", encoding="utf-8") as stream:
         stream.write("\n{broken\n")
-    for name in ("1", "1-headset", "2", "6", "7", "7-headset", "8"):  # audio-4 is missing
+    # audio-4 is missing.
+    for name in ("1", "1-headset", "2", "6", "6-headset", "7", "7-headset", "8"):
         write_clip(root / f"audio/slurp_real/audio-{name}.flac", rate=16000)
     write_clip(root / "audio/slurp_synth/synth-1.flac", rate=16000)
     return root
@@ -104,7 +111,8 @@ def build_common_voice(root: Path, *, lang: str = "de") -> Path:
         row(0, "noch einmal", "spk1"),  # an id that was there
         row(5, "Grüße aus Köln", "spk2"),  # the clip is missing
     ]
-    dev, test = [row(6, "Guten Tag", "dev")], [row(7, "„Ende“", "test"), row(8, "Ja", "test")]
+    dev = [row(6, "Guten Tag", "dev"), row(11, PANGRAM, "dev")]
+    test = [row(7, "„Ende“", "test"), row(8, "Ja", "test")]
     folder = root / lang
     write_tsv(folder / "train.tsv", old, train)
     with open(folder / "train.tsv", "a", encoding="utf-8") as stream:
@@ -115,12 +123,12 @@ def build_common_voice(root: Path, *, lang: str = "de") -> Path:
     write_tsv(folder / "validated.tsv", new, [*train, *dev, *test, *other])
     for i in (0, 1, 2, 3, 6, 7, 8, 9, 10):
         write_clip(folder / "clips" / names[i])
+    write_clip(folder / "clips" / names[11], seconds=2.0)  # CTC needs a frame a letter
     return root
 
 
 def build_covost2(root: Path) -> tuple[Path, Path]:
-    """CoVoST 2 en_de and en_zh-CN beside an English Common Voice; returns both folders."""
-    names = [f"common_voice_en_{i}.mp3" for i in range(9)]
+    """CoVoST 2 out of and into English, with the Common Voice of each; returns both folders."""
     english = [
         '"Hello," she said.',
         "It's raining.",
@@ -128,26 +136,30 @@ def build_covost2(root: Path) -> tuple[Path, Path]:
         "One\\\ttwo",
         "Never translated",
     ]
-    english += ["A dev clip", "A test clip", "", "Version one"]
+    english += ["A dev clip", "A test clip", "", "Version one", "Its clip is missing"]
     german = ['"Hallo", sagte sie.', "Es regnet.", "Gute  Nacht", "Eins\\\tzwei", ""]
-    german += ["Ein Clip", "Noch ein Clip", "Leer", "Version eins"]
+    german += ["Ein Clip", "Noch ein Clip", "Leer", "Version eins", "Sein Clip fehlt"]
     chinese = ["她说：“你好”。", "下雨了。", "晚安", "一 二", ""]
-    chinese += ["开发", "测试", "空", "第一版"]
+    chinese += ["开发", "测试", "空", "第一版", "缺失"]
     splits = ["train", "train_covost", "train", "train", "train", "dev", "test", "test"]
-    splits += ["dev_covost"]
-    clips = [
-        {"path": name, "sentence": text, "client_id": f"c{i}"}
-        for i, (name, text) in enumerate(zip(names, english, strict=True))
-    ]
-    write_tsv(root / "cv/en/validated.tsv", ("client_id", "path", "sentence"), clips)
-    for pair, translations in (("en_de", german), ("en_zh-CN", chinese)):
+    splits += ["dev_covost", "train"]
+    sentences = {"en": english, "de": german, "zh-CN": chinese}
+    for language, texts in sentences.items():
+        clips = [
+            {"path": f"common_voice_{language}_{i}.mp3", "sentence": text, "client_id": f"c{i}"}
+            for i, text in enumerate(texts)
+        ]
+        table = root / f"cv/{language}/validated.tsv"
+        write_tsv(table, ("client_id", "path", "sentence"), clips)
+        for clip in clips[:8]:
+            write_clip(root / f"cv/{language}/clips" / clip["path"])
+    for source, target in (("en", "de"), ("en", "zh-CN"), ("de", "en"), ("zh-CN", "en")):
         rows = [
-            {"path": name, "translation": text, "split": split}
-            for name, text, split in zip(names, translations, splits, strict=True)
+            {"path": f"common_voice_{source}_{i}.mp3", "translation": text, "split": split}
+            for i, (text, split) in enumerate(zip(sentences[target], splits, strict=True))
         ]
         rows.append({"path": "gone.mp3", "translation": "Weg", "split": "test"})
-        rows.append({"path": names[0], "translation": "doppelt", "split": "train"})
-        write_tsv(root / f"covost/covost_v2.{pair}.tsv", ("split", "path", "translation"), rows)
-    for name in names[:8]:
-        write_clip(root / "cv/en/clips" / name)
+        rows.append({**rows[0], "translation": "doppelt"})
+        table = root / f"covost/covost_v2.{source}_{target}.tsv"
+        write_tsv(table, ("split", "path", "translation"), rows)
     return root / "covost", root / "cv"

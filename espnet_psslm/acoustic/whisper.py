@@ -9,6 +9,7 @@ channels, D width.
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from espnet_psslm.acoustic.ctranslate2 import is_ctranslate2_folder, read_encoder
 from espnet_psslm.acoustic.freezing import FreezePlan, is_fixed
 from espnet_psslm.checkpoint import drop_frozen_from_state_dict
+from espnet_psslm.device import resolve_dtype
 from espnet_psslm.weights import resolve_weights
 
 FEATURE_SHIFT_S = 0.01  # seconds per feature frame
@@ -105,6 +107,9 @@ class HFSpeechEncoder(AbsEncoder):
         pad_to_30s: encode the padding to 30 s unmasked, as Whisper was trained; for parity with
             other systems. Needs the frontend's ``pad_to_30s`` too.
         unfreeze: of what is frozen, what is trained from an epoch on, e.g. ``{3: 'layers\\.3'}``.
+        frozen_dtype: of the products in what lies below all that is ever trained, in training and
+            in decoding: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 where the device
+            multiplies it natively. Weights and sums stay float32.
 
     Raises:
         ValueError: if the options and the weights do not fit each other.
@@ -119,8 +124,11 @@ class HFSpeechEncoder(AbsEncoder):
         conv_stride: int = 0,
         pad_to_30s: bool = False,
         unfreeze: Mapping | None = None,
+        frozen_dtype: str = "float32",
     ) -> None:
         super().__init__()
+        if frozen_dtype != "auto":
+            resolve_dtype(frozen_dtype)  # an unknown name ends here
         self.whisper = load_whisper_encoder(name)
         config = self.whisper.config
         if input_size != config.num_mel_bins:
@@ -143,6 +151,9 @@ class HFSpeechEncoder(AbsEncoder):
             self.whisper, num_layers=config.encoder_layers, freeze=freeze, unfreeze=unfreeze
         )
         self._epoch_is_known = not self.plan.by_epoch
+        # Counted now: who uses the model may freeze the rest of it, which stays as it was trained.
+        self.frozen_dtype, self.num_frozen_parts = frozen_dtype, self._count_frozen_parts()
+        self._dtypes: dict[torch.device, torch.dtype] = {}
         drop_frozen_from_state_dict(self)
 
     def set_epoch(self, epoch: int) -> None:
@@ -192,15 +203,15 @@ class HFSpeechEncoder(AbsEncoder):
         lengths = _ceil_div(ilens, FRONT_STRIDE)
         # Below the lowest trained part no graph is needed.
         needs_graph = torch.is_grad_enabled() and not self._front_is_fixed()
-        with torch.set_grad_enabled(needs_graph):
+        with torch.set_grad_enabled(needs_graph), self._precision(0, xs_pad.device):
             hidden = self._front(xs_pad, ilens)
         mask = None
         if not self.pad_to_30s:
             # An empty utterance attends to a frame of padding: a softmax over nothing is NaN.
             mask = _valid_frames(lengths.clamp_min(1), hidden.shape[1])[:, None, None]
-        for layer in self.whisper.layers:
+        for part, layer in enumerate(self.whisper.layers, 1):
             needs_graph = torch.is_grad_enabled() and (needs_graph or not is_fixed(layer))
-            with torch.set_grad_enabled(needs_graph):
+            with torch.set_grad_enabled(needs_graph), self._precision(part, xs_pad.device):
                 hidden = layer(hidden, mask)
         if self.pad_to_30s:
             # The attention was to hear them; ESPnet takes no frames behind the longest utterance.
@@ -213,6 +224,20 @@ class HFSpeechEncoder(AbsEncoder):
 
     def _front_is_fixed(self) -> bool:
         return is_fixed(self.whisper.conv1) and is_fixed(self.whisper.conv2)
+
+    def _count_frozen_parts(self) -> int:
+        """Front and layers, from the bottom, of which nothing is ever trained."""
+        trained = [not self._front_is_fixed(), *(not is_fixed(x) for x in self.whisper.layers)]
+        return trained.index(True) if True in trained else len(trained)
+
+    def _precision(self, part: int, device: torch.device) -> AbstractContextManager:
+        """How the front (0) or a layer (from 1) multiplies: see ``frozen_dtype``."""
+        if self.frozen_dtype == "float32" or part >= self.num_frozen_parts:
+            return nullcontext()
+        if device not in self._dtypes:
+            self._dtypes[device] = resolve_dtype(self.frozen_dtype, device)
+        dtype = self._dtypes[device]
+        return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
     def _front(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Two convolutions and the position table: (B, F, M) to (B, ceil(F / 2), D)."""

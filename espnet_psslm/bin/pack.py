@@ -1,7 +1,7 @@
 """Pack a trained bridge into one archive that ESPnet's model zoo unpacks.
 
     python -m espnet_psslm.bin.pack --psslm_train_config exp/psslm_sft/config.yaml \\
-        --psslm_model_file exp/psslm_sft/valid.loss.ave.pth --outpath exp/psslm.zip
+        --psslm_model_file exp/psslm_sft/valid.acc.ave.pth --outpath exp/psslm.zip
 
 Packed: both configurations (bridge and the acoustic model it names), the trained parameters, every
 file that they name under a key of ``FILE_KEYS``, the files of ``--option`` and a README card. Base

@@ -2,7 +2,7 @@
 
 A recording is resampled as if it had been recorded faster or slower: tempo and pitch change, the
 text stays. Names are ESPnet's and Kaldi's: utterance and speaker ``sp0.9-NAME``; factor 1 keeps
-them.
+them. What cannot be read is left out and listed in ``dropped.txt``, which ``--max_dropped`` limits.
 """
 
 import logging
@@ -17,10 +17,13 @@ import soundfile
 from tqdm import tqdm
 
 from espnet_psslm.data.audio import read_audio
-from espnet_psslm.data.dropped import read_dropped, write_dropped
+from espnet_psslm.data.dropped import UTTERANCE, Dropped, read_dropped, write_dropped
+from espnet_psslm.data.format import Formatted
 from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
+
+STAGE = 2
 
 
 def perturb_data(
@@ -30,14 +33,15 @@ def perturb_data(
 
     Args:
         data_dir: ``wav.scp``, ``text``, and, if there, ``utt2spk`` and ``psslm.jsonl``.
-        output_dir: the same files; perturbed audio (flac) goes to its folder ``audio``.
+        output_dir: the same files and ``dropped.txt``; perturbed audio (flac) goes to its folder
+            ``audio``.
         factors: of the speed; 1 takes the recordings as they are.
         fs: sampling rate of the perturbed audio, Hz.
         nj: processes.
 
     Raises:
-        ValueError: if a factor is not positive or comes twice, a file is missing, or a recording
-            cannot be read.
+        ValueError: if a factor is not positive or comes twice, a table is missing, or no recording
+            can be read.
     """
     if len(set(factors)) != len(factors) or not all(0 < factor < 10 for factor in factors):
         raise ValueError(f"--factors {list(factors)}: give each speed once, e.g. 0.9 1.0 1.1")
@@ -46,10 +50,17 @@ def perturb_data(
     speakers = read_table(data_dir / "utt2spk") if (data_dir / "utt2spk").is_file() else {}
     folder = output_dir / "audio"
     folder.mkdir(parents=True, exist_ok=True)
-    paths: dict[str, str] = {}
-    for factor in factors:
-        paths |= _perturb_all(sources, folder, factor=factor, fs=fs, nj=nj)
-    names = {_name(utt, factor): (utt, factor) for factor in factors for utt in sources}
+    results = [
+        result
+        for factor in factors
+        for result in _perturb_all(sources, folder, factor=factor, fs=fs, nj=nj)
+    ]
+    dropped = [Dropped(r.utt, r.fault, STAGE, UTTERANCE) for r in results if r.fault]
+    # Factor 1 reads nothing.
+    _check_dropped(dropped, len(sources) * sum(factor != 1 for factor in factors), folder=data_dir)
+    paths = {result.utt: result.path for result in results if not result.fault}
+    copies = {_name(utt, factor): (utt, factor) for factor in factors for utt in sources}
+    names = {new: copies[new] for new in paths}
     write_table(output_dir / "wav.scp", paths)
     write_table(
         output_dir / "text", {new: texts[utt] for new, (utt, _) in names.items() if utt in texts}
@@ -58,7 +69,7 @@ def perturb_data(
         output_dir,
         {new: _name(speakers.get(utt) or utt, factor) for new, (utt, factor) in names.items()},
     )
-    write_dropped(output_dir, read_dropped(data_dir))
+    write_dropped(output_dir, [*read_dropped(data_dir), *dropped])
     if (data_dir / MANIFEST).is_file():
         rows = read_manifest(data_dir / MANIFEST).values()
         _write_rows(output_dir, rows, factors=factors, paths=paths)
@@ -88,16 +99,25 @@ def _name(name: str, factor: float) -> str:
     return name if factor == 1 else f"sp{factor:g}-{name}"
 
 
+def _check_dropped(dropped: Sequence[Dropped], num_read: int, *, folder: Path) -> None:
+    if not dropped:
+        return
+    first = f"{dropped[0].name}: {dropped[0].reason}"
+    if len(dropped) == num_read:
+        raise ValueError(f"{folder}: no recording can be read; {first}")
+    logging.warning("%s: dropped %d of %d, the first %s", folder, len(dropped), num_read, first)
+
+
 def _perturb_all(
     sources: Mapping[str, str], folder: Path, *, factor: float, fs: int, nj: int
-) -> dict[str, str]:
+) -> list[Formatted]:
     if factor == 1:
-        return dict(sources)
+        return [Formatted(utt, source) for utt, source in sources.items()]
     work = partial(_perturb_one, folder=folder, factor=factor, fs=fs)
     with multiprocessing.get_context("fork").Pool(nj, initializer=_start_worker) as pool:
         results = pool.imap(work, sources.items(), chunksize=16)
         label = f"speed {factor:g}"
-        return dict(tqdm(results, total=len(sources), desc=label, unit="utt", mininterval=1.0))
+        return list(tqdm(results, total=len(sources), desc=label, unit="utt", mininterval=1.0))
 
 
 def _start_worker() -> None:
@@ -107,17 +127,19 @@ def _start_worker() -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
-def _perturb_one(item: tuple[str, str], *, folder: Path, factor: float, fs: int) -> tuple[str, str]:
+def _perturb_one(item: tuple[str, str], *, folder: Path, factor: float, fs: int) -> Formatted:
     utt, source = item
+    name = _name(utt, factor)
     try:
         samples = read_audio(source, fs=fs)
     except ValueError as error:
-        raise ValueError(f"utterance '{utt}': {error}; take it out in local/data.sh") from error
-    name = _name(utt, factor)
+        return Formatted(name, fault=str(error))
+    if len(samples) == 0:
+        return Formatted(name, fault=f"{source}: no samples")
     path = folder / f"{name}.flac"
     changed = np.clip(change_speed(samples, factor, fs=fs), -1.0, 1.0)
     soundfile.write(path, changed, fs, subtype="PCM_16")
-    return name, str(path)
+    return Formatted(name, str(path))
 
 
 def _write_rows(

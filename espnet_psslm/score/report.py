@@ -19,8 +19,8 @@ LABEL_HEADER = ("dataset", "task", "Snt", "Acc", "95 %", "majority class", "no a
 BLEU_HEADER = ("dataset", "task", "Snt", "score", "95 %", "verbose_score", "signature")
 PAIR_HEADER = ("dataset", "task", "metric", "difference", "95 %", "P(better)", "p")
 SLU_HEADER = (
-    *("dataset", "task", "Snt", "SLU-F1", "95 %", "entities", "scenario", "action", "intent"),
-    *("majority class", "no answer", "unparsable"),
+    *("dataset", "task", "Snt", "SLU-F1", "95 %", "entities", "word-F1", "char-F1"),
+    *("scenario", "action", "intent", "majority class", "no answer", "unparsable"),
 )
 NAMES = {
     **{"wer": "WER", "cer": "CER", "accuracy": "Accuracy", "bleu": "BLEU", "chrf": "chrF"},
@@ -108,12 +108,13 @@ def f1_cell(row: Row, name: str) -> str:
 
 def slu_cells(row: Row) -> list[str]:
     """Write the cells of SLURP's metrics, F1 in per cent."""
-    others = ("entities", "scenario", "action", "intent")
+    labels = ("scenario", "action", "intent")
+    others = ("entities", "entities_word", "entities_char", *labels)
     return [
         *(row["set"], row["task"], str(row["num_utts"])),
         *(percent(row["rate"], digits=2), interval(row["ci95"])),
         *(f1_cell(row, name) for name in others),
-        " / ".join(percent(row["majority"][name]) for name in others[1:]),
+        " / ".join(percent(row["majority"][name]) for name in labels),
         *(str(row["num_missing"]), str(row["num_unparsable"])),
     ]
 

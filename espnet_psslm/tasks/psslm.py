@@ -120,9 +120,10 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
             ("prompt_conf", "layout, system, chat_template"),
             (
                 "acoustic_conf",
-                "for rows with audio: train_config and model_file of a CTC model; or sensevoice "
-                "(folder or hub id; hub, query_ids, max_duration_s); or whisper (name of weights; "
-                "num_mels, pad_to_30s), a pretrained encoder without CTC",
+                "for rows with audio: train_config and model_file of a CTC model; or packed (the "
+                "archive of one, or of a bridge); or sensevoice (folder or hub id; hub, query_ids, "
+                "max_duration_s); or whisper (name of weights; num_mels, pad_to_30s), a pretrained "
+                "encoder without CTC",
             ),
             ("model_conf", "extract_feats_in_collect_stats"),
             ("stream_conf", "for shards: buffer_mb, text that is shuffled together (default 4)"),

@@ -8,9 +8,18 @@ from pathlib import Path
 import pytest
 
 KIND = re.compile(r"(?<![\w.-])(cpu|cuda|npu|hccl|nccl)(?![\w-])")  # not of a longer name
-ATTRIBUTES = {"cuda", "npu"}  # torch.cuda, tensor.npu()
-FOLDERS = ("espnet_psslm", "benchmarks", "local")
+ATTRIBUTES = {"cuda", "npu", "is_cuda", "is_npu"}  # torch.cuda, tensor.npu(), tensor.is_cuda
+FOLDERS = ("espnet_psslm", "benchmarks", "local", "egs2")
 ALLOWED = Path("espnet_psslm/device.py")
+# The mini recipe's results name the machine's processor under the key "cpu": what is computed on is
+# not chosen there.
+PROCESSOR = {
+    Path("egs2/mini/psslm1/local/collect_results.py"): "'cpu'",
+    Path("egs2/mini/psslm1/local/results_table.py"): "'cpu'",
+}
+# What --gpu_inference false means; with true, device.py chooses.
+ON_THE_HOST = (Path("egs2/TEMPLATE/psslm1/psslm.sh"), "false) device=cpu ;;")
+SHELL_STRING_OR_COMMENT = re.compile(r"""("(?:\\.|[^"\\])*"|'[^']*')|(?<!\S)#[^\n]*""")
 
 
 def docstrings(tree: ast.AST) -> set[ast.AST]:
@@ -44,6 +53,14 @@ def device_names(code: str) -> Iterator[tuple[int, str]]:
                     yield node.lineno, "comparison with device.type"
 
 
+def shell_device_names(code: str) -> Iterator[tuple[int, str]]:
+    """Line and text of what names a kind of device in a shell script, comments apart."""
+    bare = SHELL_STRING_OR_COMMENT.sub(lambda found: found[1] or "", code)
+    for number, line in enumerate(bare.split("\n"), 1):
+        if KIND.search(line):
+            yield number, line.strip()
+
+
 def _is_device_type(node: ast.AST) -> bool:
     if not isinstance(node, ast.Attribute) or node.attr != "type":
         return False
@@ -64,6 +81,7 @@ def _is_device_type(node: ast.AST) -> bool:
         ("if x.device.type == kind: pass", 1),
         ("if self.own_device.type in kinds: pass", 1),
         ('backend = "nccl"', 1),
+        ("if x.is_cuda or x.is_npu: pass", 2),
         ("def f():\n    '''On a cpu.'''", 0),
         ("# cuda\ny = x.cpu()", 0),
         ('"./cpu-only, occupy, cpuset, my.cpu"', 0),
@@ -75,6 +93,21 @@ def test_what_counts_as_a_name(code, found):
     assert len(list(device_names(code))) == found
 
 
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("device=cuda", [1]),
+        ("true) opts=(--gpu 1) device=npu:1 ;; # why", [1]),
+        ('x="a # b"; run --device "cpu"', [1]),
+        ("# it's cuda\n  # npu\nx=1 # 'cpu'\nrun --device cuda", [4]),
+        ("echo 'two\nlines' # cpu\nrun --device=cuda", [3]),
+        ("run --ngpu 1 --gpu 1 ${x#cpu-} cpu_share", []),
+    ],
+)
+def test_what_counts_as_a_name_in_a_shell(code, found):
+    assert [line for line, _ in shell_device_names(code)] == found
+
+
 def test_nobody_names_a_device(root):
     files = [path for folder in FOLDERS for path in (root / folder).rglob("*.py")]
     assert len(files) > 100
@@ -83,6 +116,18 @@ def test_nobody_names_a_device(root):
         for path in files
         if path.relative_to(root) != ALLOWED
         for line, what in device_names(path.read_text(encoding="utf-8"))
+        if what != PROCESSOR.get(path.relative_to(root))
     ]
     assert not named, "ask device.py:\n" + "\n".join(named)
     assert list(device_names((root / ALLOWED).read_text(encoding="utf-8")))
+
+
+def test_no_shell_script_names_a_device(root):
+    files = [path for folder in ("egs2", "local") for path in (root / folder).rglob("*.sh")]
+    assert len(files) > 20
+    named = [
+        (path.relative_to(root), line, what)
+        for path in files
+        for line, what in shell_device_names(path.read_text(encoding="utf-8"))
+    ]
+    assert [(path, what) for path, _, what in named] == [ON_THE_HOST], "leave --device at auto"

@@ -17,7 +17,7 @@ inference_nj=1     # jobs of decoding and dumping (7, 8, 12), each with a model 
 ngpu=0             # GPUs for training; several: through espnet2.bin.launch
 num_nodes=1        # machines for training; several: cmd.sh must name local/slurm.py
 device=auto        # for decoding: auto | cpu | cuda[:n] | npu[:n]
-gpu_inference=auto  # true: decoding asks its command for a GPU; false: on CPUs; auto: as --device says
+gpu_inference=auto  # true: decoding asks its command for a GPU or NPU; false: on CPUs; auto: as --device says
 seed=0             # of training and of the bootstrap intervals
 resume=false       # true: go on where an interrupted training stopped; false: train anew
 python=            # interpreter to use; empty: local/setup_env.sh makes an environment
@@ -113,7 +113,7 @@ unit_opts+=(--token_list "$unit_dir/tokens.txt")
 gpu_opts=()
 case $gpu_inference in
     auto) ;;
-    true) gpu_opts=(--gpu 1) device=cuda ;;
+    true) gpu_opts=(--gpu 1) ;; # of which kind, --device says
     false) device=cpu ;;
     *) die "--gpu_inference $gpu_inference: use auto, true or false" ;;
 esac

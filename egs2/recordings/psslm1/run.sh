@@ -20,7 +20,7 @@ own_help="  --train \"SOURCE ...\"      recordings to train on
   --dev \"SOURCE ...\"        recordings that choose the checkpoint
   --test \"NAME=SOURCE ...\"  test sets, test_NAME each
   --sentences \"FILE ...\"    a sentence a line: what is spoken in addition; none without
-  --local_data_opts         see local/prepare_recordings.py --help"
+  --local_data_opts         see local/data.sh --help"
 own_options="train dev test sentences local_data_opts"
 . ../../../local/own_options.sh
 

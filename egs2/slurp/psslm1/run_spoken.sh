@@ -19,7 +19,7 @@ own_help="  --synthesize N            training sentences that are spoken
   --extra_text FILE         training sentences beside SLURP's own train.jsonl, or in its place
   --recordings \"SOURCE ...\"  further speech for CTC: data folders, or JSON Lines of SLURP's format
   --test \"NAME=SOURCE ...\"  further test sets, test_NAME each
-  --local_data_opts         see local/prepare_spoken.py --help"
+  --local_data_opts         see local/data.sh --synthesize 1 --help"
 own_options="synthesize extra_text recordings test local_data_opts"
 local_data_opts=
 . ../../../local/own_options.sh

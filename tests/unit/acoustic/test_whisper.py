@@ -51,6 +51,47 @@ def test_frozen_layers(whisper_folder: Path) -> None:
     assert [layer.training for layer in encoder.whisper.layers] == [False, False, True]
 
 
+def inputs_of_layers(encoder: HFSpeechEncoder) -> list[torch.Tensor]:
+    seen = []
+    for layer in (*encoder.whisper.layers, encoder.whisper.layer_norm):
+        layer.register_forward_pre_hook(lambda _m, args: seen.append(args[0].detach()))
+    encoder(FEATURES, LENGTHS)
+    return seen
+
+
+@pytest.mark.parametrize("later_frozen", [False, True])
+def test_what_is_never_trained_may_multiply_in_bfloat16(whisper_folder: Path, later_frozen) -> None:
+    """Two of three layers, rounded as bfloat16 is; the third multiplies what it gets as before."""
+    options = {"freeze": {"layers": [0, 1]}}
+    exact = make(whisper_folder, **options)
+    fast = make(whisper_folder, **options, frozen_dtype="bfloat16").requires_grad_(not later_frozen)
+    expected, found = inputs_of_layers(exact), inputs_of_layers(fast)
+    for want, got in zip(expected[:3], found[:3], strict=True):
+        assert got.dtype == torch.float32
+        assert 1e-5 < (got - want).norm() / want.norm() < 2e-2
+    mask = torch.arange(30) < torch.tensor([[30], [16]])
+    assert torch.equal(exact.whisper.layers[2](found[2], mask[:, None, None]), found[3])
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"freeze": "none"}, 0),
+        ({"freeze": {"layers": [0, 2]}}, 2),
+        ({"freeze": "encoder"}, 4),
+        ({"freeze": "encoder", "unfreeze": {2: r"layers\.1\."}}, 2),
+        ({"freeze": {"pattern": r"layers\.0\."}}, 0),
+    ],
+)
+def test_parts_below_all_that_is_ever_trained(whisper_folder: Path, options, parts) -> None:
+    assert make(whisper_folder, **options).num_frozen_parts == parts
+
+
+def test_the_type_of_frozen_products_must_be_known(whisper_folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"dtype 'int8' is unknown; use auto or one of"):
+        make(whisper_folder, frozen_dtype="int8")
+
+
 def test_frozen_upper_layer_passes_gradients_down(whisper_folder: Path) -> None:
     encoder = make(whisper_folder, freeze={"layers": [2]}).train()
     encoder(FEATURES, LENGTHS)[0].square().sum().backward()

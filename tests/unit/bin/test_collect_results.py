@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -114,10 +115,22 @@ def test_entities_by_slurps_metrics(exp):
     (compared,) = [row for row in results["comparisons"] if row["task"] == "SLU_entities"]
     assert (compared["rate_a"], compared["rate_b"]) == (before["rate"], after["rate"])
     text = (exp / "RESULTS.md").read_text(encoding="utf-8")
-    assert "|dataset|task|Snt|SLU-F1|95 %|entities|scenario|action|intent|majority class|" in text
+    titles = "SLU-F1|95 %|entities|word-F1|char-F1|scenario|action|intent|majority class"
+    assert f"|dataset|task|Snt|{titles}|" in text
     # Of three scenarios the two parsed ones are right: 2 * 2 / (2 * 2 + 1); no entity is wrong.
     assert "|80.00 [0.00, 100.00]|" in text and "|66.7 / 66.7 / 33.3|" in text
     assert "|test|SLU_entities|3|66.67|" in text and "|test|SLU_entities|SLU-F1|+33.33|" in text
+
+
+def test_misheard_fillers_count_by_words_and_by_letters(exp):
+    add_entities(exp, LINES)
+    answers = exp / "psslm_sft/decode/test/SLU_entities/1best_recog/text"
+    write(answers, answers.read_text().replace("seven thirty", "seven dirty"))
+    run(exp)
+    text = (exp / "RESULTS.md").read_text(encoding="utf-8")
+    # One of two entities is right; of the other's two words one is wrong, of its 12 letters two:
+    # 2 * 1 / (2 * 1 + 2), 2 * 2 / (2 * 2 + 2 / 2), 2 * 2 / (2 * 2 + 2 * 2 / 12).
+    assert re.search(r"\|50\.00 \[[^]]+\]\|80\.00 \[[^]]+\]\|92\.31 \[[^]]+\]\|100\.00 \[", text)
 
 
 def test_entities_that_no_row_has_are_not_scored(exp):

@@ -1,10 +1,14 @@
 """Errors of our command lines: one line, exit code 1."""
 
 import argparse
+import ast
+from pathlib import Path
 
 import pytest
 
+import espnet_psslm.bin
 from espnet_psslm.bin.command import command
+from espnet_psslm.bin.espnet_psslm import names
 
 
 def parser():
@@ -37,3 +41,9 @@ def test_a_missing_file_is_one_line_that_names_it(tmp_path, capsys):
 def test_a_defect_keeps_its_traceback():
     with pytest.raises(KeyError), command(parser(), []):
         raise KeyError("not the user's fault")
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_is_offered_as_a_command_is_one(name):
+    tree = ast.parse((Path(espnet_psslm.bin.__path__[0]) / f"{name}.py").read_text("utf-8"))
+    assert "main" in [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]

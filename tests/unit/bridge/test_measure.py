@@ -48,6 +48,12 @@ def test_hand_drawn_rates():
     assert result["rivals"][B] == [[C, 1.0], [A, 0.08]]
 
 
+def test_steps_that_are_all_sure_say_nothing_of_the_rest():
+    sure = ([A], *steps((A, 0.9999, BLANK, 0.0001)))
+    result = measure([sure], num_units=NUM_UNITS, blank_id=BLANK)
+    assert (result["blank_share"], result["rival_share"]) == (0.5, 0.25)
+
+
 def test_no_agreement_is_an_error():
     with pytest.raises(ValueError, match="no step agrees"):
         measure([([A], *steps((B, 0.9, A, 0.1)))], num_units=NUM_UNITS, blank_id=BLANK)

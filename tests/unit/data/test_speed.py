@@ -8,8 +8,11 @@ import pytest
 import soundfile
 
 from espnet_psslm.bin.perturb_speed import main
+from espnet_psslm.data.dropped import read_dropped
+from espnet_psslm.data.format import filter_data, format_data
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.speed import change_speed
+from tests.helpers import run_and_fail
 
 FS = 16000
 
@@ -76,10 +79,31 @@ def test_bad_factors(
     assert message in capsys.readouterr().err
 
 
-def test_unreadable_recording_is_named(
+def test_what_cannot_be_read_counts_as_dropped(folder: Path, tmp_path: Path) -> None:
+    """Stage 3 leaves the recording out as it is, here its copies; --max_dropped counts both."""
+    output, raw = tmp_path / "sp", tmp_path / "raw"
+    soundfile.write(folder / "c.wav", np.zeros(0), FS)
+    (folder / "wav.scp").write_text(f"a {folder}/absent.wav\nb {folder}/b.wav\nc {folder}/c.wav\n")
+    (folder / "text").write_text("a first\nb second one\nc third\n")
+    options = ["--data_dir", str(folder), "--output_dir", str(output), "--nj", "1"]
+    main([*options, "--factors", "0.9", "1.0"])
+    assert list(read_table(output / "wav.scp")) == ["a", "b", "c", "sp0.9-b"]
+    assert list(read_table(output / "text")) == ["a", "b", "c", "sp0.9-b"]
+    dropped = {entry.name: entry for entry in read_dropped(output)}
+    assert list(dropped) == ["sp0.9-a", "sp0.9-c"]
+    assert "absent.wav" in dropped["sp0.9-a"].reason and dropped["sp0.9-a"].stage == 2
+    assert "no samples" in dropped["sp0.9-c"].reason
+    format_data(output, raw, fs=FS, nj=1)
+    assert list(read_table(raw / "wav.scp")) == ["b", "sp0.9-b"]
+    limits = {"fs": FS, "min_duration_s": 0.1, "max_duration_s": 30}
+    with pytest.raises(ValueError, match="4 of 6 utterances cannot be used"):
+        filter_data(raw, **limits, max_dropped=0.6)
+
+
+def test_nothing_that_can_be_read_is_an_error(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (folder / "wav.scp").write_text(f"a {folder}/absent.wav\n")
-    with pytest.raises(SystemExit):
-        main(["--data_dir", str(folder), "--output_dir", str(tmp_path / "x"), "--nj", "1"])
-    assert "utterance 'a': " in capsys.readouterr().err
+    command = ["--data_dir", str(folder), "--output_dir", str(tmp_path / "x"), "--nj", "1"]
+    error = run_and_fail(main, command, capsys)
+    assert "no recording can be read; sp0.9-a: " in error and "absent.wav" in error

@@ -163,3 +163,25 @@ def test_decoding_options_are_those_of_the_command():
     args = get_parser().parse_args([*needed, "--output_dir", "o", "--config", str(DECODING)])
     settings = yaml.safe_load(DECODING.read_text(encoding="utf-8"))
     assert {name: getattr(args, name) for name in settings} == settings
+
+
+def head(path):
+    """Comments before the first section, or those of the setting that has the command."""
+    text = path.read_text(encoding="utf-8").split("\n\n")[0]
+    if other := re.search(r"The command stands in\s+(?:# )?(\w+\.yaml)", text):
+        return head(path.with_name(other[1]))
+    return text
+
+
+@pytest.mark.parametrize("path", [*FILES, DECODING], ids=lambda path: path.stem)
+def test_the_head_says_how_a_recipe_runs_it(path):
+    """One whole command line; what it names is there."""
+    command = re.search(r"\./run\.sh(?:(?: | \\\n# +)--\w+ [^\s()]+)+", head(path))
+    assert command is not None
+    options = dict(re.findall(r"--(\w+) (\S+)", command[0]))
+    script = (ROOT / "egs2/TEMPLATE/psslm1/psslm.sh").read_text(encoding="utf-8")
+    assert options.keys() <= set(re.findall(r"^(\w+)=", script, re.MULTILINE))
+    files = [value for value in options.values() if value.startswith("../")]
+    assert all((ROOT / "egs2/slurp/psslm1" / value).is_file() for value in files)
+    if path.parent.name == "systems":
+        assert f"../../../conf/systems/{path.name}" in files

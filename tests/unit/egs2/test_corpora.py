@@ -14,6 +14,7 @@ from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.text.prompt import read_prompt_file
 from tests.corpora import build_common_voice, build_covost2, build_slurp
+from tests.helpers import run_and_fail
 
 RECIPES = Path(__file__).resolve().parents[3] / "egs2"
 
@@ -54,7 +55,7 @@ def test_slurp_sets(slurp):
         "audio-4": "wake me at seven thirty",
         "synth-1": "wake me at seven thirty",
     }
-    assert list(read_table(data / "dev/wav.scp")) == ["audio-6"]
+    assert list(read_table(data / "dev/wav.scp")) == ["audio-6", "audio-6-headset"]
     assert list(read_table(data / "test/wav.scp")) == ["audio-7", "audio-7-headset", "audio-8"]
     row = read_manifest(data / "train/psslm.jsonl")["audio-1-SLU_action"]
     assert (row["target"], row["slurp_id"], row["intent"]) == ("set", 1, "alarm_set")
@@ -84,27 +85,50 @@ def test_slurp_text_has_each_sentence_once(slurp):
 
 
 @pytest.mark.parametrize(
-    ("options", "train", "test"),
+    ("options", "train", "dev", "test"),
     [
-        (["--microphone", "headset"], ["audio-1-headset", "synth-1"], ["audio-7-headset"]),
+        (
+            ["--microphone", "headset"],
+            ["audio-1-headset", "synth-1"],
+            ["audio-6-headset"],
+            ["audio-7-headset"],
+        ),
         (
             ["--microphone", "distant", "--audio", "real"],
             ["audio-1", "audio-2", "audio-4"],
+            ["audio-6"],
             ["audio-7", "audio-8"],
         ),
-        (["--audio", "synthetic", "--max_test", "1"], ["synth-1"], None),
+        (
+            ["--audio", "synthetic"],
+            ["synth-1"],
+            ["audio-6", "audio-6-headset"],
+            ["audio-7", "audio-7-headset", "audio-8"],
+        ),
     ],
 )
-def test_slurp_subsets(slurp, options, train, test):
-    if "--microphone" in options and "headset" in options:
-        # The only development recording is distant: an empty set is an error.
-        with pytest.raises(SystemExit):
-            slurp(*options)
-        return
+def test_slurp_subsets(slurp, options, train, dev, test):
     data = slurp(*options)
-    assert list(read_table(data / "train/wav.scp")) == train
-    kept = list(read_table(data / "test/wav.scp"))
-    assert kept == test if test else len(kept) == 1
+    sets = {"train": train, "dev": dev, "test": test}
+    for name, utts in sets.items():
+        assert list(read_table(data / name / "wav.scp")) == utts
+        rows = read_manifest(data / name / "psslm.jsonl").values()
+        assert {row["recording"] for row in rows} == {f"{utt}.flac" for utt in utts}
+
+
+def test_slurp_part_of_a_set(slurp):
+    data = slurp("--audio", "synthetic", "--max_test", "1")
+    assert len(read_table(data / "test/wav.scp")) == 1
+    assert list(read_table(data / "train/wav.scp")) == ["synth-1"]
+
+
+def test_slurp_set_without_the_microphone(slurp, tmp_path, capsys):
+    """An empty set is an error: here no development recording is of a headset."""
+    devel = tmp_path / "slurp/dataset/slurp/devel.jsonl"
+    row = json.loads(devel.read_text())
+    devel.write_text(json.dumps(row | {"recordings": row["recordings"][:1]}) + "\n")
+    error = run_and_fail(lambda options: slurp(*options), ["--microphone", "headset"], capsys)
+    assert "no utterances for" in error and "/dev: check the data and its options" in error
 
 
 def test_slurp_text_only_with_further_sentences(slurp, tmp_path):
@@ -180,7 +204,10 @@ def test_common_voice(common_voice, tmp_path):
         "common_voice_de_5": "grüße aus köln",
     }
     assert read_table(data / "train/utt2spk")["common_voice_de_1"] == "spk1"
-    assert read_table(data / "dev/text") == {"common_voice_de_6": "guten tag"}
+    assert read_table(data / "dev/text") == {
+        "common_voice_de_11": "zwölf boxkämpfer jagen viktor quer über den großen sylter deich",
+        "common_voice_de_6": "guten tag",
+    }
     assert read_table(data / "test/text")["common_voice_de_7"] == "ende"
     assert len(read_table(data / "train_text/text")) == 4
     dropped = reasons(data / "train")
@@ -198,7 +225,7 @@ def test_common_voice_validated_leaves_out_what_tests(common_voice):
     data = common_voice("--train_split", "validated")
     train = read_table(data / "train/text")
     assert "common_voice_de_9" in train
-    assert not {f"common_voice_de_{i}" for i in (6, 7, 8, 10)} & train.keys()
+    assert not {f"common_voice_de_{i}" for i in (6, 7, 8, 10, 11)} & train.keys()
 
 
 def test_common_voice_subset_is_part_of_a_larger_one(common_voice, tmp_path):
@@ -257,7 +284,7 @@ def covost2(tmp_path):
     return run
 
 
-def test_covost2(covost2):
+def test_covost2(covost2, tmp_path):
     data = covost2("en_de")
     rows = read_manifest(data / "train/psslm.jsonl")
     targets = {row["utt"]: row["target"] for row in rows.values() if row["task"] == "EN2DE"}
@@ -266,6 +293,7 @@ def test_covost2(covost2):
         "common_voice_en_1": "Es regnet.",
         "common_voice_en_2": "Gute Nacht",
         "common_voice_en_3": "Eins zwei",
+        "common_voice_en_9": "Sein Clip fehlt",
     }
     assert rows["common_voice_en_1-ASR"]["target"] == "it's raining"
     assert rows["common_voice_en_1-EN2DE"]["GT"] == "it's raining"
@@ -273,13 +301,42 @@ def test_covost2(covost2):
     assert list(read_table(data / "test/text")) == ["common_voice_en_6"]
     assert reasons(data / "train") == {
         "covost_v2.en_de.tsv:6": "no translation",
-        "covost_v2.en_de.tsv:12": "common_voice_en_0.mp3 was there before; the first one is kept",
+        "covost_v2.en_de.tsv:13": "common_voice_en_0.mp3 was there before; the first one is kept",
     }
     dropped = reasons(data / "test")
     assert dropped["validated.tsv:9"] == "no words in the sentence"
-    assert "gone.mp3 is not in en/validated.tsv" in dropped["covost_v2.en_de.tsv:11"]
+    assert "gone.mp3 is not in en/validated.tsv" in dropped["covost_v2.en_de.tsv:12"]
     text = read_manifest(data / "train_text/psslm.jsonl")
-    assert len(text) == 8 and not any("path" in row for row in text.values())
+    assert len(text) == 10 and not any("path" in row for row in text.values())
+    # A clip that is missing is left to stage 3.
+    format_data(data / "train", tmp_path / "raw", fs=16000, nj=1)
+    assert list(read_table(tmp_path / "raw/wav.scp")) == [f"common_voice_en_{i}" for i in range(4)]
+    assert "common_voice_en_9.mp3: no such file" in reasons(tmp_path / "raw")["common_voice_en_9"]
+    left = read_manifest(tmp_path / "raw/psslm.jsonl")
+    assert len(left) == 8 and not any("en_9" in key for key in left)
+
+
+@pytest.mark.parametrize(
+    ("pair", "task", "said"),
+    [
+        ("de_en", "DE2EN", ["hallo sagte sie", "es regnet", "gute nacht", "eins zwei"]),
+        ("zh-CN_en", "ZH2EN", ["她说你好", "下雨了", "晚安", "一二"]),
+    ],
+)
+def test_covost2_into_english(covost2, pair, task, said):
+    """The clips are of another language, whose transcripts are normalised as its own."""
+    data, source = covost2(pair), pair.split("_")[0]
+    rows = read_manifest(data / "train/psslm.jsonl")
+    utts = [f"common_voice_{source}_{i}" for i in range(4)]
+    english = ['"Hello," she said.', "It's raining.", "Good night", "One two"]
+    assert [rows[f"{utt}-{task}"]["target"] for utt in utts] == english
+    assert [rows[f"{utt}-ASR"]["target"] for utt in utts] == said
+    assert [rows[f"{utt}-{task}"]["GT"] for utt in utts] == said
+    assert {row["task"] for row in rows.values()} == {"ASR", task}
+    assert f"/cv/{source}/clips/common_voice_{source}_0.mp3" in rows[f"{utts[0]}-ASR"]["path"]
+    assert reasons(data / "train")["validated.tsv:6"] == "no words in the sentence"
+    assert reasons(data / "test")[f"covost_v2.{pair}.tsv:9"] == "no translation"
+    assert list(read_table(data / "test/text")) == [f"common_voice_{source}_6"]
 
 
 def test_covost2_chinese_stays_chinese(covost2):

@@ -190,11 +190,28 @@ def test_a_failed_job_is_named(psslm):
     assert not told.of("join_jobs")
 
 
-def test_a_gpu_for_each_decoding(psslm):
-    told = psslm(*only(12), "--gpu_inference=true", decode_cmd="echo.py")
-    assert told.code != 0 and "echo.py" in told.log  # no such script: it would have been started
+@pytest.mark.parametrize("device", ["auto", "cuda:1", "npu"])
+def test_a_gpu_for_each_decoding(psslm, tmp_path, device):
+    """Which kind it is stays as --device says: a cluster of NPUs has no cuda."""
+    queue = tmp_path / "bin/queue.py"
+    queue.write_text(f'#!/usr/bin/env bash\necho "$*" >>{tmp_path}/queued\n')
+    queue.chmod(0o755)
+    options = ["--gpu_inference=true", f"--device={device}"]
+    told = psslm(*only(12), *options, decode_cmd=f"{queue} --partition gpu")
+    assert told.code == 0, told.log
+    queued = (tmp_path / "queued").read_text().splitlines()
+    assert len(queued) == 3 and not told.of("psslm_inference")
+    assert all(line.startswith("--gpu 1 --partition gpu ") for line in queued)
+    assert all(f" --device {device} " in f"{line} " for line in queued)
+    told = psslm(*only(12), "--gpu_inference=true")
+    assert told.code == 0 and len(told.of("psslm_inference")) == 3
+    assert all(" --device auto " in f"{line} " for line in told.of("psslm_inference"))
+
+
+def test_decoding_on_the_host(psslm):
     told = psslm(*only(12), "--gpu_inference=false")
-    assert all("--device cpu" in line for line in told.of("psslm_inference"))
+    assert told.code == 0 and len(told.of("psslm_inference")) == 3
+    assert all(" --device cpu " in f"{line} " for line in told.of("psslm_inference"))
 
 
 def test_several_gpus_through_the_launcher(psslm, tmp_path):

@@ -57,6 +57,15 @@ def test_only_what_failed_is_run_again(run, tmp_path):
     assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "3"]
 
 
+def test_the_ends_of_three_logs_are_shown(run):
+    out = run("JOB=1:5", "j.JOB.log", "bash", "-c", "echo reason of JOB; test JOB = 2")
+    lines = out.stderr.splitlines()
+    reasons = [line for line in lines if line.startswith("reason of ")]
+    assert reasons == ["reason of 1", "reason of 3", "reason of 4"]
+    assert sum("failed with status 1, log in " in line for line in lines) == 4
+    assert lines[-1].startswith("run.py: 4 of 5 jobs failed; ")
+
+
 def test_jobs_run_side_by_side_or_in_turn(run, tmp_path):
     # Each of two jobs waits for the other's file.
     look = "[ -e at.1 ] && [ -e at.2 ] && exit; sleep 0.1"
