@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from espnet_psslm.bridge.gradient_memory import gradient_like
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
 
 
@@ -59,7 +60,9 @@ class _WeightedRows(torch.autograd.Function):
         grad_coef = products * listed_gain
         grad_uniform = grad @ by_gain
         grad_gain = from_gain.index_add_(0, unit_ids.flatten(), (coef * products).flatten())
-        grad_weight = torch.stack([gain, shift], 1) @ through
+        # A matrix product over two values runs at half the speed of writing its result.
+        grad_weight = torch.mul(gain[:, None], through[0], out=gradient_like(weight))
+        grad_weight.addcmul_(shift[:, None], through[1])
         for ids, scale in zip(unit_ids.unbind(1), (coef * listed_gain).unbind(1), strict=True):
             grad_weight.index_add_(0, ids, grad * scale[:, None])
         return grad_coef, grad_uniform, None, grad_gain, grad_shift, grad_weight

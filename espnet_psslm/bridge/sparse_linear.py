@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from espnet_psslm.bridge.gradient_memory import gradient_like
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
 
 
@@ -56,8 +57,8 @@ class _BagAndSum(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_uniform = grad @ sums.T
         if ctx.needs_input_grad[3]:
-            block = len(weight) // len(sums)
-            grad_weight = (uniform.T @ grad).repeat_interleave(block, 0)
+            grad_weight = gradient_like(weight)
+            grad_weight.unflatten(0, (len(sums), -1)).copy_((uniform.T @ grad)[:, None])
             for column, scale in zip(ids.unbind(1), coef.unbind(1), strict=True):
                 grad_weight.index_add_(0, column, grad * scale[:, None])
         return grad_coef, grad_uniform, None, grad_weight, None
