@@ -1,29 +1,39 @@
-"""Row ``dumped_epoch``: the Steps of one epoch, from the dump and from audio; no language model.
+"""Row ``dumped_epoch``: the Steps of one epoch, from the dump and from audio.
 
 - dumped: ours: each utterance's Steps are read and padded into batches.
 - audio: published and plain alike: audio read, log-mel spectrogram, encoder, reduction.
 
-Needs the CTC model and the audio of a finished recipe.
+First without the language model, then the whole epoch of the bridge's training, updates included.
+Needs the models, the audio and the dump of a finished recipe.
 """
 
 import contextlib
+import copy
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.measure import Case, Setting
+from benchmarks.measure import Case, Machine, Setting
 from espnet_psslm.acoustic.model import CTCAcoustic, load_ctc_acoustic
 from espnet_psslm.bridge.hear import hear_posteriors
 from espnet_psslm.bridge.phone_sync import MergeThenDrop
 from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
 from espnet_psslm.bridge.steps_file import StepsWriter, read_steps
 from espnet_psslm.data.audio_batches import AudioBatch, AudioBatches
+from espnet_psslm.data.manifest import read_manifest
+from espnet_psslm.data.preprocessor import PSSLMPreprocessor
+from espnet_psslm.decode import PSSLMDecoder
+from espnet_psslm.llm.model import PSSLMModel
+
+Sample = tuple[str, Mapping[str, Any]]
 
 SMALLER = 40  # times smaller than 16-bit audio the dump is to be
+SAME_LOSS = 0.02  # half precision in the dump, half precision in the language model
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,7 @@ def cases(setting: Setting, *, sizes: tuple[Size, ...] | None = None) -> Iterato
             audio = AudioBatches(setting.recipe / "dump/raw/test", batch_size=size.batch)
             ark = Path(folder) / "steps.ark"
             yield make_case(setting, Epoch(acoustic, audio, size, ark), size)
+            yield make_training_case(setting, *load_training(setting, size))
 
 
 def make_case(setting: Setting, epoch: Epoch, size: Size) -> Case:
@@ -129,4 +140,103 @@ def make_case(setting: Setting, epoch: Epoch, size: Size) -> Case:
         unit="utterances",
         check=check,
         limits={f"1/{SMALLER} of the audio's size": lambda _: small},
+    )
+
+
+class Training:
+    """One epoch of the bridge's training on rows that have a dump and audio.
+
+    Args:
+        model: the bridge, with the acoustic model that made the dump.
+        readers: what makes samples of rows, by source.
+        collate: what makes batches of samples.
+        batches: rows of a manifest.
+    """
+
+    def __init__(
+        self,
+        model: PSSLMModel,
+        readers: Mapping[str, PSSLMPreprocessor],
+        collate: Callable[[Sequence[Sample]], tuple[list[str], dict[str, Any]]],
+        batches: Sequence[Sequence[Mapping[str, Any]]],
+    ) -> None:
+        self.model, self.readers, self.collate, self.batches = model, readers, collate, batches
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        # Rate 0: the cost of an update, and the same weights in every round.
+        self.optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=0.0, fused=True)
+
+    def epoch(self, source: str) -> list[Tensor]:
+        """The loss of each batch."""
+        return [self._step(rows, self.readers[source]) for rows in self.batches]
+
+    def _read(
+        self, rows: Sequence[Mapping[str, Any]], read: PSSLMPreprocessor
+    ) -> tuple[list[str], dict[str, Any]]:
+        return self.collate([(row["key"], read(row["key"], {"sample": row})) for row in rows])
+
+    def least_seconds(self, machine: Machine) -> float:
+        """The language model's products, forward and backward towards its input."""
+        lm, flops = self.model.lm.module, 0.0
+        embedding = lm.get_input_embeddings().weight.numel()
+        body = sum(parameter.numel() for parameter in lm.parameters()) - embedding
+        for rows in self.batches:
+            _, batch = self._read(rows, self.readers["dump"])
+            targets = int(batch["target_ids_lengths"].sum())
+            tokens = targets - len(rows)  # the last of each row is only ever predicted
+            for name in ("unit_ids_lengths", "before_ids_lengths", "after_ids_lengths"):
+                tokens += int(batch[name].sum())
+            flops += 2 * 2 * (body * tokens + embedding * targets)
+        return machine.seconds(flops=flops, dtype=lm.dtype)
+
+    def _step(self, rows: Sequence[Mapping[str, Any]], read: PSSLMPreprocessor) -> Tensor:
+        utt_ids, batch = self._read(rows, read)
+        device = self.model.lm.module.device
+        inputs = {
+            name: value.to(device) if isinstance(value, Tensor) else value
+            for name, value in batch.items()
+        }
+        self.optimizer.zero_grad()
+        loss, _, _ = self.model(utt_id=utt_ids, **inputs)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+
+def load_training(setting: Setting, size: Size) -> tuple[Training, int]:
+    """The text-only bridge of a finished recipe on its dev set, and the number of samples."""
+    exp = setting.recipe / "exp/psslm_text"
+    decoder = PSSLMDecoder(
+        exp / "config.yaml",
+        exp / "valid.acc.ave.pth",
+        device=str(setting.machine.device),
+        source="audio",
+    )
+    from_dump = copy.copy(decoder.preprocessor)
+    from_dump.source = "steps"
+    rows = list(read_manifest(setting.recipe / "dump/steps/dev/psslm.jsonl").values())
+    rows.sort(key=lambda row: len(row["GT"]))
+    starts = range(0, len(rows), size.batch)[: size.batches]
+    batches = [rows[start : start + size.batch] for start in starts]
+    readers = {"audio": decoder.preprocessor, "dump": from_dump}
+    training = Training(decoder.model, readers, decoder.collate, batches)
+    return training, sum(map(len, batches))
+
+
+def make_training_case(setting: Setting, training: Training, count: int) -> Case:
+    """A case of one whole epoch; it has no target."""
+
+    def check() -> None:
+        dumped, heard = (torch.stack(training.epoch(source)) for source in ("dump", "audio"))
+        torch.testing.assert_close(dumped, heard, rtol=SAME_LOSS, atol=SAME_LOSS)
+
+    return Case(
+        row="dumped_epoch",
+        size=f"{count} samples, batch {len(training.batches[0])}, whole epoch of training",
+        ways={"ours": lambda: training.epoch("dump"), "audio": lambda: training.epoch("audio")},
+        against="audio",
+        target=None,
+        bound_s=training.least_seconds(setting.machine),
+        items=count,
+        unit="samples",
+        check=check,
     )

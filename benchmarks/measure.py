@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from espnet_psslm.device import is_host
+from espnet_psslm.device import is_host, native_bfloat16
 
 Call = Callable[[], object]
 
@@ -188,13 +188,13 @@ def tallest(call: Call, width: int) -> int:
 
 
 def measure_machine(device: torch.device, *, quick: bool = False) -> Machine:
-    """Measure copy bandwidth and rates of matrix products; bfloat16 on an accelerator only."""
+    """Measure copy bandwidth and rates of matrix products; of bfloat16 where it is native."""
     small = is_host(device)
     source = torch.ones((1 << 25) if small else (1 << 28), device=device)  # no cache holds it
     target = torch.empty_like(source)
     side = (1 << 11) if small else (1 << 13)
     ways: dict[str | torch.dtype, Call] = {"copy": lambda: target.copy_(source)}
-    for dtype in (torch.float32,) if small else (torch.float32, torch.bfloat16):
+    for dtype in (torch.float32, torch.bfloat16)[: 1 + native_bfloat16(device)]:
         left, right = torch.ones(2, side, side, device=device, dtype=dtype)
         out = torch.empty_like(left)
         ways[dtype] = functools.partial(torch.mm, left, right, out=out)

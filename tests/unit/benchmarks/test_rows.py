@@ -222,6 +222,45 @@ def test_dumped_steps_are_those_heard(audio, tmp_path):
     assert not small(measured(case))  # headers alone are more than 1/40 of such short audio
 
 
+class Reader:
+    """Rows that hold their Steps; heard, each unit may be another one."""
+
+    def __init__(self, shift=0):
+        self.shift = shift
+
+    def __call__(self, key, fields):
+        return fields["sample"] | {"shift": self.shift}
+
+
+def collate_read(samples):
+    """A batch of what Reader gives."""
+    keys, rows = zip(*samples, strict=True)
+    inputs = tiny_inputs()
+    lengths = torch.full((3,), 2)
+    targets = {"target_ids": torch.tensor([[20, 1]] * 3), "target_ids_lengths": lengths}
+    unit_ids = (inputs["unit_ids"] + rows[0]["shift"]) % inputs["num_units"]
+    return list(keys), inputs | targets | {"unit_ids": unit_ids}
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_whole_epoch_learns_the_same_from_dump_and_audio(shift):
+    readers = {"dump": Reader(), "audio": Reader(shift)}
+    model = tiny_bridge("prefix")
+    with torch.no_grad():
+        model.projector.output.weight.mul_(20.0)
+    before = [parameter.clone() for parameter in model.parameters()]
+    batches = [[{"key": name} for name in "abc"], [{"key": name} for name in "def"]]
+    training = dumped_epoch.Training(model, readers, collate_read, batches)
+    case = dumped_epoch.make_training_case(SETTING, training, 6)
+    assert case.size == "6 samples, batch 3, whole epoch of training" and case.bound_s > 0
+    if not shift:
+        case.check()
+    else:
+        with pytest.raises(AssertionError):
+            case.check()
+    assert all(map(torch.equal, before, model.parameters()))
+
+
 class Letters:
     """Unit i is the i-th letter, and a word."""
 
