@@ -19,7 +19,10 @@ What the figures rest on:
 - hours: the schedule's ``max_steps`` updates (``MAX_EPOCH_STEPS`` where it names none) of
   ``accum_grad`` batches each, times one batch. Neither ``max_epoch`` nor the size of a corpus is
   asked: training ends after its last epoch, be that sooner or later. Reading data, validation and
-  saving are not in it.
+  saving are not in it;
+- decoding (a setting with ``beam_size``): the models of ``DECODED``; keys and values of every beam
+  up to ``max_new_tokens``, its logits three times in float32; the longest answer of a batch has
+  ``TEXT_TOKENS``, and a layer takes half of ``LAYER_S`` for each of them.
 
 So a figure is good to a factor of about 1.5, not to its last digit.
 """
@@ -73,6 +76,8 @@ SIZES = {
     "openai/whisper-medium": Transformer(307e6, 24, 1024, 4096, 1024),
     "openai/whisper-large-v3": Transformer(637e6, 32, 1280, 5120, 1280),
 }
+DECODED = ("Qwen/Qwen2.5-1.5B-Instruct", "openai/whisper-medium")  # of conf/train_*.yaml
+VOCABULARY = 151_936  # tokens of Qwen2.5
 UNITS = {"sensevoice": 25055, "bpe": 2000}
 
 
@@ -103,10 +108,10 @@ def _ctc(config: Mapping[str, Any], devices: int) -> tuple[float, float]:
     kept = 34 * size.width * (size.layers - frozen) * frames
     operations = frames * (2 * size.parameters + 4 * trained)
     if config.get("model") == "gathered_ctc":
-        head = 151_936 * size.width  # the widest vocabulary; --unit_restrict makes it smaller
+        head = VOCABULARY * size.width  # the widest vocabulary; --unit_restrict makes it smaller
         rows = frames / conf["conv_stride"]
         trained, operations = trained + head, operations + 6 * head * rows
-        kept += 4 * 151_936 * rows  # one gradient as wide as the vocabulary
+        kept += 4 * VOCABULARY * rows  # one gradient as wide as the vocabulary
     return 4 * size.parameters + 12 * trained + kept, operations
 
 
@@ -137,6 +142,17 @@ def _projector(config: Mapping[str, Any], size: Transformer) -> float:
     return conf["hidden"] * (width + size.width)
 
 
+def decoding(config: Mapping[str, Any]) -> tuple[float, float]:
+    """Compute a setting of decoding: GB, and hours for 1,000 answers."""
+    size, acoustic = (SIZES[name] for name in DECODED)
+    beams = config["batch_size"] * config["beam_size"]
+    cached = SECONDS * STEPS_PER_S + TEXT_TOKENS + config["max_new_tokens"]
+    memory = 2 * size.parameters + 4 * acoustic.parameters
+    memory += beams * (4 * size.layers * size.kv_width * cached + 3 * 4 * VOCABULARY)
+    batch_s = TEXT_TOKENS * size.layers * LAYER_S / 2
+    return memory / 1e9 + RESERVED_GB, 1000 / config["batch_size"] * batch_s / 3600
+
+
 def expected(path: Path) -> str:
     """The line that a setting's head should hold.
 
@@ -146,11 +162,13 @@ def expected(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     match = re.search(r"--ngpu (\d+)", text)
     devices = int(match[1]) if match else 1
-    memory, hours = budget(yaml.safe_load(text), devices=devices)
+    config = yaml.safe_load(text)
+    answers = " for 1,000 answers" if "beam_size" in config else ""
+    memory, hours = decoding(config) if answers else budget(config, devices=devices)
     where = "of memory on each GPU" if devices > 1 else "of GPU memory"
     what = {1: "one A100", 8: "eight A100"}[devices]
     return (
-        f"# Expected: {memory:.0f} GB {where}, {hours:.2g} h on {what} "
+        f"# Expected: {memory:.0f} GB {where}, {hours:.2g} h{answers} on {what} "
         "(computed, benchmarks/budget.py; not run)."
     )
 

@@ -140,9 +140,16 @@ def test_an_option_that_nothing_reads_is_an_error(dry_run, capsys):
     assert "nonsense" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*FILES, DECODING], ids=lambda path: path.stem)
 def test_memory_and_time_are_those_of_the_budget(path):
     assert expected(path) in path.read_text(encoding="utf-8").splitlines()
+
+
+def test_settings_of_recipes_say_what_they_took():
+    paths = sorted(ROOT.glob("egs2/*/psslm1/conf/t*.yaml"))
+    assert len(paths) == 4
+    for path in paths:
+        assert re.search(r"^# Expected: .* GB .* min .*measured, RESULTS.md\)\.$", head(path), re.M)
 
 
 def test_fine_tuning_builds_the_text_only_model():
