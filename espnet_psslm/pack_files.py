@@ -57,15 +57,29 @@ def open_pack(
     elif path.suffix == ".zip" and "://" not in str(model):
         raise ValueError(f"packed model {model}: no such file")
     else:
-        from espnet_model_zoo.downloader import ModelDownloader
-
-        files = ModelDownloader(cachedir).download_and_unpack(str(model))
+        files = _fetch(str(model), cachedir)
     if needed not in files:
         raise ValueError(
             f"packed model {model}: holds {sorted(files)} and no {needed}; give one that stage 14 "
             "(bin/pack) has made"
         )
     return files
+
+
+def _fetch(name: str, cachedir: str | Path | None) -> dict[str, str]:
+    """What stage 15 uploaded, or lies behind a URL."""
+    from espnet_model_zoo.downloader import ModelDownloader
+
+    try:
+        return ModelDownloader(cachedir).download_and_unpack(name)
+    # A hub's errors are OSErrors; the model zoo raises the others for a name or pack of its own.
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        reason = (str(error).strip() or "no reason given").splitlines()[0]
+        raise ValueError(
+            f"packed model {name}: is no file or folder here, and cannot be fetched "
+            f"({type(error).__name__}: {reason}); give a path, or the hub name (user/model) that "
+            "stage 15 uploaded to"
+        ) from error
 
 
 def _unpack(archive: Path, cachedir: str | Path | None) -> dict[str, str]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from espnet_psslm.acoustic.align import UnitSpan, align_units
 from espnet_psslm.acoustic.ctc_search import CTCSearch, Hypothesis
 from espnet_psslm.acoustic.model import CTCAcoustic
 from espnet_psslm.data.audio_batches import AudioBatch, AudioBatches
+from espnet_psslm.progress import track
 
 SEARCH_VALUES = 2**22  # posterior values searched together, 16 MB; at least one batch
 
@@ -108,7 +108,7 @@ def decode(acoustic: CTCAcoustic, batches: AudioBatches, search: CTCSearch) -> D
         search: from posteriors to units.
     """
     decoded = Decoded(batches.utt_ids)
-    shown = tqdm(batches, desc="decode", unit="batch")
+    shown = track(batches, len(batches), "decode", units="batches")
     for utt_ids, log_posterior, lengths in posteriors(acoustic, shown):
         decoded.add(utt_ids, log_posterior, lengths, search)
     return decoded

@@ -60,13 +60,12 @@ def align(
         Per utterance, in the order of ``wav.scp``: the alignment; log probability per frame, as
         text; and, where there is neither, why.
     """
-    from tqdm import tqdm
-
     from espnet_psslm.acoustic.align import align_units
+    from espnet_psslm.progress import track
 
     found: dict[str, tuple[list[UnitSpan], str]] = {}
     skipped: dict[str, str] = {}
-    for batch in tqdm(batches, desc="align", unit="batch"):
+    for batch in track(batches, len(batches), "align", units="batches"):
         log_posterior, lengths = acoustic.log_posterior(
             batch.speech.to(acoustic.device), batch.speech_lengths.to(acoustic.device)
         )

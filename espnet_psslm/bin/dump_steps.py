@@ -138,12 +138,11 @@ def dump(args: argparse.Namespace) -> tuple[dict[str, str], DumpStats]:
     Raises:
         ValueError: if the model or the data folder cannot be used.
     """
-    from tqdm import tqdm
-
     from espnet_psslm.bridge.phone_sync import build_reduction
     from espnet_psslm.bridge.steps_file import StepsWriter
     from espnet_psslm.data.audio_batches import AudioBatches
     from espnet_psslm.device import resolve_device
+    from espnet_psslm.progress import track
 
     batches = AudioBatches(args.data_dir, batch_size=args.batch_size)
     device = resolve_device(args.device)
@@ -151,7 +150,7 @@ def dump(args: argparse.Namespace) -> tuple[dict[str, str], DumpStats]:
     reduction = build_reduction(args.reduction, blank_id=acoustic.blank_id, **_reduction_conf(args))
     stats = DumpStats()
     with StepsWriter(Path(args.output_dir) / "steps.ark") as writer:
-        for batch in tqdm(batches, desc="dump steps", unit="batch"):
+        for batch in track(batches, len(batches), "dump steps", units="batches"):
             audio = (batch.speech.to(device), batch.speech_lengths.to(device))
             if args.step_kind == "feature":
                 features, lengths = acoustic.encode(*audio)

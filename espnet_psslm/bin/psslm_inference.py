@@ -33,8 +33,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_psslm.bin.command import DEVICE_HELP, command
-from espnet_psslm.bin.progress import show_progress
 from espnet_psslm.bin.skipped import check_skipped, write_skipped
+from espnet_psslm.progress import show_progress
 
 if TYPE_CHECKING:
     from espnet_psslm.decode import PSSLMDecoder

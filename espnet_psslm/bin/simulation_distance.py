@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from tqdm import tqdm
 
 from espnet_psslm.bin.command import command
 from espnet_psslm.bridge.distance import StepDistance, step_distance
@@ -35,6 +34,7 @@ from espnet_psslm.bridge.simulate import (
 )
 from espnet_psslm.bridge.steps_file import read_steps
 from espnet_psslm.data.manifest import read_manifest
+from espnet_psslm.progress import track
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
@@ -95,7 +95,7 @@ def compare(args: argparse.Namespace) -> dict[str, dict[str, StepDistance]]:
     rows = {row["steps"]: row for row in read_manifest(args.steps_manifest).values()}
     made = simulators(args, units)
     found: dict[str, dict[str, StepDistance]] = {name: {} for name in made}
-    for location, row in tqdm(rows.items(), desc="compare", unit="utt", disable=None):
+    for location, row in track(rows.items(), len(rows), "compare", units="utterances"):
         utt = row.get("utt", row["key"])
         known = [u for u in units.encode(normalize_text(row["GT"])) if u != units.unk_id]
         real = read_steps(location)[:2]

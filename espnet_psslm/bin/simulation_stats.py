@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from tqdm import tqdm
 
 from espnet_psslm.bin.command import command
 from espnet_psslm.bridge.measure import measure
 from espnet_psslm.bridge.steps_file import read_steps
 from espnet_psslm.data.manifest import read_manifest
+from espnet_psslm.progress import track
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     texts = {row["steps"]: row["GT"] for row in read_manifest(args.steps_manifest).values()}
     utterances = (
         (units.encode(normalize_text(text)), *read_steps(location)[:2])
-        for location, text in tqdm(texts.items(), desc="measure", unit="utt", disable=None)
+        for location, text in track(texts.items(), len(texts), "measure", units="utterances")
     )
     measured = measure(utterances, num_units=units.num_units, blank_id=units.blank_id)
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)

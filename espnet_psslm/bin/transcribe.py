@@ -178,11 +178,11 @@ def run(args: argparse.Namespace) -> Iterator[str]:
     Raises:
         ValueError: if the model or an option cannot be used.
     """
-    from espnet_psslm.bin.progress import show_progress
+    from espnet_psslm.progress import show_progress
 
     check(args)
     model = load(args)
-    with show_progress(len(args.audio), "files") as progress:
+    with show_progress(len(args.audio), "transcribe", units="files") as progress:
         for source in args.audio:
             try:
                 text = render(source, answer(model, source, args), args)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.data.dropped import (
@@ -28,6 +27,7 @@ from espnet_psslm.data.dropped import (
 from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import Row, check_manifest, write_jsonl
+from espnet_psslm.progress import track
 
 FORMAT_STAGE, FILTER_STAGE = 3, 4
 KEPT_SUFFIXES = (".wav", ".flac")  # read as they are if rate and channels fit
@@ -104,7 +104,7 @@ def _format_all(
     work = partial(format_one, folder=folder, fs=fs)
     with multiprocessing.get_context("fork").Pool(nj, initializer=_start_worker) as pool:
         results = pool.imap(work, sources.items(), chunksize=16)
-        return list(tqdm(results, total=len(sources), desc=label, unit="utt", mininterval=1.0))
+        return list(track(results, len(sources), label, units="utterances"))
 
 
 def _start_worker() -> None:

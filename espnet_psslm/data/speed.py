@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.data.dropped import UTTERANCE, Dropped, read_dropped, write_dropped
@@ -22,6 +21,7 @@ from espnet_psslm.data.format import Formatted
 from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
+from espnet_psslm.progress import track
 
 STAGE = 2
 
@@ -117,7 +117,7 @@ def _perturb_all(
     with multiprocessing.get_context("fork").Pool(nj, initializer=_start_worker) as pool:
         results = pool.imap(work, sources.items(), chunksize=16)
         label = f"speed {factor:g}"
-        return list(tqdm(results, total=len(sources), desc=label, unit="utt", mininterval=1.0))
+        return list(track(results, len(sources), label, units="utterances"))
 
 
 def _start_worker() -> None:

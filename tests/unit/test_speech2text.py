@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -149,6 +150,49 @@ def listing(folder):
     """What is in a folder, with sizes and times: to see that nobody writes there."""
     stats = {path: path.stat() for path in [folder, *folder.rglob("*")]}
     return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub of folders by name: what huggingface_hub would have fetched."""
+    from espnet_model_zoo import downloader
+
+    asked, folders = [], {}
+
+    def fetch(name, *, revision, **options):
+        asked.append((name, revision))
+        if name not in folders:
+            raise OSError(f"404 Client Error: {name}\nTry again later")
+        return str(folders[name])
+
+    monkeypatch.setattr(downloader, "snapshot_download", fetch)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return SimpleNamespace(asked=asked, folders=folders)
+
+
+def test_a_hub_name_is_fetched(speech2text, world, waves, hub, tmp_path):
+    """As stage 15 uploads it: the contents of the archive."""
+    with zipfile.ZipFile(world / "model.zip") as content:
+        content.extractall(tmp_path / "snapshot")
+    hub.folders["somebody/psslm"] = tmp_path / "snapshot"
+    expected = [read(result) for result in speech2text(waves)]
+    for name in ("ctc", "units", "prompts.jsonl", "exp"):  # of the training: gone
+        (world / name).rename(world / f"{name}.gone")
+    try:
+        assert answers("somebody/psslm", waves) == expected
+        assert answers("somebody/psslm@v2", waves) == expected
+    finally:
+        for name in ("ctc", "units", "prompts.jsonl", "exp"):
+            (world / f"{name}.gone").rename(world / name)
+    assert hub.asked == [("somebody/psslm", None), ("somebody/psslm", "v2")]
+
+
+def test_a_hub_name_that_cannot_be_fetched(hub):
+    from espnet_psslm.speech2text import Speech2Text
+
+    with pytest.raises(ValueError, match="user/gone: is no file.*OSError: 404.*stage 15") as error:
+        Speech2Text.from_pretrained("user/gone")
+    assert "\n" not in str(error.value)
 
 
 def test_a_pack_answers_wherever_it_lies(speech2text, world, waves, tmp_path, monkeypatch):

@@ -62,11 +62,18 @@ def test_a_corpus_that_is_not_there(tmp_path):
     assert "COMMONVOICE=gone of" in out.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_help(recipe, tmp_path):
+OPTIONS = """stage stop_stage skip_data_prep skip_train skip_eval skip_packing ngpu num_nodes nj
+    inference_nj gpu_inference dumpdir expdir python psslm_config psslm_args psslm_tag
+    inference_config inference_args pretrained_model download_model hf_repo train_set
+    valid_set test_sets local_data_opts"""
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, "mini", "recordings"])
+def test_help_has_espnets_options(recipe, tmp_path):
     out = run(recipe, tmp_path, "--help")
     assert out.returncode == 0
-    assert "--local_data_opts" in out.stdout
+    missing = [name for name in OPTIONS.split() if not re.search(rf"--{name}\b", out.stdout)]
+    assert not missing
     assert ("--pair SRC_TGT" in out.stdout) == (recipe == "covost2")
 
 

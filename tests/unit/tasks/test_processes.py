@@ -4,6 +4,7 @@ An epoch is one batch, so that the curve has a point an update. Losses are avera
 (utterances for CTC) of a batch, whoever holds them; what differs is the order of sums in float32.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -161,22 +162,28 @@ def run_jobs(jobs: list, folder: Path, root: Path, world_size: int) -> None:
 
 @pytest.fixture(scope="module")
 def runs(lm_folder, units_folder, prompt_file, root, tmp_path_factory) -> Path:
-    """Every job trained by one process, in ``1/NAME``, and by two, in ``2/NAME``."""
+    """Every job in ``1/NAME`` by one process, in ``2/NAME`` by two.
+
+    In ``more/NAME`` two go on with what one began, in ``fewer/NAME`` one with what two began.
+    """
     folder = tmp_path_factory.mktemp("processes")
     models = {"lm": lm_folder, "units": units_folder, "prompts": prompt_file}
     jobs = commands(folder, models)
     options = ["--ngpu", "0", "--multiprocessing_distributed", "false", "--dist_backend", "gloo"]
-    for world_size in (1, 2):
+    meetings = (f"file://{folder}/meeting{number}" for number in itertools.count())
+    for world_size, parts in (
+        (1, {"1": UPDATES, "more": FIRST}),
+        (2, {"2": UPDATES, "more": UPDATES, "fewer": FIRST}),
+        (1, {"fewer": UPDATES}),
+    ):
         todo = []
         for name, (module, command) in jobs.items():
-            # What one process began goes on in two; the other way round is in test_sharded.py.
-            epochs = {1: FIRST, 2: UPDATES}[world_size]
-            resumed = ["--max_epoch", str(epochs), "--resume", "true"]
-            for kind, more in ((str(world_size), []), ("changed", resumed)):
+            for kind, epochs in parts.items():
                 output = folder / kind / name
                 output.mkdir(parents=True, exist_ok=True)
-                meeting = ["--dist_init_method", f"file://{output}/meeting"]
-                line = [*command, *options, *meeting, "--output_dir", str(output), *more]
+                line = [*command, *options, "--dist_init_method", next(meetings)]
+                line += ["--max_epoch", str(epochs), "--resume", "true"]
+                line += ["--output_dir", str(output)]
                 todo.append([name, module, line, str(output)])
         run_jobs(todo, folder, root, world_size)
     return folder
@@ -224,9 +231,17 @@ def test_each_sample_is_in_one_process(runs, name):
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_training_goes_on_in_another_number_of_processes(runs, name):
+def test_training_goes_on_in_more_processes(runs, name):
     straight = seen(runs / "1" / name, 0)[FIRST:]
-    changed = [seen(runs / "changed" / name, rank) for rank in (0, 1)]
-    for batch, *parts in zip(straight, *changed, strict=True):
+    shares = [seen(runs / "more" / name, rank) for rank in (0, 1)]
+    for batch, *parts in zip(straight, *shares, strict=True):
         assert Counter(parts[0] + parts[1]) == Counter(batch)
-    assert_same(runs / "1" / name, runs / "changed" / name)
+    assert_same(runs / "1" / name, runs / "more" / name)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_training_goes_on_in_fewer_processes(runs, name):
+    straight = seen(runs / "1" / name, 0)[FIRST:]
+    alone = seen(runs / "fewer" / name, 0)
+    assert [Counter(batch) for batch in alone] == [Counter(batch) for batch in straight]
+    assert_same(runs / "1" / name, runs / "fewer" / name)

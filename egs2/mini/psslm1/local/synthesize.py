@@ -16,7 +16,8 @@ import soundfile
 from espeak import Espeak
 from noise import FS, NOISES, add_noise
 from scipy.signal import resample_poly
-from tqdm import tqdm
+
+from espnet_psslm.progress import show_progress
 
 BLOCK = 20  # utterances a process speaks
 PITCH_JITTER, RATE_JITTER = 6, 8  # around the voice's own, in espeak-ng's units
@@ -144,11 +145,11 @@ def speak_all(utterances: Sequence[Utterance], *, seed: int, nj: int, label: str
     total = 0
     with (
         context.Pool(nj, maxtasksperchild=1) as pool,
-        tqdm(total=len(utterances), desc=label, unit="utt", mininterval=1.0) as bar,
+        show_progress(len(utterances), label, units="utterances") as count,
     ):
         for num_samples, done in pool.imap(_speak_block, blocks):
             total += num_samples
-            bar.update(done)
+            count(done)
     return total / FS
 
 
