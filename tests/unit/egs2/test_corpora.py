@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from espnet_psslm.bin import psslm_train
+from espnet_psslm.bin.train_units import train_units
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.data.dropped import read_dropped
 from espnet_psslm.data.format import filter_data, format_data
@@ -15,6 +17,7 @@ from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.text.prompt import read_prompt_file
 from tests.corpora import build_common_voice, build_covost2, build_slurp
 from tests.helpers import run_and_fail
+from tests.unit.tasks.test_processes import UPDATES, bridge_command, curve
 
 RECIPES = Path(__file__).resolve().parents[3] / "egs2"
 
@@ -168,7 +171,8 @@ def test_slurp_through_formatting(slurp, tmp_path):
     ]
 
 
-def test_slurp_true_text(shared_data, tmp_path):
+def test_slurp_true_text(shared_data, lm_folder, root, tmp_path):
+    """It is prepared, and a tiny bridge learns from it."""
     recovered = shared_data / "slurp/derived/train_recovered.jsonl"
     main = load("slurp", "prepare_slurp")
     options = ["--corpus", str(shared_data / "slurp"), "--datadir", str(tmp_path)]
@@ -179,6 +183,24 @@ def test_slurp_true_text(shared_data, tmp_path):
     assert statistics["train_text"]["utterances"] > 4500
     rows = read_manifest(tmp_path / "test_text/psslm.jsonl").values()
     assert len({row["target"] for row in rows if row["task"] == "SLU_scenario"}) == 18
+
+    sentences = list(read_table(tmp_path / "train_text/text").values())
+    train_units(sentences, vocab_size=200, model_type="bpe", output_dir=tmp_path / "units")
+    prompts = root / "conf/multiprompt.jsonl"
+    models = {"lm": lm_folder, "units": tmp_path / "units", "prompts": prompts}
+    train = tmp_path / "train_text/psslm.jsonl"
+    keys = list(read_manifest(train))
+    (tmp_path / "shapes").write_text("".join(f"{key} 40\n" for key in keys))
+    command = bridge_command(
+        tmp_path,
+        models,
+        train_data_path_and_name_and_type=[[str(train), "sample", "psslm_jsonl"]],
+        train_shape_file=[str(tmp_path / "shapes")],
+        batch_size=16,
+    )
+    psslm_train.main([*command, "--output_dir", str(tmp_path / "exp"), "--ngpu", "0"])
+    losses = curve(tmp_path / "exp")
+    assert len(losses) == UPDATES and losses[-1] < losses[0]
 
 
 @pytest.fixture
