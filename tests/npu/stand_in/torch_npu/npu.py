@@ -4,9 +4,10 @@ import torch
 
 __all__ = [
     "current_device", "device", "device_count", "empty_cache", "get_amp_supported_dtype",
-    "get_device_name", "get_rng_state", "is_available", "is_bf16_supported", "is_initialized",
-    "manual_seed", "manual_seed_all", "max_memory_allocated", "max_memory_reserved",
-    "memory_allocated", "set_device", "set_rng_state", "synchronize",
+    "get_device_name", "get_rng_state", "is_available", "is_bf16_supported",
+    "is_current_stream_capturing", "is_initialized", "manual_seed", "manual_seed_all",
+    "max_memory_allocated", "max_memory_reserved", "memory_allocated", "set_device",
+    "set_rng_state", "synchronize",
 ]  # fmt: skip
 
 
@@ -36,6 +37,11 @@ def is_available() -> bool:
 
 def is_initialized() -> bool:
     return True
+
+
+def is_current_stream_capturing() -> bool:
+    """No graphs are recorded; Adam of torch 2.11 asks."""
+    return False
 
 
 def is_bf16_supported(including_emulation: bool = True) -> bool:
