@@ -68,6 +68,17 @@ def _flat(scales: dict[str, Any], prefix: str = "") -> dict[str, float]:
     return flat
 
 
+def as_numbers(conf: dict[str, Any]) -> dict[str, Any]:
+    """Numbers in place of strings: YAML 1.1 takes ``1e-3`` for a word; a number has a point."""
+    numbers = {}
+    for name, value in conf.items():
+        try:
+            numbers[name] = float(value) if isinstance(value, str) else value
+        except ValueError:
+            numbers[name] = value
+    return numbers
+
+
 def fused_options(args: argparse.Namespace, model: nn.Module) -> dict[str, Any]:
     """``optim_conf``, with ``fused`` where torch updates such weights in one pass.
 
@@ -107,6 +118,9 @@ class GroupedOptimizers:
         Raises:
             ValueError: if a name fits no trained parameter, or the schedule undoes the groups.
         """
+        # The schedule is built from the same arguments, afterwards.
+        args.optim_conf = as_numbers(args.optim_conf)
+        args.scheduler_conf = as_numbers(args.scheduler_conf)
         fused = argparse.Namespace(**vars(args) | {"optim_conf": fused_options(args, model)})
         optimizers = super().build_optimizers(fused, model)
         if scales := _flat(args.lr_scale):

@@ -67,6 +67,19 @@ def test_command_line_and_yaml_name_the_same_part():
     assert rate["both"] == {"projector.input.weight": 0.1, "projector.input.bias": 1.0}
 
 
+def test_rates_may_be_written_without_a_point():
+    """``--optim_conf lr=1e-3``, as the heads of settings have it; YAML reads a string."""
+    from espnet_psslm.tasks.psslm import PSSLMTask
+
+    options = ["--optim", "adamw", "--optim_conf", "lr=1e-3", "--optim_conf", "betas=[0.9,0.98]"]
+    options += ["--scheduler", "reducelronplateau"]
+    options += ["--scheduler_conf", "mode=max", "--scheduler_conf", "min_lr=1e-5"]
+    args = PSSLMTask.get_parser().parse_args(options)
+    (optimizer,) = PSSLMTask.build_optimizers(args, nn.Linear(2, 2))
+    assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (1e-3, (0.9, 0.98))
+    assert args.scheduler_conf == {"mode": "max", "min_lr": 1e-5}
+
+
 @pytest.mark.parametrize("name", ["3.", "2.weight"])  # unknown; frozen
 def test_a_name_that_scales_nothing_is_an_error(name):
     model, optimizer = build()
