@@ -117,37 +117,6 @@ def test_prompts_show_every_label_and_their_sentences_are_not_trained_on(prepare
     assert left and shown and not left & shown
 
 
-def test_sentences_are_repeated_until_scenarios_have_the_shares_of_another_set(prepare):
-    def several(number, scenario):
-        return [LabelledUtterance(f"{scenario}{i}", "x", scenario=scenario) for i in range(number)]
-
-    given = [*several(4, "iot"), *several(2, "news"), *several(2, "qa"), *several(1, "new")]
-    given.append(LabelledUtterance("plain", "x"))
-    like = [*several(2, "iot"), *several(3, "news"), *several(1, "qa"), *several(5, "other")]
-    found = prepare.match_shares(given, like=like)
-    assert [u.utt for u in found if u.scenario == "news"] == [
-        f"news{i}{copy}" for i in (0, 1) for copy in ("", "-copy1", "-copy2")
-    ]
-    assert [u for u in found if u.scenario != "news"] == [u for u in given if u.scenario != "news"]
-    # 4 of 5 with a rate of 1.25: the fourth is there twice.
-    found = prepare.match_shares(
-        several(4, "a") + several(4, "b"), like=several(5, "a") + several(4, "b")
-    )
-    assert [u.utt for u in found][:5] == ["a0", "a1", "a2", "a3", "a3-copy1"] and len(found) == 9
-
-
-def test_shares_are_matched_in_the_training_text_alone(prepare, corpus):
-    def ids(**other):
-        prepare.main(options(corpus, **other))
-        return {
-            name: set(read_table(corpus / f"data/{name}/text")) for name in ("train", "train_text")
-        }
-
-    plain, matched = ids(), ids(match_shares="true")
-    assert matched["train"] == plain["train"]
-    assert {utt.split("-copy")[0] for utt in matched["train_text"]} == plain["train_text"]
-
-
 def test_few_sentences_show_all_types(prepare):
     def utterance(text, *types):
         entities = [{"type": kind, "filler": "x"} for kind in types]

@@ -16,7 +16,6 @@ import argparse
 import json
 import logging
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -189,34 +188,6 @@ def to_speak(
     return choose(usable, number)
 
 
-def match_shares(
-    utterances: Sequence[LabelledUtterance], *, like: Sequence[LabelledUtterance]
-) -> list[LabelledUtterance]:
-    """Repeat sentences until scenarios have the shares of another set.
-
-    Sentences of another selection than SLURP's own have other shares, and a model believes in those
-    of its training.
-
-    Args:
-        utterances: to repeat; those without a scenario stay as they are.
-        like: labelled sentences whose shares are wanted.
-
-    Returns:
-        All utterances, of the scenario that is too frequent once; copies behind their originals.
-    """
-    found, wanted = (Counter(u.scenario for u in part) for part in (utterances, like))
-    rates = {label: wanted[label] / found[label] for label in found if label and wanted[label]}
-    least = min(rates.values(), default=1.0)
-    repeated, owed = [], Counter()
-    for u in utterances:
-        owed[u.scenario] += rates.get(u.scenario, least) / least
-        # Fractions add up, so that a rate of 1.5 gives every other sentence twice.
-        for copy in range(count := max(1, int(owed[u.scenario] + 1e-9))):
-            repeated.append(replace(u, utt=f"{u.utt}-copy{copy}") if copy else u)
-        owed[u.scenario] -= count
-    return repeated
-
-
 def test_sources(args: argparse.Namespace) -> dict[str, list[LabelledUtterance]]:
     """Read the recordings of ``--test``.
 
@@ -270,8 +241,6 @@ def prepare(args: argparse.Namespace) -> None:
     write_jsonl(args.datadir / "prompts.jsonl", make_prompts(examples))
     shown = {u.utt for task in examples.values() for u in task}
     rest = [u for key, u in texts["train"].utterances.items() if key not in shown]
-    if args.match_shares == "true":
-        rest = match_shares(rest, like=list(texts["dev"].utterances.values()))
     write_data_dir(args.datadir / "train_text", rest)
     tests = list(texts["test"].utterances.values())
     write_data_dir(args.datadir / "test_text", tests)
@@ -314,12 +283,6 @@ def get_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         help="further training sentences: SLURP's format (.jsonl), or one a line",
-    )
-    parser.add_argument(
-        "--match_shares",
-        choices=("true", "false"),
-        default="false",
-        help="repeat sentences of train_text until scenarios have the development set's shares",
     )
     parser.add_argument("--synthesize", type=int, required=True, help="training sentences to speak")
     parser.add_argument("--synthesize_dev", type=int, default=150, help="of the development set")
