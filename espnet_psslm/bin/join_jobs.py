@@ -54,7 +54,8 @@ def join(data_dir: Path, output_dir: Path, *, nj: int) -> None:
         if not found:
             raise ValueError(f"{folder}: holds nothing; run the job again")
         names |= dict.fromkeys(found)
-    keys = [*read_table(data_dir / "wav.scp"), *read_manifest(data_dir / MANIFEST)]
+    spoken = data_dir / "wav.scp"  # a set of text alone has none
+    keys = [*(read_table(spoken) if spoken.exists() else ()), *read_manifest(data_dir / MANIFEST)]
     place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     for name in names:
         if name.suffix == ".ark":

@@ -2,9 +2,9 @@
 
     python -m espnet_psslm.bin.split_data --data_dir dump/raw/test --nj 4 --output_dir split4
 
-Writes ``1/`` to ``N/``, each with its lines of ``wav.scp``, ``utt2num_samples`` and
-``psslm.jsonl``; all rows of an utterance stay together. Prints N: ``--nj``, or as many as there
-are utterances with rows. ``join_jobs`` puts together what the jobs write.
+Writes ``1/`` to ``N/``, each with its lines of ``psslm.jsonl`` and, where there is audio, of
+``wav.scp`` and ``utt2num_samples``; all rows of an utterance stay together. Prints N: ``--nj``, or
+as many as there are utterances with rows. ``join_jobs`` puts together what the jobs write.
 """
 
 import argparse
@@ -47,9 +47,14 @@ def split(data_dir: Path, output_dir: Path, *, nj: int) -> int:
     """
     if nj < 1:
         raise ValueError(f"--nj {nj}: must be at least 1")
-    tables = {name: read_table(data_dir / name) for name in TABLES}
-    rows: dict[str, list[dict]] = {utt_id: [] for utt_id in tables["wav.scp"]}
-    for key, row in read_manifest(data_dir / MANIFEST).items():
+    manifest = read_manifest(data_dir / MANIFEST)
+    rows: dict[str | None, list[dict]]
+    if (data_dir / "wav.scp").exists() or any("path" in row for row in manifest.values()):
+        tables = {name: read_table(data_dir / name) for name in TABLES}
+        rows = {utt_id: [] for utt_id in tables["wav.scp"]}
+    else:
+        tables, rows = {}, {row["utt"]: [] for row in manifest.values() if "utt" in row}
+    for key, row in manifest.items():
         if row.get("utt") not in rows:
             raise ValueError(
                 f"row '{key}' of {data_dir / MANIFEST}: its field utt is {row.get('utt')!r}, which "

@@ -39,6 +39,25 @@ def test_split_and_joined_again(data, tmp_path, nj, parts, capsys):
         assert (tmp_path / name).read_text() == (data / name).read_text()
 
 
+def test_text_alone_is_split_and_joined(data, tmp_path):
+    for name in ("wav.scp", "utt2num_samples"):
+        (data / name).unlink()
+    assert split(data, tmp_path / "jobs", nj=2) == 2
+    parts = [(tmp_path / f"jobs/{job}/psslm.jsonl").read_text() for job in (1, 2)]
+    assert "".join(parts) == (data / "psslm.jsonl").read_text()
+    assert [part.count("\n") for part in parts] == [1, 3]  # both rows of d in one
+    join(data, tmp_path, nj=2)
+    assert (tmp_path / "psslm.jsonl").read_text() == (data / "psslm.jsonl").read_text()
+
+
+def test_audio_without_its_table_is_named(data, tmp_path):
+    row = {"key": "d-ASR", "utt": "d", "task": "ASR", "target": "x", "GT": "x", "path": "d.wav"}
+    (data / "psslm.jsonl").write_text(json.dumps(row) + "\n")
+    (data / "wav.scp").unlink()
+    with pytest.raises(ValueError, match="wav.scp does not exist"):
+        split(data, tmp_path / "jobs", nj=2)
+
+
 def test_a_task_that_one_job_lacks(data, tmp_path):
     for job, text in ((1, "d-QA yes\n"), (2, None)):
         (tmp_path / f"jobs/{job}/QA").mkdir(parents=True)
