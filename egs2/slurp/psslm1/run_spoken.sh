@@ -31,7 +31,7 @@ done
 test_sets=test_spoken
 for pair in $test; do test_sets+=" test_${pair%%=*}"; done
 
-# The mini recipe's settings, for more batches.
+# The mini recipe's settings, for more batches. What these give, and more of them: RESULTS.md.
 exec ../../TEMPLATE/psslm1/psslm.sh \
     --command_line "$command_line" \
     --title "SLURP from text and synthesised speech: scenarios, actions and entities" \
