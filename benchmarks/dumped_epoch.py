@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from espnet2.torch_utils.device_funcs import to_device
 from torch import Tensor
 
 from benchmarks.measure import Case, Machine, Setting
+from benchmarks.text_step import lm_flops
 from espnet_psslm.acoustic.model import CTCAcoustic, load_ctc_acoustic
 from espnet_psslm.bridge.hear import hear_posteriors
 from espnet_psslm.bridge.phone_sync import MergeThenDrop
@@ -116,7 +118,7 @@ def cases(setting: Setting, *, sizes: tuple[Size, ...] | None = None) -> Iterato
             audio = AudioBatches(setting.recipe / "dump/raw/test", batch_size=size.batch)
             ark = Path(folder) / "steps.ark"
             yield make_case(setting, Epoch(acoustic, audio, size, ark), size)
-            yield make_training_case(setting, *load_training(setting, size))
+            yield make_training_case(setting, load_training(setting, size))
 
 
 def make_case(setting: Setting, epoch: Epoch, size: Size) -> Case:
@@ -177,24 +179,18 @@ class Training:
     def least_seconds(self, machine: Machine) -> float:
         """The language model's products, forward and backward towards its input."""
         lm, flops = self.model.lm.module, 0.0
-        embedding = lm.get_input_embeddings().weight.numel()
-        body = sum(parameter.numel() for parameter in lm.parameters()) - embedding
         for rows in self.batches:
             _, batch = self._read(rows, self.readers["dump"])
             targets = int(batch["target_ids_lengths"].sum())
             tokens = targets - len(rows)  # the last of each row is only ever predicted
             for name in ("unit_ids_lengths", "before_ids_lengths", "after_ids_lengths"):
                 tokens += int(batch[name].sum())
-            flops += 2 * 2 * (body * tokens + embedding * targets)
+            flops += lm_flops(lm, tokens=tokens, targets=targets)
         return machine.seconds(flops=flops, dtype=lm.dtype)
 
     def _step(self, rows: Sequence[Mapping[str, Any]], read: PSSLMPreprocessor) -> Tensor:
         utt_ids, batch = self._read(rows, read)
-        device = self.model.lm.module.device
-        inputs = {
-            name: value.to(device) if isinstance(value, Tensor) else value
-            for name, value in batch.items()
-        }
+        inputs = to_device(batch, self.model.lm.module.device)
         self.optimizer.zero_grad()
         loss, _, _ = self.model(utt_id=utt_ids, **inputs)
         loss.backward()
@@ -202,8 +198,8 @@ class Training:
         return loss.detach()
 
 
-def load_training(setting: Setting, size: Size) -> tuple[Training, int]:
-    """The text-only bridge of a finished recipe on its dev set, and the number of samples."""
+def load_training(setting: Setting, size: Size) -> Training:
+    """The text-only bridge of a finished recipe on its dev set."""
     exp = setting.recipe / "exp/psslm_text"
     decoder = PSSLMDecoder(
         exp / "config.yaml",
@@ -218,12 +214,12 @@ def load_training(setting: Setting, size: Size) -> tuple[Training, int]:
     starts = range(0, len(rows), size.batch)[: size.batches]
     batches = [rows[start : start + size.batch] for start in starts]
     readers = {"audio": decoder.preprocessor, "dump": from_dump}
-    training = Training(decoder.model, readers, decoder.collate, batches)
-    return training, sum(map(len, batches))
+    return Training(decoder.model, readers, decoder.collate, batches)
 
 
-def make_training_case(setting: Setting, training: Training, count: int) -> Case:
+def make_training_case(setting: Setting, training: Training) -> Case:
     """A case of one whole epoch; it has no target."""
+    count = sum(map(len, training.batches))
 
     def check() -> None:
         dumped, heard = (torch.stack(training.epoch(source)) for source in ("dump", "audio"))

@@ -230,15 +230,20 @@ def build_encoder(size: Size) -> nn.Module:
     return encoder.requires_grad_(False).eval()
 
 
+def lm_flops(lm: nn.Module, *, tokens: int, targets: int) -> float:
+    """Products of a frozen language model for a step, forward and backward towards its input."""
+    embedding = lm.get_input_embeddings().weight.numel()
+    body = sum(parameter.numel() for parameter in lm.parameters()) - embedding
+    # Twice each way: no weight has a gradient.
+    return 2 * 2 * (body * tokens + embedding * targets)
+
+
 def least_step_seconds(machine: Machine, size: Size, batch: Batch, lm: nn.Module) -> float:
     """One step at best: the language model on own positions, the projector, the update."""
     tokens = int(batch.steps.lengths.sum()) + int(batch.answer_lengths.sum() - size.batch)
     tokens += size.batch * size.behind
-    embedding = lm.get_input_embeddings().weight.numel()
-    body = sum(parameter.numel() for parameter in lm.parameters()) - embedding
     width = size.lm["hidden_size"]
-    # Forward, and backward towards its input alone: twice each, no weight has a gradient.
-    model = 2 * 2 * (body * tokens + embedding * int(batch.answer_lengths.sum()))
+    model = lm_flops(lm, tokens=tokens, targets=int(batch.answer_lengths.sum()))
     steps = int(batch.steps.lengths.sum())
     projector = least_seconds(machine, steps, (size.num_units, size.hidden, width))
     trained = size.num_units * size.hidden + size.hidden * width

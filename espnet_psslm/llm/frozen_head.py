@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from espnet_psslm.device import is_host
 
 # At once: every block reads the whole layer anew, and few rows make a slow matrix product (16 rows
-# of 49,152 logits a third of the rate of 128, which the cache of a CPU still holds).
+# of 49,152 logits half the rate of 128).
 LOGITS = 2**23
 LOGITS_ACCELERATOR = 2**26  # not yet timed
 

@@ -251,7 +251,7 @@ def test_a_whole_epoch_learns_the_same_from_dump_and_audio(shift):
     before = [parameter.clone() for parameter in model.parameters()]
     batches = [[{"key": name} for name in "abc"], [{"key": name} for name in "def"]]
     training = dumped_epoch.Training(model, readers, collate_read, batches)
-    case = dumped_epoch.make_training_case(SETTING, training, 6)
+    case = dumped_epoch.make_training_case(SETTING, training)
     assert case.size == "6 samples, batch 3, whole epoch of training" and case.bound_s > 0
     if not shift:
         case.check()
