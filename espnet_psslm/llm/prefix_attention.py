@@ -9,18 +9,23 @@ Legend: b rows, G query heads per key head, K key heads, Q queries, L own positi
 positions, d head width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, GenerationConfig
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    DynamicCache,
+    GenerationConfig,
+)
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from espnet_psslm.llm.prefix_cache import PrefixCache
+from espnet_psslm.llm.prefix_cache import PrefixCache, States
 from espnet_psslm.llm.search_limits import Bounds, search_limits
 
 NAME = "psslm_prefix"  # of the attention implementation, among transformers' own
@@ -31,7 +36,7 @@ class PrefixGroup:
     """Neighbouring rows of a batch that continue the same prefix."""
 
     rows: slice
-    states: Sequence[tuple[Tensor, Tensor]]  # per layer keys and values, each (1, K, P, d)
+    states: States  # each (1, K, P, d)
 
 
 # What the rows that pass through a language model just now continue: ``generate`` hands no
@@ -126,15 +131,14 @@ class SharedPrefix(PrefixCache):
     """Each prefix once, whatever the number of rows and beams."""
 
     def _groups(
-        self, lm: nn.Module, prompts: Sequence[int], copies: int = 1
+        self, prompts: Sequence[int], states_of: Callable[[int], States], copies: int = 1
     ) -> tuple[Tensor, list[PrefixGroup]]:
         """The order of rows that brings those of one prompt together, and their prefixes."""
-        self.fill(lm, prompts)
         order = sorted(range(len(prompts)), key=prompts.__getitem__)
         groups, start = [], 0
         for prompt in sorted(set(prompts)):
             stop = start + copies * prompts.count(prompt)
-            groups.append(PrefixGroup(slice(start, stop), self.states_of(prompt)))
+            groups.append(PrefixGroup(slice(start, stop), states_of(prompt)))
             start = stop
         return torch.tensor(order, device=self.place[0]), groups
 
@@ -142,7 +146,47 @@ class SharedPrefix(PrefixCache):
         self, lm: nn.Module, embeddings: Tensor, mask: Tensor, prompts: Sequence[int]
     ) -> Tensor:
         """As the base class says."""
-        order, groups = self._groups(lm, prompts)
+        self.fill(lm, prompts)
+        return self._forward(lm, embeddings, mask, prompts, self.states_of)
+
+    def forward_uncached(
+        self, lm: nn.Module, embeddings: Tensor, mask: Tensor, prompts: Sequence[int]
+    ) -> Tensor:
+        """As the base class says; a prefix is read once a batch, not once a row."""
+        self.move(lm)
+        states = self._read(lm.get_decoder(), sorted(set(prompts)))
+        return self._forward(lm, embeddings, mask, prompts, states.__getitem__)
+
+    def _read(self, decoder: nn.Module, prompts: Sequence[int]) -> dict[int, States]:
+        """States with their graph. One call whatever the prompts: sharded processes must agree."""
+        ids = [torch.tensor(self.prefixes[prompt], device=self.place[0]) for prompt in prompts]
+        real = [torch.ones_like(row) for row in ids]
+        cache = decoder(
+            input_ids=nn.utils.rnn.pad_sequence(ids, batch_first=True),
+            attention_mask=nn.utils.rnn.pad_sequence(real, batch_first=True),
+            past_key_values=DynamicCache(),
+            use_cache=True,
+        ).past_key_values
+        return {
+            prompt: [
+                (
+                    layer.keys[row, None, :, : len(ids[row])],
+                    layer.values[row, None, :, : len(ids[row])],
+                )
+                for layer in cache.layers
+            ]
+            for row, prompt in enumerate(prompts)
+        }
+
+    def _forward(
+        self,
+        lm: nn.Module,
+        embeddings: Tensor,
+        mask: Tensor,
+        prompts: Sequence[int],
+        states_of: Callable[[int], States],
+    ) -> Tensor:
+        order, groups = self._groups(prompts, states_of)
         positions = self.lengths(prompts) + torch.arange(mask.shape[1], device=mask.device)
         with _behind(groups):
             hidden = lm.get_decoder()(
@@ -164,7 +208,8 @@ class SharedPrefix(PrefixCache):
         bounds: Bounds,
     ) -> object:
         """As the base class says."""
-        order, groups = self._groups(lm, prompts, config.num_beams)
+        self.fill(lm, prompts)
+        order, groups = self._groups(prompts, self.states_of, config.num_beams)
         positions = self.lengths(prompts) + mask.long().cumsum(1) - mask.long()
         with _behind(groups):
             output = lm.generate(

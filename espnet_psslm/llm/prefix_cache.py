@@ -16,6 +16,8 @@ from transformers import DynamicCache, GenerationConfig
 from espnet_psslm.llm.search_limits import Bounds, search_limits
 from espnet_psslm.llm.splice import compact
 
+States = Sequence[tuple[Tensor, Tensor]]  # keys and values of a prefix, per layer
+
 
 class PrefixCache(nn.Module, ABC):
     """Keys and values of several prefixes, and the language model behind them.
@@ -29,7 +31,7 @@ class PrefixCache(nn.Module, ABC):
         if empty := [i for i, prefix in enumerate(prefixes) if not prefix]:
             raise ValueError(f"prompts {empty} have no token before the speech")
         self.prefixes = prefixes
-        self.states: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self.states: dict[int, States] = {}
         self.place: tuple[torch.device, torch.dtype] | None = None
         self.version = 0
         self.read_all = False  # whatever is asked for: where processes must make the same calls
@@ -44,24 +46,28 @@ class PrefixCache(nn.Module, ABC):
             self.version = version
             self.clear()
 
-    def fill(self, lm: nn.Module, prompts: Sequence[int]) -> None:
-        """Make sure that the states of some prompts are there, on the model's device."""
+    def move(self, lm: nn.Module) -> None:
+        """Note where the language model is; states from elsewhere are forgotten."""
         parameter = next(lm.parameters())
         if self.place != (parameter.device, parameter.dtype):
             self.place = (parameter.device, parameter.dtype)
             self.clear()
+
+    def fill(self, lm: nn.Module, prompts: Sequence[int]) -> None:
+        """Make sure that the states of some prompts are there, on the model's device."""
+        self.move(lm)
         wanted = set(range(len(self.prefixes)) if self.read_all else prompts)
         for prompt in sorted(wanted - self.states.keys()):
             self.states[prompt] = self._compute(lm.get_decoder(), prompt)
 
     @torch.no_grad()
-    def _compute(self, decoder: nn.Module, prompt: int) -> list[tuple[Tensor, Tensor]]:
+    def _compute(self, decoder: nn.Module, prompt: int) -> States:
         ids = torch.tensor([self.prefixes[prompt]], device=self.place[0])
         cache = decoder(input_ids=ids, past_key_values=DynamicCache(), use_cache=True)
         # (1, heads, P, head width) per layer
         return [(layer.keys, layer.values) for layer in cache.past_key_values.layers]
 
-    def states_of(self, prompt: int) -> list[tuple[Tensor, Tensor]]:
+    def states_of(self, prompt: int) -> States:
         """Keys and values (1, heads, P, head width) per layer of a prompt that is filled in."""
         return self.states[prompt]
 

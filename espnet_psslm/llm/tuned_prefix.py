@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from espnet_psslm.llm.frozen import Frozen
 from espnet_psslm.llm.prefix_attention import SharedPrefix
+from espnet_psslm.llm.prefix_cache import States
 
 
 class PrefixTuning(Frozen):
@@ -57,7 +58,7 @@ class TunedPrefix(SharedPrefix):
         ends = torch.stack(ends, 1)
         return ends.to(torch.promote_types(ends.dtype, torch.float32))
 
-    def states_of(self, prompt: int) -> list[tuple[Tensor, Tensor]]:
+    def states_of(self, prompt: int) -> States:
         """The constant beginning and the trained end of a prefix, per layer."""
         tuned = self.tuned[prompt].to(self.place[1])
         start = len(self.prefixes[prompt]) - tuned.shape[3]
