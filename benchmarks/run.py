@@ -48,6 +48,7 @@ ROWS = (
     "ctc_step",
     "ctc_memory",
     "text_step",
+    "lora_step",
     "decode",
     "dumped_epoch",
     "phone_sync_search",

@@ -140,7 +140,8 @@ class Ours:
             **batch.steps.inputs(),
         }
         # Rate 0: the cost of an update, and the same weights in every round.
-        self.optimizer = torch.optim.AdamW(self.projector.parameters(), lr=0.0, fused=True)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True)
 
     def __call__(self) -> Tensor:
         """Loss of a step."""
@@ -165,7 +166,8 @@ class Plain:
     ) -> None:
         self.lm, self.projector, self.batch = lm, projector, batch
         self.encoder, self.features = encoder, features
-        self.optimizer = torch.optim.AdamW(projector.parameters(), lr=0.0)
+        trained = [p for p in (*projector.parameters(), *lm.parameters()) if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, lr=0.0)
 
     def __call__(self) -> Tensor:
         """Loss of a step."""
@@ -238,9 +240,16 @@ def lm_flops(lm: nn.Module, *, tokens: int, targets: int) -> float:
     return 2 * 2 * (body * tokens + embedding * targets)
 
 
-def least_step_seconds(machine: Machine, size: Size, batch: Batch, lm: nn.Module) -> float:
-    """One step at best: the language model on own positions, the projector, the update."""
-    tokens = int(batch.steps.lengths.sum()) + int(batch.answer_lengths.sum() - size.batch)
+def least_step_seconds(
+    machine: Machine, size: Size, batch: Batch, lm: nn.Module, *, read_once: int = 0
+) -> float:
+    """One step at best: the language model on own positions, the projector, the update.
+
+    ``read_once``: further tokens that the language model reads and learns from.
+    """
+    tokens = (
+        read_once + int(batch.steps.lengths.sum()) + int(batch.answer_lengths.sum() - size.batch)
+    )
     tokens += size.batch * size.behind
     width = size.lm["hidden_size"]
     model = lm_flops(lm, tokens=tokens, targets=int(batch.answer_lengths.sum()))

@@ -15,6 +15,7 @@ from benchmarks import (
     dumped_epoch,
     encoder_ctc,
     lego,
+    lora_step,
     padding,
     phone_sync_search,
     reduction,
@@ -76,6 +77,7 @@ SIZES = {
         TINY_STEP,
         dataclasses.replace(TINY_STEP, architecture="qwen2", dtype=torch.bfloat16),
     ),
+    lora_step: (TINY_STEP,),
 }
 
 
