@@ -153,12 +153,15 @@ class SharedPrefix(PrefixCache):
         self, lm: nn.Module, embeddings: Tensor, mask: Tensor, prompts: Sequence[int]
     ) -> Tensor:
         """As the base class says; a prefix is read once a batch, not once a row."""
+        # Sharded weights come back for the backward pass of what a call returns; not of its cache.
+        if self.read_all:
+            return super().forward_uncached(lm, embeddings, mask, prompts)
         self.move(lm)
         states = self._read(lm.get_decoder(), sorted(set(prompts)))
         return self._forward(lm, embeddings, mask, prompts, states.__getitem__)
 
     def _read(self, decoder: nn.Module, prompts: Sequence[int]) -> dict[int, States]:
-        """States with their graph. One call whatever the prompts: sharded processes must agree."""
+        """States with their graph."""
         ids = [torch.tensor(self.prefixes[prompt], device=self.place[0]) for prompt in prompts]
         real = [torch.ones_like(row) for row in ids]
         cache = decoder(
