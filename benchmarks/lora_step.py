@@ -41,7 +41,7 @@ def _adapters(module: torch.nn.Module) -> list[torch.nn.Parameter]:
 
 
 def cases(setting: Setting, *, sizes: tuple[Size, ...] | None = None) -> Iterator[Case]:
-    """The sizes of this row: a prompt of a sentence, and one with examples."""
+    """The sizes of this row: prompts of three lengths, or the shortest."""
     if sizes is None:
         full = FULL if is_host(setting.machine.device) else ACCELERATOR
         full = replace(full, num_units=UNITS, target=None, target_plain=None)

@@ -34,7 +34,7 @@ class PrefixCache(nn.Module, ABC):
         self.states: dict[int, States] = {}
         self.place: tuple[torch.device, torch.dtype] | None = None
         self.version = 0
-        self.read_all = False  # FSDP2: processes must make the same calls
+        self.read_all = False  # FSDP2, DeepSpeed: processes must make the same calls
 
     def clear(self) -> None:
         """Forget everything: the language model has moved or changed."""
