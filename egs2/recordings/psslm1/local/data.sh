@@ -4,6 +4,4 @@
 set -euo pipefail
 . ./path.sh
 
-# The mini recipe's voices and noise.
-export PYTHONPATH=$PWD/../../mini/psslm1/local:$PYTHONPATH
 python local/prepare_recordings.py "$@"

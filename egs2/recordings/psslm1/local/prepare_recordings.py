@@ -1,4 +1,4 @@
-"""Stage 1: real recordings, and further sentences spoken by espeak-ng, to data folders.
+"""Stage 1: real recordings, and sentences that synthetic voices speak, to data folders.
 
 Usage::
 
@@ -8,7 +8,8 @@ Usage::
 Writes, below ``--datadir``: ``train`` (the recordings at several speeds, and the spoken sentences;
 ``train_real`` and ``train_real_sp`` are the recordings alone), ``dev``, one ``test_NAME`` a test
 set, and ``train_text``, the transcripts of the recordings and all usable sentences. A sentence that
-dev or test has is not among those.
+dev or test has is not among those. One of ``--train`` and ``--sentences`` may be missing: training
+is then on spoken sentences alone, or on recordings alone. What was spoken before is kept.
 """
 
 import argparse
@@ -19,18 +20,18 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from synthesize import VOICES_FILE, plan_utterances, read_voices, speak_all
-
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 from espnet_psslm.data.release import read_recordings
 from espnet_psslm.data.speed import perturb_data
+from espnet_psslm.recipe.voices.neural import is_spelled
+from espnet_psslm.recipe.voices.speak import Utterance, plan_utterances, speak_all
+from espnet_psslm.recipe.voices.table import add_voice_options, find_voices
 from espnet_psslm.text.normalize import normalize_text
 
 FS = 16000  # Hz
 MIN_WORDS, MAX_WORDS = 3, 12  # of a sentence that is spoken
-SPELLED = re.compile(r"[a-z' ]+")  # espeak-ng reads a number in words, its transcript has digits
 
 
 def read_source(source: Path) -> list[LabelledUtterance]:
@@ -90,29 +91,63 @@ def usable_sentences(
     return [
         sentence
         for sentence in sentences
-        if SPELLED.fullmatch(sentence)
+        if is_spelled(sentence)  # a voice reads a number in words, its transcript has digits
         and MIN_WORDS <= len(sentence.split()) <= MAX_WORDS
         and all(count[word] >= min_count for word in sentence.split())
         and sentence not in held_out
     ]
 
 
-def speak(sentences: Sequence[str], args: argparse.Namespace) -> list[LabelledUtterance]:
-    """Speak sentences with the mini recipe's training voices and noise.
+def plan_speech(sentences: Sequence[str], args: argparse.Namespace) -> list[Utterance]:
+    """Give every sentence a voice of training, a room and a microphone.
 
     Args:
-        sentences: what to say.
+        sentences: what to say; without any no voice is needed.
         args: the options.
 
     Returns:
         One utterance a sentence.
     """
-    voices = [voice for voice in read_voices(VOICES_FILE) if voice.split == "train"]
-    spoken = plan_utterances(
-        sentences, split="spoken", voices=voices, folder=f"{args.datadir}/speech", seed=args.seed
+    if not sentences:
+        return []
+    return plan_utterances(
+        sentences,
+        split="spoken",
+        voices=find_voices(args, "train"),
+        folder=f"{args.datadir}/speech",
+        seed=args.seed,
+        rooms=True,
     )
-    speak_all(spoken, seed=args.seed, nj=args.nj, label="speech")
-    return [LabelledUtterance(u.utt, u.text, path=u.path, spk=u.voice.name) for u in spoken]
+
+
+def read_sets(args: argparse.Namespace) -> dict[str, list[LabelledUtterance]]:
+    """Read all recordings.
+
+    Args:
+        args: the options.
+
+    Returns:
+        Utterances of ``train_real``, if there are any, ``dev`` and each ``test_NAME``.
+
+    Raises:
+        ValueError: if a source cannot be read, or there is nothing to train on.
+    """
+    if not args.train and not (args.sentences and args.num_sentences > 0):
+        raise ValueError(
+            "there is nothing to train on: name recordings with --train, or sentences to be spoken "
+            "with --sentences (--num_sentences above 0), or both"
+        )
+    sources = {"train_real": args.train} if args.train else {}
+    sources["dev"] = args.dev
+    for pair in args.test:
+        name, _, source = pair.partition("=")
+        if not re.fullmatch(r"\w+", name) or not source:
+            raise ValueError(f"--test {pair}: write NAME=SOURCE, e.g. own=test.jsonl")
+        sources.setdefault(f"test_{name}", []).append(source)
+    return {
+        name: [utterance for source in given for utterance in read_source(args.base / source)]
+        for name, given in sources.items()
+    }
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -124,19 +159,7 @@ def prepare(args: argparse.Namespace) -> None:
     Raises:
         ValueError: if a source cannot be read, or there are too few sentences.
     """
-    read = {
-        "train_real": [args.base / source for source in args.train],
-        "dev": [args.base / source for source in args.dev],
-    }
-    for pair in args.test:
-        name, _, source = pair.partition("=")
-        if not re.fullmatch(r"\w+", name) or not source:
-            raise ValueError(f"--test {pair}: write NAME=SOURCE, e.g. own=test.jsonl")
-        read.setdefault(f"test_{name}", []).append(args.base / source)
-    sets = {
-        name: [utterance for source in sources for utterance in read_source(source)]
-        for name, sources in read.items()
-    }
+    sets = read_sets(args)
     held_out = {
         u.text for name, utterances in sets.items() if name != "train_real" for u in utterances
     }
@@ -148,23 +171,27 @@ def prepare(args: argparse.Namespace) -> None:
             f"--num_sentences {number}: only {len(sentences)} sentences are usable; give more "
             f"--sentences, or lower --min_count {args.min_count}"
         )
+    chosen = random.Random(f"sentences-{args.seed}").sample(sentences, number)
+    planned = plan_speech(chosen, args)
     for name, utterances in sets.items():
         write_data_dir(args.datadir / name, utterances)
         logging.info("%s: %d recordings", args.datadir / name, len(utterances))
-    texts = dict.fromkeys([u.text for u in sets["train_real"]] + sentences)
+    texts = dict.fromkeys([u.text for u in sets.get("train_real", [])] + sentences)
     write_data_dir(
         args.datadir / "train_text",
         [LabelledUtterance(f"text-{n:06d}", text) for n, text in enumerate(texts)],
     )
-    real, perturbed = args.datadir / "train_real", args.datadir / "train_real_sp"
-    perturb_data(real, perturbed, factors=args.speeds, fs=FS, nj=args.nj)
-    chosen = random.Random(f"sentences-{args.seed}").sample(sentences, number)
-    spoken = speak(chosen, args)
-    whole = read_source(perturbed) + spoken
+    whole = []
+    if args.train:
+        real, perturbed = args.datadir / "train_real", args.datadir / "train_real_sp"
+        perturb_data(real, perturbed, factors=args.speeds, fs=FS, nj=args.nj)
+        whole += read_source(perturbed)
+    if planned:
+        seconds = speak_all(planned, nj=args.nj)
+        logging.info("%d of %d sentences spoken, %.2f h", number, len(sentences), seconds / 3600)
+    whole += [LabelledUtterance(u.utt, u.text, path=u.path, spk=u.voice.name) for u in planned]
     write_data_dir(args.datadir / "train", whole)
-    logging.info(
-        "train: %d utterances, %d of %d sentences spoken", len(whole), len(spoken), len(sentences)
-    )
+    logging.info("%s: %d utterances", args.datadir / "train", len(whole))
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -173,12 +200,23 @@ def get_parser() -> argparse.ArgumentParser:
         description="Recordings and spoken sentences for CTC training.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--train", nargs="+", required=True, help="data folders or JSON Lines")
+    parser.add_argument(
+        "--train",
+        nargs="+",
+        default=[],
+        help="data folders or JSON Lines; without, training is on spoken sentences alone",
+    )
     parser.add_argument("--dev", nargs="+", required=True, help="the same")
     parser.add_argument("--test", nargs="+", required=True, help="NAME=SOURCE")
-    parser.add_argument("--sentences", nargs="+", default=[], help="text files")
+    parser.add_argument(
+        "--sentences",
+        nargs="+",
+        default=[],
+        help="text files, a sentence a line; without, training is on recordings alone",
+    )
     parser.add_argument("--num_sentences", type=int, default=2000, help="how many are spoken")
     parser.add_argument("--min_count", type=int, default=5, help="of every word of a sentence")
+    add_voice_options(parser)
     parser.add_argument(
         "--speeds", nargs="+", type=float, default=[0.9, 1.0, 1.1], help="of the recordings"
     )

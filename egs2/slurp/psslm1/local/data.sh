@@ -10,8 +10,8 @@ set -euo pipefail
 case " $* " in
     *" --synthesize "*)
         need_corpus SLURP "the folder that holds dataset/slurp"
-        # The mini recipe's voices and noise, the reading of recordings.
-        export PYTHONPATH=$PWD/../../mini/psslm1/local:$PWD/../../recordings/psslm1/local:$PYTHONPATH
+        # How the recipe for recordings reads them and finds voices.
+        export PYTHONPATH=$PWD/../../recordings/psslm1/local:$PYTHONPATH
         python local/prepare_spoken.py --corpus "$SLURP" "$@"
         ;;
     *)

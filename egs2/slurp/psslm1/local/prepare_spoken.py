@@ -1,4 +1,4 @@
-"""Stage 1 without SLURP's audio: its sentences spoken by espeak-ng, and other recordings.
+"""Stage 1 without SLURP's audio: its sentences spoken by synthetic voices, and other recordings.
 
 Usage::
 
@@ -6,9 +6,10 @@ Usage::
         --recordings own/train.jsonl --test own=own/test.jsonl
 
 Reads ``dataset/slurp/*.jsonl`` as ``prepare_slurp.py`` does. Writes ``train`` (training sentences
-in the mini recipe's training voices, and the recordings), ``dev`` and ``test_spoken`` (sentences of
-those splits in voices of their own), one ``test_NAME`` a ``--test``; without audio ``train_text``
-and ``test_text``, all of the test sentences; and ``prompts.jsonl`` with the labels of training.
+in voices of training, and the recordings), ``dev`` and ``test_spoken`` (sentences of those splits
+in voices of their own), one ``test_NAME`` a ``--test``; without audio ``train_text`` and
+``test_text``, all of the test sentences; and ``prompts.jsonl`` with the labels of training. What
+was spoken before is kept.
 """
 
 import argparse
@@ -19,10 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from installed_voices import installed_voices, is_installed_voice, speak_installed
 from prepare_recordings import read_source
 from prepare_slurp import SPLITS, read_text, training_text
-from synthesize import VOICES_FILE, plan_utterances, read_voices, speak_all
 
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.labelled import (
@@ -36,8 +35,16 @@ from espnet_psslm.data.labelled import (
 )
 from espnet_psslm.data.manifest import Row, write_jsonl
 from espnet_psslm.data.prepare import CorpusSet, choose
+from espnet_psslm.recipe.voices.neural import is_spelled
+from espnet_psslm.recipe.voices.speak import Utterance, plan_utterances, speak_all
+from espnet_psslm.recipe.voices.table import add_voice_options, find_voices
 
 MAX_SPOKEN_WORDS = 25  # some ten seconds
+VOICES = {  # set: splits of its voices
+    "train": ("train",),
+    "dev": ("dev", "dev_natural"),
+    "test_spoken": ("test", "test_natural"),
+}
 # Short, without examples: LoRA learns what is asked for, and every step reads the prompts anew.
 SYSTEM = {
     ASR: "You repeat the user's text word for word.",
@@ -77,41 +84,41 @@ def make_prompts(utterances: Sequence[LabelledUtterance]) -> list[Row]:
     return rows
 
 
-def speak(
-    utterances: Sequence[LabelledUtterance], *, name: str, voices: str, args: argparse.Namespace
-) -> list[LabelledUtterance]:
-    """Speak sentences with the mini recipe's voices and noise, and with installed voices.
+def plan_speech(
+    chosen: Mapping[str, Sequence[LabelledUtterance]], args: argparse.Namespace
+) -> dict[str, list[Utterance]]:
+    """Give every sentence a voice of its set, a room and a microphone.
 
     Args:
-        utterances: what to say.
-        name: of the set.
-        voices: split of the voices; those of flite and festival are all training's.
+        chosen: by set, what to say.
         args: the options.
 
     Returns:
-        The utterances with audio and new ids.
+        By set, how each of its sentences is spoken.
+
+    Raises:
+        ValueError: if a set has no voice, or one that is not installed.
     """
-    known = read_voices(VOICES_FILE) + (installed_voices() if args.installed == "true" else [])
-    chosen = [voice for voice in known if voice.split == voices]
-    planned = plan_utterances(
-        [u.text for u in utterances],
-        split=name.replace("_", ""),
-        voices=chosen,
-        folder=f"{args.datadir}/speech/{name}",
-        seed=args.seed,
-    )
-    others = [utterance for utterance in planned if is_installed_voice(utterance.voice)]
-    espeak = [utterance for utterance in planned if not is_installed_voice(utterance.voice)]
-    seconds = speak_all(espeak, seed=args.seed, nj=args.nj, label=name)
-    if others:
-        seconds += speak_installed(others, seed=args.seed, nj=args.nj)
-    logging.info(
-        "%s: %d sentences spoken, %d of them by flite or festival, %.2f h",
-        *(name, len(planned), len(others), seconds / 3600),
-    )
+    return {
+        name: plan_utterances(
+            [u.text for u in utterances],
+            split=name.replace("_", ""),
+            voices=find_voices(args, *VOICES[name]),
+            folder=f"{args.datadir}/speech/{name}",
+            seed=args.seed,
+            rooms=True,
+        )
+        for name, utterances in chosen.items()
+    }
+
+
+def with_audio(
+    utterances: Sequence[LabelledUtterance], spoken: Sequence[Utterance]
+) -> list[LabelledUtterance]:
+    """Return the utterances with their audio, speakers and new ids."""
     return [
-        replace(u, utt=spoken.utt, path=spoken.path, spk=spoken.voice.name)
-        for u, spoken in zip(utterances, planned, strict=True)
+        replace(u, utt=s.utt, path=s.path, spk=s.voice.name)
+        for u, s in zip(utterances, spoken, strict=True)
     ]
 
 
@@ -126,14 +133,21 @@ def to_speak(
         option: that asks for them.
 
     Returns:
-        Sentences of at most ``MAX_SPOKEN_WORDS``.
+        Sentences of at most ``MAX_SPOKEN_WORDS`` that every voice can say: none with a digit.
 
     Raises:
         ValueError: if there are not so many.
     """
-    usable = [u for u in sentences.values() if len(u.text.split()) <= MAX_SPOKEN_WORDS]
+    usable = [
+        u
+        for u in sentences.values()
+        if is_spelled(u.text) and len(u.text.split()) <= MAX_SPOKEN_WORDS
+    ]
     if number > len(usable):
-        raise ValueError(f"{option} {number}: only {len(usable)} sentences can be spoken; lower it")
+        raise ValueError(
+            f"{option} {number}: only {len(usable)} sentences can be spoken, which have English "
+            f"letters alone and at most {MAX_SPOKEN_WORDS} words; lower it"
+        )
     return choose(usable, number)
 
 
@@ -155,18 +169,12 @@ def test_sources(args: argparse.Namespace) -> dict[str, list[LabelledUtterance]]
     return sets
 
 
-def prepare(args: argparse.Namespace) -> None:
-    """Make all data folders and the prompts.
-
-    Args:
-        args: the options.
+def read_texts(args: argparse.Namespace) -> dict[str, dict[str, LabelledUtterance]]:
+    """Read the sentences of ``train``, ``dev`` and ``test``, by id; warn of those left out.
 
     Raises:
-        ValueError: if a file cannot be read, or there are too few sentences.
+        ValueError: if a file is missing.
     """
-    # Recordings first: a bad row must show before minutes of synthesis.
-    recordings = [u for source in args.recordings for u in read_source(args.base / source)]
-    sets = test_sources(args)
     args.extra_text = [args.base / path for path in args.extra_text]
     texts = {"train": training_text(args)}
     for name in ("dev", "test"):
@@ -179,31 +187,43 @@ def prepare(args: argparse.Namespace) -> None:
                 "%s: %d sentences cannot be used, first %s: %s",
                 *(name, len(corpus_set.dropped), first.name, first.reason),
             )
-    labelled = {k: u for k, u in texts["train"].utterances.items() if u.scenario is not None}
+    return {name: corpus_set.utterances for name, corpus_set in texts.items()}
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Make all data folders and the prompts.
+
+    Args:
+        args: the options.
+
+    Raises:
+        ValueError: if a file cannot be read, or there are too few sentences.
+    """
+    # Recordings first: a bad row must show before minutes of synthesis.
+    recordings = [u for source in args.recordings for u in read_source(args.base / source)]
+    sets = test_sources(args)
+    texts = read_texts(args)
+    labelled = {k: u for k, u in texts["train"].items() if u.scenario is not None}
     prompts = make_prompts(list(labelled.values()))
+    chosen = {
+        "train": to_speak(labelled, args.synthesize, option="--synthesize"),
+        "dev": to_speak(texts["dev"], args.synthesize_dev, option="--synthesize_dev"),
+        "test_spoken": to_speak(texts["test"], args.synthesize_test, option="--synthesize_test"),
+    }
+    planned = plan_speech(chosen, args)
     args.datadir.mkdir(parents=True, exist_ok=True)
     write_jsonl(args.datadir / "prompts.jsonl", prompts)
-    sentences = list(texts["train"].utterances.values())
+    sentences, tests = list(texts["train"].values()), list(texts["test"].values())
     write_data_dir(args.datadir / "train_text", sentences)
-    tests = list(texts["test"].utterances.values())
     write_data_dir(args.datadir / "test_text", tests)
     # To repeat what was simulated from one's own transcript is no test.
     asked = [row for u in tests for row in u.rows() if row["task"] != ASR]
     write_jsonl(args.datadir / "test_text" / MANIFEST, asked)
-    plans = {
-        "train": (labelled, args.synthesize, "--synthesize", "train"),
-        "dev": (texts["dev"].utterances, args.synthesize_dev, "--synthesize_dev", "dev"),
-        "test_spoken": (
-            texts["test"].utterances,
-            args.synthesize_test,
-            "--synthesize_test",
-            "test",
-        ),
-    }
-    for name, (spoken, number, option, voices) in plans.items():
-        chosen = to_speak(spoken, number, option=option)
-        sets[name] = speak(chosen, name=name, voices=voices, args=args)
-    sets["train"] = sets["train"] + recordings
+    seconds = speak_all([u for plan in planned.values() for u in plan], nj=args.nj)
+    logging.info("%.2f h of speech", seconds / 3600)
+    for name, utterances in chosen.items():
+        sets[name] = with_audio(utterances, planned[name])
+    sets["train"] += recordings
     for name, utterances in sets.items():
         write_data_dir(args.datadir / name, utterances)
     counts = {name: len(utterances) for name, utterances in sets.items()}
@@ -215,7 +235,7 @@ def prepare(args: argparse.Namespace) -> None:
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(
-        description="SLURP's text, spoken by espeak-ng.",
+        description="SLURP's text, spoken by synthetic voices.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--corpus", type=Path, required=True, help="SLURP of db.sh")
@@ -229,17 +249,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--synthesize", type=int, required=True, help="training sentences to speak")
     parser.add_argument("--synthesize_dev", type=int, default=150, help="of the development set")
     parser.add_argument("--synthesize_test", type=int, default=500, help="of the test set")
+    add_voice_options(parser)
     parser.add_argument(
         "--recordings",
         nargs="+",
         default=[],
         help="further speech to train on: data folders, or JSON Lines of SLURP's format",
-    )
-    parser.add_argument(
-        "--installed",
-        choices=("true", "false"),
-        default="true",
-        help="flite and festival, where they are on PATH, speak training sentences too",
     )
     parser.add_argument("--test", nargs="+", default=[], help="NAME=SOURCE, likewise")
     parser.add_argument("--base", type=Path, default=Path(), help="where relative paths start")

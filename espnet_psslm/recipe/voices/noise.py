@@ -67,8 +67,9 @@ def _babble(num_samples: int, rng: np.random.Generator) -> np.ndarray:
     """Six speech-shaped noises, each swelling at syllable rate (2 to 6 Hz)."""
     time = np.arange(num_samples) / FS
     total = np.zeros(num_samples)
-    for _ in range(6):
-        voice = _shaped(num_samples, rng, exponent=1.0, low_hz=120.0, high_hz=4000.0)
+    # Six stretches of one noise, far apart, are as unlike as six noises and cost a sixth.
+    noise = _shaped(num_samples, rng, exponent=1.0, low_hz=120.0, high_hz=4000.0)
+    for voice in (np.roll(noise, number * num_samples // 6) for number in range(6)):
         rate, phase = rng.uniform(2.0, 6.0), rng.uniform(0, 2 * np.pi)
         total += voice * (1 + np.sin(2 * np.pi * rate * time + phase))
     return total
