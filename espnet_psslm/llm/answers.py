@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from espnet_psslm.bridge.clarity import Clarity
 from espnet_psslm.text.words import UNSPACED
 
 DEAD = -1e8  # transformers gives a place that no answer fills -1e9, or less
@@ -41,6 +42,10 @@ class Hypothesis:
     log_prob: float  # of the answer, end of turn included; of a fallback, CTC's
     num_tokens: int  # that ``log_prob`` counts; of a fallback, steps
     fallback: str = ""  # why the text is CTC's and not the language model's
+    heard: Clarity | None = None  # of the Steps; None: they are no posteriors
+    # Of the recording, the same for all its answers (inference/outside); None: not asked for.
+    confidence: float | None = None  # in [0, 1]
+    outside: bool = False  # it sounds unlike anything that the model was trained on
 
     @property
     def score(self) -> float:
@@ -88,12 +93,16 @@ def join_texts(first: str, second: str) -> str:
 
 def _join(first: Hypothesis, second: Hypothesis) -> Hypothesis:
     reasons = dict.fromkeys(filter(None, (first.fallback, second.fallback)))
+    heard = None
+    if first.heard is not None and second.heard is not None:
+        heard = first.heard + second.heard
     return Hypothesis(
         join_texts(first.text, second.text),
         first.token_ids + second.token_ids,
         first.log_prob + second.log_prob,
         first.num_tokens + second.num_tokens,
         "; ".join(reasons),
+        heard=heard,
     )
 
 

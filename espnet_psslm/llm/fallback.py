@@ -44,5 +44,8 @@ class CTCFallback:
     def _check(self, answers: list[Hypothesis], heard: StepUnits) -> list[Hypothesis]:
         text = self.units.decode(heard.unit_ids).strip()
         if reason := self.guard.reason(answers[0].text, text):
-            return [Hypothesis(text, (), heard.log_prob, heard.num_steps, reason)]
+            clarity = heard.clarity
+            return [
+                Hypothesis(text, (), clarity.log_prob, clarity.num_steps, reason, heard=clarity)
+            ]
         return answers

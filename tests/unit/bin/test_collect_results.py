@@ -145,6 +145,15 @@ def test_without_fine_tuning_nothing_is_compared(exp):
     assert "compared" not in (exp / "RESULTS.md").read_text(encoding="utf-8")
 
 
+def test_a_set_that_the_text_only_bridge_answers_alone(exp):
+    for place in (exp.parent / "raw", exp / "ctc/decode", exp / "psslm_text/decode"):
+        shutil.copytree(place / "test", place / "other")
+    results = run(exp, "--plain_test_sets", "other")
+    systems = {Path(row["system"]).name for row in results["scores"] if row["set"] == "other"}
+    assert systems == {"ctc", "psslm_text"}
+    assert {row["set"] for row in results["comparisons"]} == {"test"}
+
+
 def test_an_acoustic_model_that_was_not_decoded_is_left_out(exp):
     shutil.rmtree(exp / "ctc/decode")
     systems = {row["system"] for row in run(exp)["scores"]}

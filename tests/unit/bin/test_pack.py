@@ -89,6 +89,38 @@ def test_model_zoo_unpacks_it(recipe, monkeypatch):
     assert ctc["encoder_conf"]["name"] == "package://models/whisper"
 
 
+def test_what_is_outside_lies_beside_meta(recipe, monkeypatch):
+    from espnet_model_zoo.downloader import ModelDownloader
+
+    from espnet_psslm.pack_files import open_pack
+
+    (recipe / "exp/of_dev.yaml").write_text("threshold: 0.5\nshare: 0.01\nnum_utts: 60\n")
+    pack("--outside", "exp/of_dev.yaml")
+    with zipfile.ZipFile("exp/psslm.zip") as archive:
+        assert "outside.yaml" in archive.namelist()
+        assert "`hypothesis.outside` is\ntrue" in archive.read("README.md").decode()
+        archive.extractall(recipe / "unzipped")
+    unpacked = ModelDownloader(recipe / "zoo").download_and_unpack(str(recipe / "exp/psslm.zip"))
+    expected = (recipe / "exp/of_dev.yaml").read_text()
+    moved = (recipe / "unzipped").rename(recipe / "moved")
+    archive = open_pack(recipe / "exp/psslm.zip", cachedir=recipe / "cache")
+    for files in (unpacked, archive, open_pack(moved)):
+        assert Path(files["outside"]).name == "outside.yaml"
+        assert Path(files["outside"]).read_text() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "match"), [(None, "no such file"), ("threshold: 2\n", "lacks 'share'")]
+)
+def test_what_says_nothing_of_outside(recipe, capsys, text, match):
+    if text is not None:
+        (recipe / "exp/outside.yaml").write_text(text)
+    command = ["--outside", "exp/outside.yaml"]
+    error = run_and_fail(lambda options: pack(*options), command, capsys)
+    assert "exp/outside.yaml" in error and match in error
+    assert not (recipe / "exp/psslm.zip").exists()
+
+
 def test_members_and_card(recipe):
     pack("--title", "Mini")
     with zipfile.ZipFile("exp/psslm.zip") as archive:
@@ -110,6 +142,7 @@ def test_members_and_card(recipe):
     assert "`package://models/whisper`: from a Python package" in card
     assert f"`{recipe / 'base'}`: **local" in card
     assert "Speech by espeak-ng." in card
+    assert "outside" not in card
     assert "| WER | 5 |" in card
 
 

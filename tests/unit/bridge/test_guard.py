@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from espnet_psslm.acoustic.ctc_search import GreedySearch
+from espnet_psslm.bridge.clarity import Clarity
 from espnet_psslm.bridge.guard import Guard, greedy_units, longest_loop, normalised_distance
 from espnet_psslm.bridge.phone_sync import REDUCTIONS
 from espnet_psslm.bridge.steps import PosteriorSteps
@@ -24,7 +25,7 @@ def test_units_of_steps_are_those_of_frames(name):
     found = greedy_units(steps, blank_id=0, merged=reduction.merges_runs)
     expected = GreedySearch(blank_id=0)(log_posterior, lengths).nbest
     assert [row.unit_ids for row in found] == [hypotheses[0].unit_ids for hypotheses in expected]
-    assert [row.num_steps for row in found] == steps.lengths.tolist()
+    assert [row.clarity.num_steps for row in found] == steps.lengths.tolist()
     repeated = [row.unit_ids for row in found]
     assert any(a == b for row in repeated for a, b in zip(row, row[1:], strict=False))
 
@@ -38,9 +39,10 @@ def test_units_by_hand():
     )
     first, second = greedy_units(steps, blank_id=0, merged=True)
     assert first.unit_ids == [3, 3, 2]
-    assert first.log_prob == pytest.approx(torch.tensor([0.9, 0.6, 0.5, 0.7]).log().sum().item())
+    log_prob = torch.tensor([0.9, 0.6, 0.5, 0.7]).log().sum().item()
+    assert first.clarity.log_prob == pytest.approx(log_prob)
     assert greedy_units(steps, blank_id=0, merged=False)[0].unit_ids == [3, 2]
-    assert (second.unit_ids, second.log_prob, second.num_steps) == ([], 0.0, 0)
+    assert (second.unit_ids, second.clarity) == ([], Clarity(0.0, 0))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 
 import pytest
@@ -97,6 +98,19 @@ def test_figures(collect_results, recipe, capsys):
     assert capsys.readouterr().out == table + "\n"
     assert "| Whisper-CTC, greedy | 14.29 [" in table
     assert "run.sh --seed 3" in table
+
+
+def test_a_set_that_the_text_only_bridge_answers_alone(collect_results, recipe):
+    for place in ("raw", "exp/ctc/decode", "exp/psslm_text/decode"):
+        shutil.copytree(recipe / place / "test", recipe / place / "test_natural")
+    results = run(collect_results, recipe, "--plain_test_sets", "test_natural")
+    test, natural = results["test"], results["test_natural"]
+    assert natural["asr_wer"] == test["asr_wer"] and natural["ctc_wer"] == test["ctc_wer"]
+    assert natural["asr_wer_sft"] is natural["asr_wer_oracle"] is natural["action_acc_sft"] is None
+    assert test["asr_wer_sft"] == 0 and results["test_engines"] is None
+    table = (recipe / "exp" / "RESULTS.md").read_text()
+    _, _, section = table.partition("## test_natural: 3 utterances")
+    assert "| text-only |" in section and "fine-tuning" not in section and "oracle" not in section
 
 
 def test_without_fine_tuning(collect_results, recipe):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from espnet_psslm.bridge.clarity import Clarity
 from espnet_psslm.llm.answers import (
     UNASKED,
     Hypothesis,
@@ -119,3 +120,14 @@ def test_confidences():
     assert TokenMean()(empty) == Posterior()(empty) == 1.0
     unlikely = [Hypothesis("a", (3,), -2000.0, 1), Hypothesis("b", (4,), -2000.0, 1)]
     assert Posterior()(unlikely) == pytest.approx(0.5)  # no underflow
+
+
+def test_joined_pieces_were_heard_as_clearly_as_the_whole():
+    """Sums, as of the answers' probabilities: a long piece counts for more than a short one."""
+    few, many = Clarity(math.log(0.5), 1), Clarity(9 * math.log(0.9), 9)
+    pieces = [[hypothesis("a", -1.0, heard=few)], [hypothesis("b", -1.0, heard=many)]]
+    [joined] = join_hypotheses(pieces, num_best=1)
+    assert joined.heard.num_steps == 10
+    assert joined.heard.probability == pytest.approx((0.5 * 0.9**9) ** 0.1)
+    pieces[0] = [hypothesis("a", -1.0)]
+    assert join_hypotheses(pieces, num_best=1)[0].heard is None

@@ -121,6 +121,36 @@ def test_stages_that_are_skipped(psslm, tmp_path, option, left):
     assert all(("results.json" in line) == (option != "--skip_eval=true") for line in packed)
 
 
+def test_what_is_outside_is_calibrated_before_packing(psslm, tmp_path):
+    told = psslm(
+        *only(14), "--outside_share=0.02", "--device=cpu", "--inference_args=--maxlenratio 2"
+    )
+    assert told.code == 0, told.log
+    [calibrated], [packed] = told.of("calibrate"), told.of("pack")
+    assert told.commands.index(calibrated) < told.commands.index(packed)
+    exp = f"{tmp_path}/exp/psslm_sft"
+    read = (
+        f"--manifest {tmp_path}/dump/steps/dev/psslm.jsonl --text {tmp_path}/data/train_text/text"
+    )
+    assert f"{read} --output {exp}/outside.yaml" in calibrated
+    assert f"--share 0.02 --psslm_train_config {exp}/config.yaml" in calibrated
+    assert calibrated.endswith(" --device cpu --maxlenratio 2")
+    assert packed.endswith(f" --outside {exp}/outside.yaml")
+
+
+def test_packs_without_such_a_check(psslm):
+    told = psslm(*only(14))
+    assert told.code == 0, told.log
+    assert not told.of("calibrate") and "--outside" not in told.of("pack")[0]
+
+
+def test_a_check_needs_dumped_steps(psslm, tmp_path):
+    (tmp_path / "dump/steps/dev/psslm.jsonl").unlink()
+    told = psslm(*only(14), "--outside_share=0.02")
+    assert told.code != 0 and "dump/steps/dev/psslm.jsonl: run stage 8 first" in told.log
+    assert not told.of("pack")
+
+
 @pytest.mark.parametrize("decode_cmd", ["", "../../../local/run.py --mem 1G", "env X=1"])
 def test_decoding_in_jobs(psslm, tmp_path, decode_cmd):
     told = psslm("--stage=7", "--stop_stage=8", "--inference_nj=2", decode_cmd=decode_cmd)

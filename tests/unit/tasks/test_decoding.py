@@ -71,6 +71,15 @@ def test_nbest_does_not_depend_on_the_batch(decode):
     assert together.confidence == pytest.approx(alone.confidence, abs=1e-3)
 
 
+def test_how_clearly_every_row_was_heard(decode):
+    """Noise-free simulation: the best unit has all of the probability."""
+    rows = [*text_rows(), *text_rows("SLU_scenario")]
+    for best, second in decode(rows, nbest=2).nbest.values():
+        assert best.heard == second.heard and best.heard.probability == 1.0
+        assert best.heard.num_steps > 3
+        assert (best.confidence, best.outside) == (None, False)
+
+
 def test_choice_tasks_keep_to_the_labels_of_a_manifest(trained, tmp_path):
     labels = [
         {"key": f"l{i}", "task": "SLU_scenario", "target": label, "GT": "x"}
@@ -107,7 +116,7 @@ def test_posterior_over_labels(decode):
 
 
 def test_labels_of_the_prompt_file():
-    from espnet_psslm.bin.psslm_inference import read_labels
+    from espnet_psslm.inference.options import read_labels
 
     prompts = [
         {"task": "sentiment", "prompt": "a", "labels": ["good", "bad"]},
@@ -144,6 +153,9 @@ def test_labels_longer_than_the_answer_may_be(decode):
 
 
 def test_guard_falls_back_to_what_ctc_heard(trained, audio, tmp_path):
+    from espnet_psslm.bridge.guard import Guard
+    from espnet_psslm.decode import PSSLMDecoder
+
     silence = tmp_path / "silence.wav"
     soundfile.write(silence, np.zeros(4000), RATE, subtype="FLOAT")
     rows = [*audio, {"key": "mute", "task": "ASR", "target": "x", "path": str(silence)}]
@@ -167,6 +179,15 @@ def test_guard_falls_back_to_what_ctc_heard(trained, audio, tmp_path):
         assert stats(tmp_path / name).get("num_fallbacks") == counted
         assert not (tmp_path / name / "ASR/1best_recog/fallback").exists()
     assert answers(tmp_path / "free") == answers(tmp_path / "lax")
+    exp = trained[0] / "exp"
+    decoder = PSSLMDecoder(
+        exp / "config.yaml",
+        exp / "2epoch.pth",
+        device="cpu",
+        guard=Guard(["ASR"], max_distance=0.0),
+    )
+    for hypothesis in decoder.decode(audio):  # a fallback was heard as clearly as the answer
+        assert hypothesis.fallback and hypothesis.heard.log_prob == hypothesis.log_prob < 0
     scenario = [answers(tmp_path / name, "SLU_scenario") for name in ("free", "out")]
     assert scenario[0] == scenario[1]
     assert "num_fallbacks" not in stats(tmp_path / "out", "SLU_scenario")
@@ -221,6 +242,10 @@ def test_long_recording_is_cut_at_silences_and_its_answers_are_joined(
         alone = decoder.decode([part | {"task": task} for part in parts])
         texts = [" ".join(hyp.text.split()) for hyp in alone]
         assert answers(tmp_path / "out", task)[key].split() == " ".join(texts).split()
+        # The pauses between the pieces are heard in one of them.
+        [joined] = decoder.decode([long | {"task": task}])
+        assert joined.heard.num_steps == sum(hyp.heard.num_steps for hyp in alone)
+        assert joined.heard.log_prob == pytest.approx(sum(hyp.heard.log_prob for hyp in alone))
     short = answers(tmp_path / "out")
     assert [short[row["key"]] for row in audio[:2]] == [
         " ".join(hyp.text.split()) for hyp in decoder.decode(audio[:2])

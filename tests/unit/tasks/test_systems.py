@@ -18,7 +18,7 @@ from espnet_psslm.acoustic.sensevoice import BPE_MODEL
 from espnet_psslm.bridge.projector import PROJECTORS
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
 from tests.ctc_setting import Setting
-from tests.helpers import PROMPTS, build_lm, build_tokenizer, write_jsonl
+from tests.helpers import PROMPTS, build_lm, build_tokenizer, run_and_fail, write_jsonl
 from tests.sensevoice_setting import save_sensevoice
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -280,6 +280,24 @@ def test_dumped_features_are_those_of_audio(world, tmp_path):
     again = model.decode_usable(rows(manifest), remember=True)
     assert remembered.audio_s > 0.0 and again.audio_s == 0.0
     assert list(again.hypotheses.values()) == list(remembered.hypotheses.values())
+    assert {hyp.heard for hyp in remembered.hypotheses.values()} == {None}
+
+
+def test_encoder_outputs_do_not_say_how_clearly_they_were_heard(world, tmp_path, capsys):
+    from espnet_psslm.bin.calibrate import main
+
+    system = ("linear", "feature", "audio", "frozen", "llama")
+    exp = world.train(tmp_path, world.config(*system), world.manifest("feature", "audio"))
+    some = rows(world.manifest("feature", "steps"))
+    many = [row | {"key": f"{row['key']}-{n}"} for n in range(5) for row in some]
+    command = ["--psslm_train_config", str(exp / "config.yaml"), "--max_new_tokens", "4"]
+    command += ["--psslm_model_file", str(exp / "valid.loss.ave.pth"), "--device", "cpu"]
+    command += ["--manifest", str(write_jsonl(tmp_path / "many.jsonl", many))]
+    (tmp_path / "text").write_text("a turn on the light\n")
+    command += ["--text", str(tmp_path / "text")]
+    error = run_and_fail(main, [*command, "--output", str(tmp_path / "outside.yaml")], capsys)
+    assert "was dumped as encoder outputs (step_kind: feature)" in error
+    assert not (tmp_path / "outside.yaml").exists()
 
 
 def test_simple_linear_starts_as_the_ctc_layer(world, tmp_path):

@@ -139,6 +139,7 @@ def score_set(
     *,
     ctc_exp: Path,
     systems: Sequence[System],
+    oracle: bool,
     where: Mapping[str, str],
     seed: int,
 ) -> dict[str, Any]:
@@ -148,7 +149,8 @@ def score_set(
         manifest: references.
         name: of the set.
         ctc_exp: acoustic model, holds decode/<set>.
-        systems: bridges; the first is fed with the oracle too.
+        systems: bridges.
+        oracle: whether the first is fed with the true transcript too.
         where: manifest fields and values, see ``read_references``.
         seed: of the bootstrap.
 
@@ -173,8 +175,9 @@ def score_set(
         answers = read_references(manifest, task=ENTITIES, where=where)
         decoded = decode / name / ENTITIES / "1best_recog" / "text"
         score_entities(figures, system.suffix, answers, decoded, seed=seed)
-    oracle = systems[0].folder / "decode" / f"{name}_oracle" / ASR / "1best_recog" / "text"
-    score_text(figures, "asr_{}_oracle", refs, oracle, seed=seed)
+    if oracle:
+        decoded = systems[0].folder / "decode" / f"{name}_oracle" / ASR / "1best_recog" / "text"
+        score_text(figures, "asr_{}_oracle", refs, decoded, seed=seed)
     return figures
 
 
@@ -218,9 +221,11 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     if args.sft:
         systems.append(System(args.expdir / "psslm_sft", "_sft"))
     results: dict[str, Any] = dict.fromkeys(results_table.SETS)
-    for name in args.test_sets:
+    for name in [*args.test_sets, *args.plain_test_sets]:
         manifest = args.raw_dir / name / "psslm.jsonl"
-        options = {"ctc_exp": args.ctc_exp, "systems": systems, "seed": args.seed}
+        whole = name in args.test_sets
+        options = {"ctc_exp": args.ctc_exp, "oracle": whole, "seed": args.seed}
+        options["systems"] = systems if whole else systems[:1]
         results[name] = score_set(manifest, name, where={}, **options)
         if has_unseen(manifest):
             results[name]["unseen"] = score_set(manifest, name, where=UNSEEN, **options)

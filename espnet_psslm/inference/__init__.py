@@ -1,0 +1,1 @@
+"""A trained model that answers, and what it says about its answers."""
