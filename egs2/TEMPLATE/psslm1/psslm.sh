@@ -29,8 +29,7 @@ expdir=exp         # models, hypotheses, results
 train_set=train
 valid_set=dev
 test_sets="test"   # several, separated by blanks
-plain_test_sets=   # further ones, which the bridge trained first answers alone: neither the fine-tuned one
-                   # nor the true transcript, which take as long again
+plain_test_sets=   # further ones, on which only the bridge before fine-tuning is decoded, from audio
 text_test_sets=    # sets without audio; heard are noise-free simulations of their transcripts
 text_set=train_text  # sentences for text-only training
 local_data_opts=   # further options of local/data.sh

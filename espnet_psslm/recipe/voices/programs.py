@@ -1,5 +1,6 @@
 """Voices of flite and festival, programs that speak where they are on PATH; for tests only."""
 
+import logging
 import re
 import shutil
 import subprocess
@@ -26,13 +27,18 @@ class Program(Engine):
     @classmethod
     @override
     def find_version(cls) -> str | None:
-        found = [shutil.which(program) for program in cls.programs]
-        return None if None in found else cls.voice_list()
+        if None in [shutil.which(program) for program in cls.programs]:
+            return None
+        try:
+            return cls.voice_list()
+        except (subprocess.SubprocessError, OSError) as error:
+            logging.warning("%s does not tell its voices: %s", cls.programs[0], error)
+            return None
 
     @classmethod
     @abstractmethod
     def voice_list(cls) -> str:
-        """Names of its voices; stands for the version, which flite does not tell."""
+        """Names of its voices, separated by blanks; stands for the version."""
 
     @abstractmethod
     def write(self, text: str, *, voice: str, pace: float, path: Path) -> None:

@@ -11,8 +11,10 @@ import hashlib
 import json
 import logging
 import random
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -25,13 +27,20 @@ from pebble import ProcessExpired, ProcessPool
 
 from espnet_psslm.atomic import atomic_file
 from espnet_psslm.progress import show_progress
-from espnet_psslm.recipe.voices.engines import Engine, Voice, engine_class, installed_version
+from espnet_psslm.recipe.voices.engines import (
+    Engine,
+    Voice,
+    engine_class,
+    installed_version,
+    package_version,
+)
 from espnet_psslm.recipe.voices.noise import FS
 from espnet_psslm.recipe.voices.recording import Recording, draw_recording, record
 
-VERSION = 1  # of all that turns an Utterance into samples; another one makes all speech anew
+VERSION = 1  # of what turns an Utterance into samples; another one makes all speech anew
+LIBRARIES = ("numpy", "scipy", "soxr", "pyroomacoustics")  # whose versions the samples depend on
+MADE_HERE = re.compile(r".+-[0-9a-f]{12}\.flac|\..+\.tmp")  # names of files, half-written ones too
 BLOCK = 4  # utterances of one engine that a process is given at once; Kokoro takes seconds
-PITCH_JITTER, PACE_JITTER = 6, 0.06  # around an espeak-ng voice's own
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,15 @@ class Utterance:
         settings = dataclasses.asdict(self) | {
             "folder": None,
             "engine": installed_version(self.voice.engine),
-            "version": VERSION,
+            "version": f"{VERSION} {_libraries()}",
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return f"{self.folder}/{self.utt}-{digest[:12]}.flac"
+
+
+@cache
+def _libraries() -> str | None:
+    return package_version(*LIBRARIES)
 
 
 def plan_utterances(
@@ -95,17 +109,17 @@ def plan_utterances(
         order += rng.sample(turns, len(turns))
     utterances = []
     for index, (text, voice) in enumerate(zip(texts, order, strict=False)):
-        pitch, pace = voice.pitch, voice.pace
-        if voice.engine == "espeak":
-            pitch += rng.randint(-PITCH_JITTER, PITCH_JITTER)
-            pace += round(rng.uniform(-PACE_JITTER, PACE_JITTER), 3)
+        engine = engine_class(voice.engine)
+        pitch_move, pace_move = (
+            rng.uniform(-most, most) for most in (engine.pitch_jitter, engine.pace_jitter)
+        )
         utterances.append(
             Utterance(
                 utt=f"{voice.name}-{split}{index:05d}",
                 text=text,
                 voice=voice,
-                pace=pace,
-                pitch=pitch,
+                pace=round(voice.pace + pace_move, 3),
+                pitch=None if voice.pitch is None else round(voice.pitch + pitch_move, 3),
                 recording=draw_recording(rng, rooms=rooms),
                 seed=seed,
                 folder=folder,
@@ -141,12 +155,12 @@ def speak_all(utterances: Sequence[Utterance], *, nj: int) -> float:
             for done in as_completed(work):
                 done.result()
                 count(len(work[done]))
-        except ProcessExpired as error:
+        except (ProcessExpired, BrokenProcessPool) as error:
             first = work[done][0]
             raise ValueError(
                 f"the process that spoke {first.utt} and {len(work[done]) - 1} more with "
-                f"{first.voice.engine} was killed (exit code {error.exitcode}); run the same "
-                "command again: what is finished is kept"
+                f"{first.voice.engine} was killed ({error}); run the same command again: what is "
+                "finished is kept"
             ) from error
         finally:
             for task in work:
@@ -158,7 +172,7 @@ def _clear(folders: Iterable[Path], *, keep: set[Path]) -> None:
     """Make folders, and remove what is of other voices, settings or versions, or half-written."""
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-        stale = [path for path in folder.iterdir() if path.is_file() and path not in keep]
+        stale = [p for p in folder.iterdir() if p not in keep and MADE_HERE.fullmatch(p.name)]
         for path in stale:
             path.unlink()
         if stale:

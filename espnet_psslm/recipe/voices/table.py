@@ -1,6 +1,7 @@
 """The table of voices: who speaks, on which synthesiser, and for which sets."""
 
 import argparse
+import logging
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,11 +11,9 @@ VOICES_FILE = Path(__file__).parent / "voices.txt"
 SPLITS = ("train", "dev", "test", "dev_natural", "test_natural", "test_engines")
 COLUMNS = "name engine source factor pace pitch share split"
 NO_PITCH = "-"
-SPEAKERS = (
-    "espeak",
-    "hibari",
-    "kokoro",
-)  # engines of --voices; the others speak in a test set alone
+NEURAL = ("hibari", "kokoro")
+SPEAKERS = ("espeak", *NEURAL)  # engines of --voices
+PROGRAMS = ("flite", "festival")  # speak in a test set alone, where they are installed
 
 
 def add_voice_options(parser: argparse.ArgumentParser) -> None:
@@ -85,13 +84,32 @@ def read_voices(
     return [v for v in voices.values() if engines is None or v.engine in engines]
 
 
+def find_program_voices(path: str | Path = VOICES_FILE) -> list[Voice]:
+    """Find the voices of programs that are installed here, for the split ``test_engines``.
+
+    Args:
+        path: the table; a voice that a program lacks is left out and logged.
+    """
+    voices = [v for v in read_voices(path, engines=PROGRAMS) if v.split == "test_engines"]
+    listed = {name: (engine_class(name).find_version() or "").split() for name in PROGRAMS}
+    found = [voice for voice in voices if voice.source in listed[voice.engine]]
+    if found and (lacking := [voice.name for voice in voices if voice not in found]):
+        logging.info("not installed, and left out of test_engines: %s", " ".join(lacking))
+    return found
+
+
 def _parse(line: str) -> Voice:
     fields = line.split()
     if len(fields) != len(COLUMNS.split()):
         raise ValueError(f"{len(fields)} columns")
     name, engine, source, factor, pace, pitch, share, split = fields
-    engine_class(engine)
     if split not in SPLITS:
         raise ValueError(f"no split {split!r}")
+    if (pitch != NO_PITCH) != engine_class(engine).has_pitch:
+        needs = "needs a pitch" if pitch == NO_PITCH else f"has no pitch, write {NO_PITCH}"
+        raise ValueError(f"{engine} {needs}")
     given_pitch = None if pitch == NO_PITCH else float(pitch)
-    return Voice(name, engine, source, float(factor), float(pace), given_pitch, int(share), split)
+    voice = Voice(name, engine, source, float(factor), float(pace), given_pitch, int(share), split)
+    if voice.factor <= 0 or voice.pace <= 0 or voice.share < 1:
+        raise ValueError("factor and pace must exceed 0, share must be at least 1")
+    return voice

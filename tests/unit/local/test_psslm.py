@@ -212,6 +212,25 @@ def test_sets_without_audio(psslm, tmp_path):
     assert " --test_sets test gold --ctc_exp " in told.of("collect_results")[0]
 
 
+def test_sets_that_the_text_only_bridge_answers_alone(psslm, tmp_path):
+    for name in ("wav.scp", "text", "psslm.jsonl", "speech_shape"):
+        for place in ("data", "dump/raw"):
+            (tmp_path / place / "other").mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / "other" / name).write_text("made\n")
+    other = "--plain_test_sets=other"
+    told = psslm("--stage=3", "--stop_stage=4", other)
+    assert any("/raw/other" in line for line in told.of("format_wav"))
+    assert any("/raw/other" in line for line in told.of("filter_data"))
+    told = psslm(*only(7), other)
+    assert any("/decode/other" in line for line in told.of("asr_inference"))
+    told = psslm("--stage=12", "--stop_stage=13", other)
+    assert told.code == 0, told.log
+    [heard] = [line for line in told.of("psslm_inference") if "/raw/other/" in line]
+    assert "/psslm_text/decode/other " in heard and "--oracle" not in heard
+    assert " --test_sets test --plain_test_sets other " in told.of("collect_results")[0]
+    assert not any("/other" in line for line in told.of("forgetting"))
+
+
 def test_a_failed_job_is_named(psslm):
     told = psslm(*only(12), "--inference_nj=2", FAILS="espnet_psslm.bin.psslm_inference")
     assert told.code == 1

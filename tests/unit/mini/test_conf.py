@@ -36,7 +36,7 @@ def test_units_are_tokens_of_the_same_language_model(options):
     assert options["unit_source"] == read("train_psslm")["llm_conf"]["name"]
 
 
-@pytest.mark.parametrize("name", ["train_psslm", "tune_psslm"])
+@pytest.mark.parametrize("name", ["train_ctc", "train_psslm", "tune_psslm"])
 def test_schedules_end_with_the_training(name):
     conf = read(name)
     assert conf["scheduler_conf"]["max_steps"] == conf["max_epoch"] * conf["num_iters_per_epoch"]

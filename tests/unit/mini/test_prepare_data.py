@@ -8,7 +8,7 @@ from prepare_data import main
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.manifest import read_manifest
-from espnet_psslm.recipe.voices.engines import find_engines
+from espnet_psslm.recipe.voices.table import find_program_voices
 from espnet_psslm.text.slu_answer import parse_answer
 
 SIZES = "--num_text 200 --num_train 30 --num_sft 10 --num_dev 6 --num_test 12 --nj 2".split()
@@ -65,7 +65,7 @@ def test_folders(here: Path) -> None:
     )
     assert all(row["GT"] == row["target"] for row in text.values() if row["task"] == "ASR")
     assert len(read_manifest("data/dev_text/psslm.jsonl")) == 18
-    assert Path("data/test_engines").exists() == bool(find_engines(["flite", "festival"]))
+    assert Path("data/test_engines").exists() == bool(find_program_voices())
     assert {row["GT"] for row in read_manifest("data/train/psslm.jsonl").values()} <= known
     assert not (here / "data/test_real").exists()
 

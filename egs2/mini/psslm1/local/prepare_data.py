@@ -28,15 +28,17 @@ from mishear import Mishearing
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 from espnet_psslm.data.release import read_recordings
-from espnet_psslm.recipe.voices.engines import Voice, find_engines
+from espnet_psslm.recipe.voices.engines import Voice
 from espnet_psslm.recipe.voices.speak import Utterance, plan_utterances, speak_all
-from espnet_psslm.recipe.voices.table import add_voice_options, find_voices, read_voices
+from espnet_psslm.recipe.voices.table import (
+    NEURAL,
+    add_voice_options,
+    find_program_voices,
+    find_voices,
+)
 from espnet_psslm.text.prompt import read_prompt_file
 
 PROMPTS = Path(__file__).resolve().parent.parent / "conf/prompts.jsonl"
-
-NATURAL = ("hibari", "kokoro")
-PROGRAMS = ("flite", "festival")  # speak test_engines alone
 
 
 def prompt_examples() -> set[str]:
@@ -203,12 +205,13 @@ def speak_sets(splits: Splits, args: argparse.Namespace) -> dict[str, list[Label
         "test": (splits.test, "test"),
         "test_natural": (splits.test, "test_natural"),
     }
-    if set(args.voices).isdisjoint(NATURAL):
+    if set(args.voices).isdisjoint(NEURAL):
         del sets["dev_natural"], sets["test_natural"]
+        logging.info("without neural voices there is no dev_natural and no test_natural")
     voices = {name: find_voices(args, split) for name, (_, split) in sets.items()}
-    if engines := find_engines(PROGRAMS):
+    if programs := find_program_voices(args.voice_table):
         sets["test_engines"] = (splits.test, "test_engines")
-        voices["test_engines"] = read_voices(args.voice_table, engines=engines)
+        voices["test_engines"] = programs
     planned = {name: _plan(name, sets[name][0], found, args) for name, found in voices.items()}
     speak_all([utterance for plan in planned.values() for utterance in plan], nj=args.nj)
     spoken = {name: spoken_utterances(sets[name][0], plan) for name, plan in planned.items()}

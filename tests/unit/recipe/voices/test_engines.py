@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,15 +8,14 @@ from espnet_psslm.recipe.voices import engines
 from espnet_psslm.recipe.voices.engines import (
     Voice,
     engine_class,
-    find_engines,
     installed_version,
     package_version,
 )
-from espnet_psslm.recipe.voices.neural import is_spelled, trim
-from espnet_psslm.recipe.voices.table import read_voices
+from espnet_psslm.recipe.voices.neural import is_spelled, move_melody, trim
+from espnet_psslm.recipe.voices.table import PROGRAMS, SPEAKERS, read_voices
 
 TEXT = "turn on the light in the kitchen"
-ENGINES = ("espeak", "hibari", "kokoro", "flite", "festival")
+ENGINES = (*SPEAKERS, *PROGRAMS)
 
 
 def first_voice(engine: str) -> Voice:
@@ -25,7 +25,7 @@ def first_voice(engine: str) -> Voice:
 @pytest.fixture(scope="module", params=ENGINES)
 def engine_and_voice(request):
     """An engine that is there, and a voice of its own."""
-    if request.param in ("flite", "festival") and not find_engines([request.param]):
+    if request.param in PROGRAMS and engine_class(request.param).find_version() is None:
         # A program of the system, which no environment of Python brings.
         pytest.xfail(f"{request.param} is not installed")
     return engine_class(request.param)(), first_voice(request.param)
@@ -50,8 +50,8 @@ def test_a_faster_pace_is_shorter(engine_and_voice) -> None:
     assert 1.2 < len(slow) / len(fast) < 2.0
 
 
-def pitch_hz(samples: np.ndarray, fs: int) -> float:
-    """Median fundamental of the voiced stretches of 60 ms, by autocorrelation."""
+def pitches_hz(samples: np.ndarray, fs: int) -> list[float]:
+    """Fundamentals of the voiced stretches of 60 ms, by autocorrelation."""
     width, low, high = fs * 60 // 1000, fs // 350, fs // 70
     found = []
     for start in range(0, len(samples) - width, width // 2):
@@ -60,16 +60,37 @@ def pitch_hz(samples: np.ndarray, fs: int) -> float:
         lag = low + int(correlation[low:high].argmax())
         if correlation[lag] > 0.5 * correlation[0] > 0.05:
             found.append(fs / lag)
-    return float(np.median(found))
+    return found
 
 
 def test_hibari_moves_its_pitch() -> None:
     engine, voice = engine_class("hibari")(), first_voice("hibari")
     own, low = (
-        pitch_hz(engine.say(TEXT, voice=voice, pace=1.0, pitch=pitch), engine.fs)
+        np.median(pitches_hz(engine.say(TEXT, voice=voice, pace=1.0, pitch=pitch), engine.fs))
         for pitch in (1.0, 0.7)
     )
     assert low / own == pytest.approx(0.7, rel=0.1)
+
+
+def test_melodies() -> None:
+    melody = np.array([0.0, 100.0, 200.0, 400.0, 0.0], np.float32)
+    assert move_melody(melody, 1.0, 1.0).tolist() == melody.tolist()
+    assert move_melody(melody, 0.5, 1.0).tolist() == [0, 50, 100, 200, 0]
+    assert move_melody(melody, 1.5, 0.0).tolist() == [0, 300, 300, 300, 0]
+    assert move_melody(melody, 1.0, 2.0).tolist() == [0, 50, 200, 800, 0]
+    assert move_melody(np.zeros(3, np.float32), 0.5, 0.0).tolist() == [0, 0, 0]
+
+
+def test_hibari_has_manners() -> None:
+    engine, voice = engine_class("hibari")(), first_voice("hibari")
+    sources = ("heart", "heart-british", "heart-flat", "heart-lively", "heart-british-flat")
+    said = [say(engine, replace(voice, source=source), "my father has a car") for source in sources]
+    assert len({samples.tobytes() for samples in said}) == len(sources)
+    spread = {
+        source: np.ptp(pitches_hz(samples, engine.fs))
+        for source, samples in zip(sources, said, strict=True)
+    }
+    assert spread["heart-flat"] < 0.3 * spread["heart"] < 0.3 * spread["heart-lively"]
 
 
 def test_kokoro_mixes_its_speakers() -> None:
@@ -107,7 +128,10 @@ def test_spelled() -> None:
 
 
 def test_a_voice_that_does_not_exist() -> None:
-    for engine, reason in (("espeak", "no voice 'xx': correct"), ("hibari", "brings heart alone")):
+    for engine, reason in (
+        ("espeak", "no voice 'xx': correct"),
+        ("hibari", "brings heart alone, .*'xx' is no such voice"),
+    ):
         voice = Voice("v", engine, "xx", 1.0, 1.0, 50, 1, "train")
         with pytest.raises(ValueError, match=reason):
             say(engine_class(engine)(), voice)
@@ -123,15 +147,23 @@ def test_a_program_that_fails(tmp_path, monkeypatch) -> None:
         say(engine_class("flite")(), voice)
 
 
+def test_a_program_that_does_not_tell_its_voices(tmp_path, monkeypatch, caplog) -> None:
+    flite = tmp_path / "flite"
+    flite.write_text("#!/bin/sh\nexit 3\n")
+    flite.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert engine_class("flite").find_version() is None
+    assert "flite does not tell its voices" in caplog.text
+
+
 def test_an_engine_that_is_not_installed(monkeypatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert find_engines(["espeak", "flite", "festival"]) == ["espeak"]
     installed_version.cache_clear()
     with pytest.raises(ValueError, match="flite is not installed: install flite"):
         installed_version("flite")
     assert package_version("numpy", "no-such-package") is None
     monkeypatch.setattr(engines, "version", _not_found)
-    with pytest.raises(ValueError, match="hibari is not installed: run 'pip .*--voices espeak"):
+    with pytest.raises(ValueError, match="hibari is not installed: run '.*pip .*--voices espeak"):
         installed_version("hibari")
     with pytest.raises(ValueError, match="no voice engine 'festval'; choose from espeak, hibari"):
         engine_class("festval")

@@ -46,9 +46,8 @@ def recorded(**changes) -> np.ndarray:
 
 def level(samples: np.ndarray, hz: int) -> float:
     """Amplitude of one tone, dB."""
-    middle = samples[: len(samples)]
-    wave = np.exp(-2j * np.pi * hz * np.arange(len(middle)) / FS)
-    return 20 * np.log10(abs(np.dot(middle, wave)))
+    wave = np.exp(-2j * np.pi * hz * np.arange(len(samples)) / FS)
+    return 20 * np.log10(abs(np.dot(samples, wave)))
 
 
 def test_level_and_silence() -> None:

@@ -75,8 +75,11 @@ def test_what_is_there_is_kept_and_what_is_of_other_settings_goes(tmp_path, capl
     speak_all(plan(tmp_path), nj=1)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     (tmp_path / ".half-written.tmp").write_bytes(b"RIFF")
+    (tmp_path / "mine.flac").write_bytes(b"a recording of somebody")
     caplog.set_level("INFO")
     speak_all(plan(tmp_path), nj=1)
+    assert (tmp_path / "mine.flac").exists()
+    (tmp_path / "mine.flac").unlink()
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
     assert "5 of 5 utterances are spoken already" in caplog.text
     speak_all(plan(tmp_path, seed=2), nj=1)
@@ -136,6 +139,6 @@ def test_a_killed_process_is_noticed_and_what_is_finished_is_kept(tmp_path, monk
 
 
 def test_espeak_that_dies_alone_is_one_line(monkeypatch) -> None:
-    monkeypatch.setattr(espeak, "_say", _die)
+    monkeypatch.setattr(espeak.Espeak, "_say", _die)
     with pytest.raises(ValueError, match="espeak-ng died while it spoke 'turn on the light number"):
         speak.speak(plan("f")[0], engine=espeak.Espeak())
