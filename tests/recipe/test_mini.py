@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = [pytest.mark.recipe, pytest.mark.long]
 
-SIZES = {"num_train": 60, "num_sft": 16, "num_dev": 12, "num_test": 24, "num_text": 300}
+SIZES = {"num_train": 60, "num_sft": 16, "num_dev": 26, "num_test": 24, "num_text": 300}
 SHORT = ("--max_new_tokens", "12")
 FIGURES = (
     *("ctc_wer", "asr_wer", "asr_wer_oracle", "asr_wer_sft"),
@@ -31,7 +31,7 @@ def finished(root, tmp_path_factory):
     options = [f"--{name}={value}" for name, value in SIZES.items()]
     options += [f"--{name}={folder / name[:-3]}" for name in ("datadir", "dumpdir", "expdir")]
     options += ["--vocab_size=60", "--device=cpu", f"--python={sys.executable}"]
-    options += ["--ctc_args=--max_epoch 1"]
+    options += ["--sft=true", "--ctc_args=--max_epoch 1 --num_iters_per_epoch 4"]
     options += ["--psslm_args=--max_epoch 1 --num_iters_per_epoch 4"]
     # Models of four steps ramble on; where their answers are cut does not matter here.
     options += [f"--inference_args={' '.join(SHORT)}"]

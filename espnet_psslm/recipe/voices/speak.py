@@ -36,6 +36,7 @@ from espnet_psslm.recipe.voices.engines import (
 )
 from espnet_psslm.recipe.voices.noise import FS
 from espnet_psslm.recipe.voices.recording import Recording, draw_recording, record
+from espnet_psslm.recipe.voices.table import NEURAL
 
 VERSION = 1  # of what turns an Utterance into samples; another one makes all speech anew
 LIBRARIES = ("numpy", "scipy", "soxr", "pyroomacoustics")  # whose versions the samples depend on
@@ -180,7 +181,11 @@ def _clear(folders: Iterable[Path], *, keep: set[Path]) -> None:
 
 
 def _blocks(utterances: Sequence[Utterance]) -> list[list[Utterance]]:
-    """What a process is given at once, of one engine; mixed, so that progress is even."""
+    """What a process is given at once, of one engine.
+
+    Neural engines come last, mixed, so that progress is even: espeak-ng copies its process for each
+    utterance, which takes several times as long once they are loaded.
+    """
     by_engine: dict[str, list[Utterance]] = {}
     for utterance in utterances:
         by_engine.setdefault(utterance.voice.engine, []).append(utterance)
@@ -190,7 +195,7 @@ def _blocks(utterances: Sequence[Utterance]) -> list[list[Utterance]]:
         for start in range(0, len(items), BLOCK)
     ]
     random.Random(0).shuffle(blocks)
-    return blocks
+    return sorted(blocks, key=lambda block: block[0].voice.engine in NEURAL)
 
 
 @cache
