@@ -147,7 +147,6 @@ def test_a_sentence_with_digits_is_never_spoken(prepare, corpus):
     ("change", "message"),
     [
         ({"synthesize": 7}, "--synthesize 7: only 6 sentences can be spoken"),
-        ({"voices": "espeak gone"}, "argument --voices: invalid choice: 'gone'"),
         ({"test": "own.jsonl"}, "--test own.jsonl: write NAME=SOURCE"),
         ({"test": "text=own.jsonl"}, "spoken and text are taken"),
         ({"recordings": "gone.jsonl"}, "gone.jsonl does not exist"),

@@ -105,7 +105,7 @@ def run_mini(root, tmp_path, *args):
         (11, "exp/psslm_stats/text/train/length_shape: run stage 10 first"),
         (12, "exp/psslm_text/valid.acc.ave.pth: run stage 11 first"),
         (13, "exp/ctc/decode/test/1best_recog/text: run stage 7 first"),
-        (14, "exp/psslm_sft/valid.acc.ave.pth: run stage 11 first"),
+        (14, "exp/psslm_text/valid.acc.ave.pth: run stage 11 first"),
         (15, None),
     ],
 )

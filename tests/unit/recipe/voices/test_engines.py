@@ -64,12 +64,13 @@ def pitches_hz(samples: np.ndarray, fs: int) -> list[float]:
 
 
 def test_hibari_moves_its_pitch() -> None:
-    engine, voice = engine_class("hibari")(), first_voice("hibari")
+    """On one note, where a fundamental can be measured."""
+    engine, voice = engine_class("hibari")(), replace(first_voice("hibari"), source="heart-flat")
     own, low = (
         np.median(pitches_hz(engine.say(TEXT, voice=voice, pace=1.0, pitch=pitch), engine.fs))
         for pitch in (1.0, 0.7)
     )
-    assert low / own == pytest.approx(0.7, rel=0.1)
+    assert low / own == pytest.approx(0.7, rel=0.03)
 
 
 def test_melodies() -> None:
@@ -87,7 +88,7 @@ def test_hibari_has_manners() -> None:
     said = [say(engine, replace(voice, source=source), "my father has a car") for source in sources]
     assert len({samples.tobytes() for samples in said}) == len(sources)
     spread = {
-        source: np.ptp(pitches_hz(samples, engine.fs))
+        source: np.subtract(*np.quantile(pitches_hz(samples, engine.fs), [0.75, 0.25]))
         for source, samples in zip(sources, said, strict=True)
     }
     assert spread["heart-flat"] < 0.3 * spread["heart"] < 0.3 * spread["heart-lively"]
