@@ -30,7 +30,7 @@ def finished(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mini")
     options = [f"--{name}={value}" for name, value in SIZES.items()]
     options += [f"--{name}={folder / name[:-3]}" for name in ("datadir", "dumpdir", "expdir")]
-    options += ["--vocab_size=60", "--device=cpu", f"--python={sys.executable}"]
+    options += ["--vocab_size=300", "--device=cpu", f"--python={sys.executable}"]
     options += ["--sft=true", "--ctc_args=--max_epoch 1 --num_iters_per_epoch 4"]
     options += ["--psslm_args=--max_epoch 1 --num_iters_per_epoch 4"]
     # Models of four steps ramble on; where their answers are cut does not matter here.
