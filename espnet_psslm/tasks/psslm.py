@@ -32,6 +32,7 @@ from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuning import TUNINGS
+from espnet_psslm.progress import track
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.psslm_parts import (
     bridge_units,
@@ -67,15 +68,23 @@ scheduler_classes["warmupcosinelr"] = WarmupCosineLR
 
 
 class _PerEpoch(AbsIterFactory):
-    """Tells the preprocessor which epoch it draws for."""
+    """Tells the preprocessor which epoch it draws for; shows how far training is."""
 
-    def __init__(self, factory: AbsIterFactory, preprocessor: PSSLMPreprocessor) -> None:
+    def __init__(
+        self, factory: AbsIterFactory, preprocessor: PSSLMPreprocessor, args: argparse.Namespace
+    ) -> None:
         self.factory = factory
         self.preprocessor = preprocessor
+        self.args = args
 
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> object:
         self.preprocessor.epoch = epoch if self.preprocessor.train else 0
-        return self.factory.build_iter(epoch, shuffle)
+        batches = self.factory.build_iter(epoch, shuffle)
+        per_epoch = self.args.num_iters_per_epoch
+        if not self.preprocessor.train or per_epoch is None:
+            return batches
+        left = per_epoch * (self.args.max_epoch - epoch + 1)
+        return track(batches, left, f"training from epoch {epoch} on", units="batches")
 
 
 class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
@@ -196,7 +205,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
         """
         if streamed(iter_options.data_path_and_name_and_type):
             factory = build_stream(args, iter_options, mode)
-            return _PerEpoch(factory, iter_options.preprocess_fn)
+            return _PerEpoch(factory, iter_options.preprocess_fn, args)
         factory = super().build_sequence_iter_factory(args, iter_options, mode)
         if iter_options.train and args.audio_share is not None:
             factory.sampler = mixed_batches(args, iter_options, factory)
@@ -204,7 +213,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
             kinds = kinds_of_validation(factory, iter_options.preprocess_fn.source_of)
             if not iter_options.distributed:
                 factory = ByKind(factory, kinds)
-        return _PerEpoch(factory, iter_options.preprocess_fn)
+        return _PerEpoch(factory, iter_options.preprocess_fn, args)
 
     @classmethod
     def build_streaming_iterator(

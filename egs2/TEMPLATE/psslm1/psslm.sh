@@ -86,6 +86,8 @@ forgetting_args=   # e.g. "--metric EN2DE=cer": tasks that the table of forgetti
 outside_share=0    # share of development speech that may be called outside of what the packed model knows,
                    # e.g. 0.02; for models of a small domain. 0: no such check, everything is answered
 title="Speech language model"
+pack_replay=false  # carry up to 1 MB of the training text in the archive: espnet-psslm adapt needs it to forget
+                   # nothing, and whoever has the archive can read it
 pack_notes=        # Markdown with licences and data, for the card of the archive
 command_line="$0 $*"  # kept in RESULTS.md
 hf_repo=           # hub repository for stage 15, e.g. name/model; empty: no upload
@@ -569,6 +571,10 @@ if begin 14 pack "pack: $packed_exp -> $system/psslm.zip"; then
             --manifest "$steps/$valid_set/psslm.jsonl" --text "$datadir/$text_set/text" \
             --output "$packed_exp/outside.yaml" "${search_opts[@]}" $inference_args
         notes+=(--outside "$packed_exp/outside.yaml")
+    fi
+    if [ "$pack_replay" = true ]; then
+        need "$text_data" "$text_stage"
+        notes+=(--replay "$text_data")
     fi
     run "$python" -m espnet_psslm.bin.pack --psslm_train_config "$packed_exp/config.yaml" \
         --psslm_model_file "$packed_exp/$inference_psslm_model" --outpath "$system/psslm.zip" \
