@@ -31,6 +31,11 @@ def get_parser() -> argparse.ArgumentParser:
         "--audio", help="recordings and their texts (JSON Lines) to compare the models on"
     )
     parser.add_argument(
+        "--measure",
+        help="recordings and their texts (JSON Lines) whose errors the simulation makes, in place "
+        "of those that the pack was measured with",
+    )
+    parser.add_argument(
         "--tuning",
         choices=("lora", "prefix"),
         help="train this too, in a model whose language model was frozen (default: as it was)",
@@ -66,6 +71,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             output=Path(args.output),
             prompts=None if args.prompts is None else Path(args.prompts),
             audio=None if args.audio is None else Path(args.audio),
+            measure=None if args.measure is None else Path(args.measure),
             tuning=args.tuning,
             replay=args.replay == "true",
             minutes=args.minutes,

@@ -16,6 +16,7 @@ from espnet_psslm.inference.outside import Familiarity, pairs_of
 from espnet_psslm.pack_files import open_pack
 from espnet_psslm.recipe.adaptation import compare
 from espnet_psslm.recipe.adaptation.domain import Domain, read_domain
+from espnet_psslm.recipe.adaptation.measured import measure_errors
 from espnet_psslm.recipe.adaptation.train import (
     mixed_rows,
     plan_batches,
@@ -27,6 +28,7 @@ from espnet_psslm.recipe.adaptation.workspace import Workspace, digest_of
 from espnet_psslm.recipe.packing import Bridge, pack_bridge
 from espnet_psslm.recipe.replay import MAX_BYTES, sample_replay
 from espnet_psslm.text.prompt import read_prompt_file
+from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import build_units
 from espnet_psslm.trained import read_config
 
@@ -43,6 +45,8 @@ class Options:
         output: archive to write.
         prompts: prompt file of tasks that the model does not have.
         audio: recordings with their texts, on which the models are compared; never trained on.
+        measure: recordings with their texts, whose errors are simulated in place of those that
+            the pack's acoustic model was measured to make.
         tuning: ``lora`` or ``prefix`` for a model whose language model was frozen.
         replay: whether old tasks are trained again beside the new rows.
         minutes: for training.
@@ -55,6 +59,7 @@ class Options:
     output: Path
     prompts: Path | None = None
     audio: Path | None = None
+    measure: Path | None = None
     tuning: str | None = None
     replay: bool = True
     minutes: float = 6.0
@@ -110,13 +115,15 @@ def adapt(model: str, options: Options) -> list[compare.Change]:
     )
     tasks = list(dict.fromkeys(prompt["task"] for prompt in prompts))
     domain = read_domain(options.text, units=units, tasks=tasks, language=options.language)
-    read = [options.text, *filter(None, [options.prompts])]
+    read = [options.text, *filter(None, [options.prompts, options.measure])]
     read += [Path(files[name]) for name in ("psslm_train_config", "psslm_model_file")]
     what = {"tuning": options.tuning, "replay": options.replay, "minutes": options.minutes}
     what |= {"language": options.language, "seed": options.seed}
     workspace = Workspace(options.output, digest_of(read, what))
     replayed, kept_out = _split_replay(packed, options)
-    trained, new_config = _train(workspace, packed, domain, options, prompts, replayed, kept_out)
+    trained, new_config = _train(
+        workspace, packed, domain, options, units, prompts, replayed, kept_out
+    )
     found = _compare(packed, domain, options, kept_out, trained, new_config)
     _pack(workspace, packed, domain, options, trained, new_config, found)
     workspace.remove()
@@ -168,6 +175,7 @@ def _train(
     packed: Packed,
     domain: Domain,
     options: Options,
+    units: Units,
     prompts: list[Row],
     replayed: list[Row],
     kept_out: list[Row],
@@ -176,7 +184,8 @@ def _train(
     prompt_file = workspace.write_rows("prompts.jsonl", _with_labels(prompts, domain))
     config = training_config(packed.config, prompt_file=prompt_file, tuning=options.tuning)
     config["seed"] = options.seed
-    config["ngpu"] = int(not is_host(resolve_device(options.device)))
+    device = resolve_device(options.device)
+    config["ngpu"] = int(not is_host(device))
     rows = mixed_rows(domain.train, replayed)
     train = workspace.write_rows("train.jsonl", rows)
     valid = workspace.write_rows(
@@ -184,6 +193,11 @@ def _train(
     )
     config_file = workspace.folder / "config.yaml"
     if not config_file.exists():  # a run that goes on keeps the schedule that it began with
+        if options.measure is not None:
+            recordings = read_recordings(options.measure, language=options.language)
+            errors = measure_errors(packed.config, recordings, units=units, device=device)
+            scale = {k: v for k, v in config["simulator_conf"].items() if k == "error_scale"}
+            config |= {"simulator": "measured", "simulator_conf": scale | {"measured": errors}}
         written = workspace.write("plan.yaml", _yaml(config))
         batches = plan_batches(written, rows, num_new=len(domain.train), minutes=options.minutes)
         workspace.write("config.yaml", _yaml(config | schedule(batches)))

@@ -125,3 +125,31 @@ def test_the_old_model_is_never_overwritten(packs, capsys):
     said = run_and_fail(main, command(packs, packs / "replay.zip"), capsys)
     assert "never touched" in said
     assert (packs / "replay.zip").read_bytes() == before
+
+
+def test_errors_are_measured_on_given_recordings(packs, tmp_path, monkeypatch):
+    """An acoustic model that hears every text's first unit twice and the rest as it is."""
+    from espnet_psslm.data.release import read_recordings
+    from espnet_psslm.recipe.adaptation import measured
+    from espnet_psslm.text.units import SentencePieceUnits
+    from espnet_psslm.trained import read_config
+
+    config = read_config(packs / "exp/config.yaml")
+    units = SentencePieceUnits(config["token_list"], bpemodel=config["bpemodel"])
+    recordings = read_recordings(packs / "psslm.jsonl")
+    texts = iter([units.encode(utterance.text) for utterance in recordings])
+
+    class Acoustic(torch.nn.Module):
+        def log_posterior(self, speech, lengths):
+            first, *rest = next(texts)
+            frames = [first, 0, first, *(x for unit in rest for x in (0, unit))]
+            posterior = torch.full((1, len(frames), units.num_units), 1e-4)
+            posterior[0, torch.arange(len(frames)), torch.tensor(frames)] = 0.99
+            return posterior.log(), torch.tensor([len(frames)])
+
+    monkeypatch.setattr(measured, "build_acoustic", lambda *_: Acoustic())
+    found = measured.measure_errors(config, recordings, units=units, device=torch.device("cpu"))
+    num_units = sum(len(units.encode(utterance.text)) for utterance in recordings)
+    assert found["num_aligned"] == num_units
+    assert found["insert_rate"] == (len(recordings) + 1) / num_units
+    assert found["substitute_rate"] == found["delete_rate"] == 1 / num_units
