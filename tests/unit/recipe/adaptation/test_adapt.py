@@ -95,6 +95,22 @@ def test_a_stopped_run_goes_on_and_another_is_refused(packs, tmp_path, monkeypat
     assert "new text, held out" in capsys.readouterr().out
 
 
+def test_a_new_task_of_a_prefix_tuned_model_has_a_prefix_of_its_own(packs, tmp_path):
+    first, second = tmp_path / "first.zip", tmp_path / "second.zip"
+    main(command(packs, first, "--tuning", "prefix"))
+    write_jsonl(tmp_path / "length.jsonl", [{"task": "length", "prompt": "How long is it?"}])
+    rows = [{"text": t, "task": "length", "target": str(len(t.split()))} for t in TEXTS]
+    write_jsonl(tmp_path / "more.jsonl", rows)
+    options = ["--model", first, "--prompts", tmp_path / "length.jsonl", "--output", second]
+    options += ["--text", tmp_path / "more.jsonl", "--device", "cpu", "--minutes", "0.01"]
+    main([str(word) for word in options])
+    counts = []
+    for archive in (first, second):
+        state = torch.load(open_pack(archive)["psslm_model_file"])
+        counts.append(sum(name.startswith("prefixes.tuned.") for name in state))
+    assert counts == [5, 6]  # prompts: two of ASR, one of each other task
+
+
 def test_without_sentences_of_the_old_training_it_is_said(packs, tmp_path, caplog):
     write_jsonl(tmp_path / "plain.jsonl", [{"text": text} for text in TEXTS])
     options = ["--model", packs / "model.zip", "--text", tmp_path / "plain.jsonl"]
