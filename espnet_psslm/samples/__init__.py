@@ -1,0 +1,1 @@
+"""From a row of the manifest to a sample, and from samples to a batch."""
