@@ -154,7 +154,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
         """``speech``, or the Steps, of a row.
 
         Raises:
-            ValueError: if the row has not what ``source`` asks for.
+            ValueError: if the row has not what ``source`` asks for, or it cannot be read.
         """
         source = self.source_of(row)
         if FIELDS[source] not in row:
@@ -163,10 +163,16 @@ class PSSLMPreprocessor(AbsPreprocessor):
                 "needs"
             )
         value = row[FIELDS[source]]
+        if source == "text":
+            known = self._units_of([value], row["key"]).values.tolist()
+            rows = self.simulator(known, rng) if self.simulator else one_hot_rows(known)
+            return {"unit_ids": rows[0], "probs": rows[1]}
+        try:
+            return self._read(source, value)
+        except ValueError as error:
+            raise ValueError(f"sample '{row['key']}': {error}") from error
+
+    def _read(self, source: str, value: str) -> dict[str, np.ndarray]:
         if source == "audio":
             return self.heard.get(value) or {"speech": read_audio(value)}
-        if source == "steps":
-            return {name: array.numpy() for name, array in read_sample(value)[0].items()}
-        known = self._units_of([value], row["key"]).values.tolist()
-        rows = self.simulator(known, rng) if self.simulator else one_hot_rows(known)
-        return {"unit_ids": rows[0], "probs": rows[1]}
+        return {name: array.numpy() for name, array in read_sample(value)[0].items()}
