@@ -4,7 +4,8 @@ import io
 import struct
 from typing import BinaryIO
 
-UNKNOWN_SIZES = (0, 0x7FFFFFFF - 36, 0x7FFFFFFF, 0xFFFFFFFF)  # written by tools that stream
+# Tools that stream announce 0 or the most that they can: sox 0x7FFFF000, others 0xFFFFFFFF.
+UNKNOWN_FROM = 0x7FFF0000
 
 
 def check_wav_size(file: BinaryIO) -> None:
@@ -26,7 +27,7 @@ def check_wav_size(file: BinaryIO) -> None:
         length = struct.unpack("<I", chunk[4:])[0]
         if chunk[:4] == b"data":
             present = size - file.tell()
-            if length > present and length not in UNKNOWN_SIZES:
+            if present < length < UNKNOWN_FROM:
                 raise ValueError(f"truncated, {present} of {length} bytes are there")
             break
         file.seek(length + length % 2, io.SEEK_CUR)

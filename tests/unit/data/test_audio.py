@@ -146,13 +146,14 @@ def test_truncated(tmp_path: Path, tone: np.ndarray, kind: str, share: float) ->
         read_audio(str(path))
 
 
-def test_streamed_wav_of_unknown_length(tmp_path: Path, tone: np.ndarray) -> None:
+@pytest.mark.parametrize("size", [0x7FFF0000, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_streamed_wav_of_unknown_length(tmp_path: Path, tone: np.ndarray, size: int) -> None:
     """Tools that write to a pipe cannot know the length: that is no truncation."""
     path = tmp_path / "a.wav"
     soundfile.write(path, tone, RATE)
     data = bytearray(path.read_bytes())
     place = data.index(b"data")
-    data[place + 4 : place + 8] = struct.pack("<I", 0xFFFFFFFF)
+    data[place + 4 : place + 8] = struct.pack("<I", size)
     path.write_bytes(data)
     assert read_audio(str(path)).shape == (8000,)
 
