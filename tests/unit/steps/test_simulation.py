@@ -1,6 +1,5 @@
 """The learned simulator from its training to the training of the bridge, on tiny models."""
 
-
 import numpy as np
 import pytest
 import torch
