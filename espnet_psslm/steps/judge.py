@@ -2,7 +2,7 @@
 
 Two kinds of figures. *Predicted*: given a text and the rows that were really heard so far, how
 likely is the next row (teacher forced)? *Drawn*: what is drawn for the same texts, compared as a
-whole with what was heard: which errors, whether they come together, how many rows, where blanks are.
+whole with what was heard: which errors, whether they come together, how many rows and blanks.
 
 Legend: L units of a text, U rows, V units.
 """
