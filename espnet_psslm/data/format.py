@@ -5,9 +5,8 @@ repaired in silence.
 """
 
 import logging
-import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import soundfile
 
 from espnet_psslm.common.file_names import file_name
+from espnet_psslm.common.workers import in_workers
 from espnet_psslm.data.audio import read_recording
 from espnet_psslm.data.dropped import (
     ROW,
@@ -28,11 +28,14 @@ from espnet_psslm.data.dropped import (
 from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import Row, check_manifest, write_jsonl
-from espnet_psslm.progress import track
+from espnet_psslm.progress import show_progress
 
 FORMAT_STAGE, FILTER_STAGE = 3, 4
 KEPT_SUFFIXES = (".wav", ".flac")  # read as they are if rate and channels fit
 NUM_LOGGED = 5  # problems that are logged one by one
+BLOCK = 4  # recordings that a process is given at once: all are named where it is killed
+
+type Source = tuple[str, str]  # utterance id; path, ``ark:offset`` or pipe
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def format_data(
     dropped += [_drop(utt, "no transcript in text") for utt in sorted(set(sources) - set(texts))]
     dropped += [_drop(utt, "no audio in wav.scp") for utt in sorted(set(texts) - set(sources))]
     work = partial(format_one, folder=output_dir / "audio", fs=fs, allow_pipes=allow_pipes)
-    results = _format_all(both, work, nj=nj, label=data_dir.name)
+    results = work_on_all(work, both, nj=nj, label=data_dir.name)
     dropped += [_drop(result.utt, result.fault) for result in results if result.fault]
     good = {result.utt: result for result in results if not result.fault}
     _say_conversions(list(good.values()), fs, data_dir)
@@ -102,17 +105,44 @@ def _drop(utt: str, reason: str) -> Dropped:
     return Dropped(utt, reason, FORMAT_STAGE, UTTERANCE)
 
 
-def _format_all(
-    sources: Mapping[str, str],
-    work: Callable[[tuple[str, str]], Formatted],
-    *,
-    nj: int,
-    label: str,
+def work_on_all(
+    work: Callable[[Source], Formatted], sources: Mapping[str, str], *, nj: int, label: str
 ) -> list[Formatted]:
-    """Format all recordings in ``nj`` processes, in the order given."""
-    with multiprocessing.get_context("fork").Pool(nj, initializer=_start_worker) as pool:
-        results = pool.imap(work, sources.items(), chunksize=16)
-        return list(track(results, len(sources), label, units="utterances"))
+    """Do something with all recordings, in ``nj`` processes.
+
+    Args:
+        work: what is done with one.
+        sources: path, ``ark:offset`` or pipe by utterance.
+        nj: processes.
+        label: of the progress.
+
+    Returns:
+        What became of each, in the order given.
+
+    Raises:
+        ValueError: naming some recordings, if the process that had them is killed.
+    """
+    items = list(sources.items())
+    blocks = [items[first : first + BLOCK] for first in range(0, len(items), BLOCK)]
+    found: dict[int, list[Formatted]] = {}
+    with show_progress(len(items), label, units="utterances") as count:
+        for number, results in in_workers(
+            partial(_work_on_block, work=work), blocks, nj=nj, describe=_describe,
+            prepare=_start_worker,
+        ):  # fmt: skip
+            found[number] = results
+            count(len(results))
+    return [result for number in range(len(blocks)) for result in found[number]]
+
+
+def _work_on_block(
+    block: Sequence[Source], *, work: Callable[[Source], Formatted]
+) -> list[Formatted]:
+    return [work(item) for item in block]
+
+
+def _describe(block: Sequence[Source]) -> str:
+    return f"read {', '.join(utt for utt, _ in block)}"
 
 
 def _start_worker() -> None:
@@ -120,9 +150,7 @@ def _start_worker() -> None:
     logging.disable(logging.WARNING)
 
 
-def format_one(
-    item: tuple[str, str], *, folder: Path, fs: int, allow_pipes: bool = False
-) -> Formatted:
+def format_one(item: Source, *, folder: Path, fs: int, allow_pipes: bool = False) -> Formatted:
     """Check one recording and convert it where needed.
 
     Args:

@@ -6,7 +6,6 @@ them. What cannot be read is left out and listed in ``dropped.txt``, which ``--m
 """
 
 import logging
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,11 +17,10 @@ import soxr
 from espnet_psslm.common.file_names import file_name
 from espnet_psslm.data.audio import read_recording
 from espnet_psslm.data.dropped import UTTERANCE, Dropped, read_dropped, write_dropped
-from espnet_psslm.data.format import Formatted
+from espnet_psslm.data.format import Formatted, work_on_all
 from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
-from espnet_psslm.progress import track
 
 STAGE = 2
 
@@ -115,14 +113,7 @@ def _perturb_all(
 ) -> list[Formatted]:
     if factor == 1:
         return [Formatted(utt, source) for utt, source in sources.items()]
-    with multiprocessing.get_context("fork").Pool(nj, initializer=_start_worker) as pool:
-        results = pool.imap(partial(work, factor=factor), sources.items(), chunksize=16)
-        label = f"speed {factor:g}"
-        return list(track(results, len(sources), label, units="utterances"))
-
-
-def _start_worker() -> None:
-    logging.disable(logging.WARNING)
+    return work_on_all(partial(work, factor=factor), sources, nj=nj, label=f"speed {factor:g}")
 
 
 def _perturb_one(

@@ -13,19 +13,16 @@ import logging
 import random
 import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
-from pebble import ProcessExpired, ProcessPool
 
 from espnet_psslm.atomic import atomic_file
+from espnet_psslm.common.workers import in_workers
 from espnet_psslm.progress import show_progress
 from espnet_psslm.recipe.voices.engines import (
     Engine,
@@ -146,26 +143,11 @@ def speak_all(utterances: Sequence[Utterance], *, nj: int) -> float:
     lacking = [u for u in utterances if not Path(u.path).exists()]
     if kept := len(utterances) - len(lacking):
         logging.info("%d of %d utterances are spoken already", kept, len(utterances))
-    # fork: the parent never loads a synthesiser, and its imports are shared.
-    with (
-        ProcessPool(nj, context=get_context("fork")) as pool,
-        show_progress(len(lacking), "speech", units="utterances") as count,
-    ):
-        work = {pool.schedule(_speak_block, args=[block]): block for block in _blocks(lacking)}
-        try:
-            for done in as_completed(work):
-                done.result()
-                count(len(work[done]))
-        except (ProcessExpired, BrokenProcessPool) as error:
-            first = work[done][0]
-            raise ValueError(
-                f"the process that spoke {first.utt} and {len(work[done]) - 1} more with "
-                f"{first.voice.engine} was killed ({error}); run the same command again: what is "
-                "finished is kept"
-            ) from error
-        finally:
-            for task in work:
-                task.cancel()
+    blocks = _blocks(lacking)
+    # The parent never loads a synthesiser.
+    with show_progress(len(lacking), "speech", units="utterances") as count:
+        for number, _ in in_workers(_speak_block, blocks, nj=nj, describe=_describe):
+            count(len(blocks[number]))
     return sum(soundfile.info(utterance.path).duration for utterance in utterances)
 
 
@@ -196,6 +178,10 @@ def _blocks(utterances: Sequence[Utterance]) -> list[list[Utterance]]:
     ]
     random.Random(0).shuffle(blocks)
     return sorted(blocks, key=lambda block: block[0].voice.engine in NEURAL)
+
+
+def _describe(block: list[Utterance]) -> str:
+    return f"spoke {', '.join(u.utt for u in block)} with {block[0].voice.engine}"
 
 
 @cache
