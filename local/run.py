@@ -7,12 +7,13 @@
 The command line of Kaldi's run.pl, so that recipes and ``espnet2.bin.launch`` take it. JOB, or any
 other name, is replaced in log and command. A log ends with the status of its job. Where some jobs
 of an array failed, the same command runs these again and no others; where all ended well, all.
-Options of clusters (--mem, --num-threads, --time) are taken and mean nothing here. Standard library
-only.
+TERM, INT and HUP end all jobs. Options of clusters (--mem, --num-threads, --time) are taken and
+mean nothing here. Standard library only.
 """
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from ending import end_all_when_told
 
 ARRAY = re.compile(r"([A-Za-z_]\w*)=(\d+)(?::(\d+))?")
 SHOWN = 20  # last lines of the log of a failed job ...
@@ -136,6 +139,17 @@ def say_failures(name: str, failed: Sequence[tuple[int, Path, int]], num_jobs: i
         print(f"{name}: {len(failed)} of {num_jobs} jobs failed; {again}", file=sys.stderr)
 
 
+def say_told(name: str, number: int) -> None:
+    """Say that a signal has ended the jobs.
+
+    Args:
+        name: of the script.
+        number: of the signal.
+    """
+    again = "the same command runs what has not ended well"
+    print(f"{name}: ended by {signal.Signals(number).name}; {again}", file=sys.stderr)
+
+
 def left_to_run(request: Request, *, name: str = "run.py") -> list[tuple[int, Path, str]]:
     """Choose the jobs to run: all, or those of an array that have not ended well.
 
@@ -172,8 +186,17 @@ def main(cmd: Sequence[str] | None = None) -> int:
         print(f"run.py: {error}", file=sys.stderr)
         return 1
     wanted = left_to_run(request)
+    told = end_all_when_told()
+
+    def run_one(item: tuple[int, Path, str]) -> int:
+        # What had to wait for its turn is not started any more.
+        return 128 + told[0] if told else run_job(item[1], item[2])
+
     with ThreadPoolExecutor(max(width, 1)) as pool:
-        codes = list(pool.map(lambda item: run_job(item[1], item[2]), wanted))
+        codes = list(pool.map(run_one, wanted))
+    if told:
+        say_told("run.py", told[0])
+        return 128 + told[0]
     failed = [
         (job, log, code) for (job, log, _), code in zip(wanted, codes, strict=True) if code != 0
     ]

@@ -9,7 +9,8 @@ submitting. Each job runs ``run.py`` on its node: logs look alike, and where som
 failed the same command runs these again and no others. --gpu, --num-threads, --mem, --time,
 --num-nodes, --name and --max-jobs-run are read, every other option goes to sbatch; without --time
 a job may take two days. submitit's own files lie in ``submitit/`` beside the log, which all nodes
-must see. ``--cluster local`` runs the jobs here, as a test of the same way.
+must see. TERM, INT and HUP cancel the jobs. ``--cluster local`` runs the jobs here, as a test of
+the same way.
 
 With ``--num-nodes`` each node runs the command once, the second with the log LOG.1.
 ``espnet2.bin.launch`` knows Kaldi's scripts by their names and starts others through mpirun: that
@@ -20,18 +21,22 @@ Needs ``pip install submitit``.
 
 import re
 import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from run import Request, ended_well, left_to_run, parse, say_failures
+from ending import end_all_when_told
+from run import Request, ended_well, left_to_run, parse, say_failures, say_told
 
 if TYPE_CHECKING:
     from submitit import AutoExecutor, Job
 
 NAME = "slurm.py"
+POLL_S = 0.5
 RUN = Path(__file__).resolve().with_name("run.py")
 MEMORY_GB = {"K": 2**-20, "M": 2**-10, "G": 1.0, "T": 2**10, "": 2**-10}
 TWO_DAYS = 2 * 24 * 60  # minutes
@@ -132,6 +137,16 @@ def submit(executor: "AutoExecutor", request: Request, numbers: Sequence[int]) -
     return jobs
 
 
+def cancel(job_ids: Sequence[str]) -> None:
+    """Take jobs from the cluster.
+
+    Args:
+        job_ids: of jobs, ``7``, or of parts of arrays, ``7_0``; the whole array goes.
+    """
+    arrays = dict.fromkeys(job_id.partition("_")[0] for job_id in job_ids)
+    subprocess.run(["scancel", *arrays], check=False)
+
+
 def main(cmd: Sequence[str] | None = None) -> int:
     """Run all jobs.
 
@@ -158,7 +173,15 @@ def main(cmd: Sequence[str] | None = None) -> int:
         print(f"{NAME}: {error}", file=sys.stderr)
         return 1
     wanted = left_to_run(request, name=NAME)
+    told = end_all_when_told()
     jobs = submit(executor, request, [number for number, *_ in wanted])
+    while not told and not all(job.done() for job in jobs):
+        time.sleep(POLL_S)
+    if told:
+        if cluster == "slurm":  # those of --cluster local have ended with this process's children
+            cancel([job.job_id for job in jobs])
+        say_told(NAME, told[0])
+        return 128 + told[0]
     failed = []
     for job, (number, log, command) in zip(jobs, wanted, strict=True):
         # A job that Slurm killed has no end in its log.

@@ -4,8 +4,8 @@
     stage_log.py note --log exp/seconds.json --stage stage6_train_ctc --value 123.4
 
 ``run`` runs the command and keeps the largest resident memory (MB) of any one of its processes;
-several commands of one stage: the largest. ``note`` sets the value of a stage. Standard library
-only.
+several commands of one stage: the largest. TERM, INT and HUP end the command with all that it has
+started; its memory is kept then, too. ``note`` sets the value of a stage. Standard library only.
 """
 
 import argparse
@@ -16,6 +16,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from ending import end_all_when_told
 
 
 def update(path: Path, stage: str, value: float, *, keep_larger: bool) -> None:
@@ -47,11 +49,15 @@ def run(command: Sequence[str]) -> tuple[int, float]:
         command: program and arguments.
 
     Returns:
-        Exit status, and the peak resident memory in MB of its largest process.
+        Exit status, of what a signal has ended minus its number; and the peak resident memory in MB
+        of its largest process.
     """
+    told = end_all_when_told()
     code = subprocess.run(command, check=False).returncode
     # macOS counts bytes, Linux kilobytes.
     unit = 1e6 if sys.platform == "darwin" else 1e3
+    if told:
+        code = -told[0]
     return code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
 
 

@@ -4,6 +4,7 @@
 set -euo pipefail
 
 main_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+. "$main_root/local/children.sh"
 
 # General
 stage=1            # first stage to run

@@ -120,3 +120,12 @@ def test_submitit_writes_an_array_for_sbatch(slurm, tmp_path, monkeypatch):
     assert [job.job_id for job in jobs] == ["7_0", "7_1"]
     for option in ("--gpus-per-node=1", "--partition=p", "--time=2880", "--array=0-1%2"):
         assert f"#SBATCH {option}\n" in text
+
+
+def test_arrays_are_cancelled_as_a_whole(slurm, tmp_path, monkeypatch):
+    fake = tmp_path / "scancel"
+    fake.write_text('#!/bin/sh\necho "$*" >"$(dirname "$0")/got"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    slurm.cancel(["7_0", "7_1", "12"])
+    assert (tmp_path / "got").read_text() == "7 12\n"
