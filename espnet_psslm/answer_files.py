@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from espnet_psslm.decode import Decoded
+from espnet_psslm.inference.decoded import Decoded
 
 
 def write_answers(folder: Path, decoded: Decoded, *, nbest: int) -> None:
@@ -42,16 +42,15 @@ def _write(path: Path, values: Mapping[str, str]) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def answer_stats(decoded: Decoded, *, wall_s: float, guarded: bool) -> dict[str, float]:
+def answer_stats(decoded: Decoded, *, guarded: bool) -> dict[str, float]:
     """What ``stats.json`` holds.
 
     Args:
         decoded: answers.
-        wall_s: seconds from audio to text.
         guarded: whether answers might fall back to CTC's text.
     """
     stats = {
-        "wall_s": round(wall_s, 3),
+        "wall_s": round(decoded.wall_s, 3),
         "audio_s": round(decoded.audio_s, 3),
         "num_samples": len(decoded.nbest),
         "num_cut": decoded.num_cut,

@@ -8,9 +8,9 @@ Nothing here knows where answers go; ``bin/psslm_inference`` writes them.
 
 import argparse
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from espnet_psslm.bridge.hear import Steps
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.data.audio import SAMPLE_RATE
 from espnet_psslm.device import is_host, resolve_device
+from espnet_psslm.inference.decoded import Decoded
+from espnet_psslm.inference.kept_answers import KeptAnswers
 from espnet_psslm.llm.answers import Answer, Hypothesis, join_hypotheses
 from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.llm.confidence import CONFIDENCES
@@ -40,26 +42,6 @@ WINDOW = 16  # batches that are read at once and sorted by length; bounds the au
 Row = Mapping[str, Any]
 Sample = dict[str, np.ndarray]
 Piece = tuple[str, int]  # key of a row, and which piece of it
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What became of some rows."""
-
-    nbest: dict[str, list[Hypothesis]]  # by key, in the order of the rows; best first
-    skipped: dict[str, str]  # key -> why its row could not be used
-    audio_s: float  # duration of the audio that was read; what was remembered does not count
-    confidence: dict[str, float]  # of the best answer by key; empty where none is asked for
-    num_cut: int  # rows that were answered in pieces
-
-    @property
-    def hypotheses(self) -> dict[str, Hypothesis]:
-        """The best answer to each row."""
-        return {key: answers[0] for key, answers in self.nbest.items()}
-
-    def ranked(self, rank: int) -> dict[str, Hypothesis]:
-        """Answer of that rank to each row that has so many; rank 0 is the best."""
-        return {key: found[rank] for key, found in self.nbest.items() if rank < len(found)}
 
 
 class PSSLMDecoder:
@@ -190,6 +172,7 @@ class PSSLMDecoder:
         *,
         progress: Callable[[int], object] = lambda count: None,
         remember: bool = False,
+        kept: KeptAnswers | None = None,
     ) -> Decoded:
         """Answer the rows that can be used.
 
@@ -198,40 +181,73 @@ class PSSLMDecoder:
             progress: called with the number of rows done since its last call.
             remember: keep the Steps of what is heard (kilobytes an utterance): later calls do not
                 read and encode the same audio file again.
+            kept: answers of an earlier run, which are taken as they are; it gets the new ones.
         """
         paths = {row["key"]: row["path"] for row in rows if "path" in row} if remember else {}
-        found: dict[str, list[Hypothesis]] = {}
-        skipped: dict[str, str] = {}
-        audio_s, num_cut = 0.0, 0
+        decoded = Decoded()
         window = WINDOW * self.batch_size
         for first in range(0, len(rows), window):
             part = rows[first : first + window]
-            samples = self._read(part, skipped)
-            pieces = Counter(key for (key, _), _ in samples)
-            progress(len(part) - len(pieces))
-            audio_s += sum(len(s.get("speech", ())) for _, s in samples) / SAMPLE_RATE
-            num_cut += sum(count > 1 for count in pieces.values())
-            # What is cut is heard anew by each task: its pieces have no path.
-            whole = {(key, 0): path for key, path in paths.items() if pieces[key] == 1}
-            # Longest first: memory that suffices for the first batch suffices for all.
-            samples.sort(key=_length, reverse=True)
-            answers: dict[Piece, list[Hypothesis]] = {}
-            for start in range(0, len(samples), self.batch_size):
-                batch = samples[start : start + self.batch_size]
-                answers |= self._decode_batch(batch, whole)
-                progress(sum(piece == 0 for (_, piece), _ in batch))
-            for key, count in pieces.items():
-                parts = [answers[key, piece] for piece in range(count)]
-                found[key] = join_hypotheses(parts, num_best=self._num_best)
-        best = [answers[0] for answers in found.values()]
+            found = None if kept is None else kept.find(part)
+            if found is None:
+                found = self._decode_window(part, paths, progress)
+                if kept is not None:
+                    kept.add(part, found)
+            else:
+                self._hear_again(part, paths, kept.wanted)
+                progress(len(part))
+            decoded.add(found)
+        best = decoded.hypotheses.values()
         if cut := sum(len(hyp.token_ids) == self.max_new_tokens for hyp in best):
             logging.warning("%d answers are cut at %d tokens", cut, self.max_new_tokens)
-        nbest = {row["key"]: found[row["key"]] for row in rows if row["key"] in found}
-        confidence = {}
-        if self.confidence is not None:
-            confidence = {key: self.confidence(answers) for key, answers in nbest.items()}
-        nbest = {key: answers[: self.nbest] for key, answers in nbest.items()}
-        return Decoded(nbest, skipped, audio_s, confidence, num_cut)
+        return decoded
+
+    def _decode_window(
+        self, rows: Sequence[Row], paths: Mapping[str, str], progress: Callable[[int], object]
+    ) -> Decoded:
+        """Answer rows that are read at once; remember what is heard of ``paths`` (by key)."""
+        start = time.perf_counter()
+        decoded = Decoded()
+        samples = self._read(rows, decoded.skipped)
+        pieces = Counter(key for (key, _), _ in samples)
+        progress(len(rows) - len(pieces))
+        decoded.audio_s = sum(len(s.get("speech", ())) for _, s in samples) / SAMPLE_RATE
+        decoded.num_cut = sum(count > 1 for count in pieces.values())
+        whole = _whole(samples, paths)
+        answers: dict[Piece, list[Hypothesis]] = {}
+        for batch in self._batches(samples):
+            answers |= self._decode_batch(batch, whole)
+            progress(sum(piece == 0 for (_, piece), _ in batch))
+        for row in rows:
+            if (key := row["key"]) in pieces:
+                parts = [answers[key, piece] for piece in range(pieces[key])]
+                found = join_hypotheses(parts, num_best=self._num_best)
+                decoded.nbest[key] = found[: self.nbest]
+                if self.confidence is not None:
+                    decoded.confidence[key] = self.confidence(found)
+        decoded.wall_s = time.perf_counter() - start
+        return decoded
+
+    @torch.no_grad()
+    def _hear_again(self, rows: Sequence[Row], paths: Mapping[str, str], wanted: Set[str]) -> None:
+        """Remember what an earlier run has heard of ``wanted`` audio, in the same batches.
+
+        In others, padded to another length, the last bits of the Steps may differ.
+        """
+        wanted = wanted - self.preprocessor.heard.keys()
+        if wanted.isdisjoint(paths.get(row["key"]) for row in rows):
+            return
+        samples = self._read(rows, {})
+        whole = _whole(samples, paths)
+        for batch in self._batches(samples):
+            if any(whole.get(piece) in wanted for piece, _ in batch):
+                self._hear(*self._inputs(batch), whole)
+
+    def _batches(self, samples: list[tuple[Piece, Sample]]) -> Iterator[list[tuple[Piece, Sample]]]:
+        # Longest first: memory that suffices for the first batch suffices for all.
+        ordered = sorted(samples, key=_length, reverse=True)
+        for start in range(0, len(ordered), self.batch_size):
+            yield ordered[start : start + self.batch_size]
 
     @property
     def _num_best(self) -> int:
@@ -255,12 +271,7 @@ class PSSLMDecoder:
     def _decode_batch(
         self, samples: list[tuple[Piece, Sample]], paths: Mapping[Piece, str]
     ) -> dict[Piece, list[Hypothesis]]:
-        keys, batch = self.collate(samples)
-        del batch["target_ids"], batch["target_ids_lengths"]
-        inputs = {
-            name: value.to(self.device) if isinstance(value, Tensor) else value
-            for name, value in batch.items()
-        }
+        keys, inputs = self._inputs(samples)
         inputs, steps = self._hear(keys, inputs, paths)
         prompts = self.preprocessor.prompts.prompts
         tasks = [prompts[index].task for index in inputs["prompt_index"]]
@@ -280,6 +291,15 @@ class PSSLMDecoder:
         if self.guard is not None:
             found = self.guard(found, tasks, steps)
         return dict(zip(keys, found, strict=True))
+
+    def _inputs(self, samples: list[tuple[Piece, Sample]]) -> tuple[list[Piece], dict[str, Any]]:
+        keys, batch = self.collate(samples)
+        del batch["target_ids"], batch["target_ids_lengths"]
+        inputs = {
+            name: value.to(self.device) if isinstance(value, Tensor) else value
+            for name, value in batch.items()
+        }
+        return keys, inputs
 
     def _hypothesis(self, answer: Answer, task: str, heard: Clarity | None) -> Hypothesis:
         if task in self.choices and answer.num_tokens:
@@ -314,6 +334,12 @@ def _check_search(sizes: Mapping[str, int], max_len_ratio: float) -> None:
         )
     if max_len_ratio < 0:
         raise ValueError(f"max_len_ratio ({max_len_ratio}) must not be negative")
+
+
+def _whole(samples: Sequence[tuple[Piece, Sample]], paths: Mapping[str, str]) -> dict[Piece, str]:
+    """Audio files, of ``paths`` by key, of what is in one piece: what is cut is heard anew."""
+    pieces = Counter(key for (key, _), _ in samples)
+    return {(key, 0): path for key, path in paths.items() if pieces[key] == 1}
 
 
 def _length(item: tuple[Piece, Sample]) -> tuple[int, int]:

@@ -6,7 +6,8 @@ almost as much as twenty.
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from torch import Tensor
 from espnet_psslm.acoustic.align import UnitSpan, align_units
 from espnet_psslm.acoustic.ctc_search import CTCSearch, Hypothesis
 from espnet_psslm.acoustic.model import CTCAcoustic
+from espnet_psslm.common.kept_parts import KeptParts
 from espnet_psslm.data.audio_batches import AudioBatch, AudioBatches
 from espnet_psslm.progress import track
 
@@ -30,6 +32,7 @@ class Decoded:
     spans: dict[str, list[list[UnitSpan]]] = field(default_factory=dict)  # of each hypothesis
     search_s: float = 0.0
     align_s: float = 0.0
+    wall_s: float = 0.0  # of all, from audio to aligned units
     frames: int = 0
     steps: int = 0
 
@@ -49,26 +52,53 @@ class Decoded:
         """Alignments of the same hypotheses."""
         return {utt: self.spans[utt][rank] for utt in self.ranked(rank)}
 
-    def add(
-        self, utt_ids: list[str], log_posterior: Tensor, lengths: Tensor, search: CTCSearch
-    ) -> None:
-        """Search a batch and align what is found."""
-        log_posterior[0, 0, 0].item()  # what the device still has to do is not search
-        start = time.perf_counter()
-        result = search(log_posterior, lengths)
-        found = time.perf_counter()
+    def add(self, part: dict[str, Any]) -> None:
+        """Take what :func:`search_part` found."""
+        for utt, found in part["found"].items():
+            self.nbest[utt] = [Hypothesis(*values) for values, _ in found]
+            self.spans[utt] = [[UnitSpan(*span) for span in spans] for _, spans in found]
+        for name in ("search_s", "align_s", "wall_s", "frames", "steps"):
+            setattr(self, name, getattr(self, name) + part[name])
+
+
+def search_part(
+    utt_ids: list[str], log_posterior: Tensor, lengths: Tensor, search: CTCSearch
+) -> dict[str, Any]:
+    """Search utterances together and align what is found.
+
+    Args:
+        utt_ids: B utterances.
+        log_posterior: (B, T, V).
+        lengths: (B,).
+        search: from posteriors to units.
+
+    Returns:
+        Values that JSON can hold: by utterance, hypotheses with their spans; counts; seconds.
+    """
+    log_posterior[0, 0, 0].item()  # what the device still has to do is not search
+    start = time.perf_counter()
+    result = search(log_posterior, lengths)
+    searched = time.perf_counter()
+    found = {
+        utt: [
+            (astuple(hyp), [astuple(span) for span in _align(row[:length], hyp, search)])
+            for hyp in hypotheses
+        ]
         for utt, hypotheses, row, length in zip(
             utt_ids, result.nbest, log_posterior, lengths.tolist(), strict=True
-        ):
-            self.nbest[utt] = hypotheses
-            self.spans[utt] = [
-                align_units(row[:length], hyp.unit_ids, blank_id=search.blank_id)[0]
-                for hyp in hypotheses
-            ]
-            self.frames += length
-        self.steps += sum(result.num_steps)
-        self.search_s += found - start
-        self.align_s += time.perf_counter() - found
+        )
+    }
+    return {
+        "found": found,
+        "frames": sum(lengths.tolist()),
+        "steps": sum(result.num_steps),
+        "search_s": searched - start,
+        "align_s": time.perf_counter() - searched,
+    }
+
+
+def _align(log_posterior: Tensor, hypothesis: Hypothesis, search: CTCSearch) -> list[UnitSpan]:
+    return align_units(log_posterior, hypothesis.unit_ids, blank_id=search.blank_id)[0]
 
 
 def posteriors(
@@ -102,16 +132,28 @@ def _join(parts: list[tuple[list[str], Tensor, Tensor]]) -> tuple[list[str], Ten
     )
 
 
-def decode(acoustic: CTCAcoustic, batches: AudioBatches, search: CTCSearch) -> Decoded:
+def decode(
+    acoustic: CTCAcoustic, batches: AudioBatches, search: CTCSearch, *, kept: KeptParts
+) -> Decoded:
     """Decode all batches.
 
     Args:
         acoustic: the model.
         batches: the audio.
         search: from posteriors to units.
+        kept: what an earlier run has found, and where this one keeps what it finds.
     """
     decoded = Decoded(batches.utt_ids)
+    for part in kept.parts:
+        decoded.add(part)
+    # Parts are whole batches, so those that are left are the same as in a run that was not stopped.
+    batches.leave_out(decoded.nbest)
     shown = track(batches, len(batches), "decode", units="batches")
+    start = time.perf_counter()
     for utt_ids, log_posterior, lengths in posteriors(acoustic, shown):
-        decoded.add(utt_ids, log_posterior, lengths, search)
+        part = search_part(utt_ids, log_posterior, lengths, search)
+        start, before = time.perf_counter(), start
+        part["wall_s"] = start - before
+        kept.add(part)
+        decoded.add(part)
     return decoded

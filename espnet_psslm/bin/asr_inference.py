@@ -18,7 +18,9 @@ CTC alignment ``ctm`` (utterance, channel, start, duration, word, confidence) an
 ``stats.json``: seconds from audio to text (loading the model and aligning excluded), of it seconds
 of search, seconds of audio, frames per step of the search. Utterances whose audio cannot be read
 are left out and listed in ``skipped.txt``; more than ``--max_skipped`` of them end in an error,
-after all others are written.
+after all others are written. What is found is kept as it is found, in ``unfinished.jsonl``: the
+same command goes on behind it, and ends with the same files. ``made_with.json`` holds a hash of
+model and options.
 
 A model that was trained here also works in ESPnet's own ``Speech2Text``, after
 ``espnet_psslm.registry.register()`` and with ``ctc_weight=1.0`` (its default prints garbage).
@@ -39,7 +41,11 @@ from espnet_psslm.inference.options import add_skipped_arguments
 if TYPE_CHECKING:
     from espnet_psslm.acoustic.ctc_search import CTCSearch
     from espnet_psslm.acoustic.prefix_scorer import PrefixScorer
+    from espnet_psslm.acoustic.recognise import Decoded
     from espnet_psslm.text.words import UnitWords
+
+
+UNFINISHED = "unfinished.jsonl"  # what a run has found that has not come to its end
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -151,8 +157,11 @@ def run(args: argparse.Namespace) -> dict[str, float]:
     from espnet_psslm.acoustic.model import load_ctc_acoustic
     from espnet_psslm.acoustic.recog_files import write_hypotheses, write_times
     from espnet_psslm.acoustic.recognise import decode
+    from espnet_psslm.common.fingerprint import fingerprint
+    from espnet_psslm.common.kept_parts import KeptParts
     from espnet_psslm.data.audio_batches import AudioBatches
     from espnet_psslm.device import resolve_device
+    from espnet_psslm.inference.made_with import made_with, write_made_with
     from espnet_psslm.text.words import UnitWords
 
     batches = AudioBatches(args.data_dir, batch_size=args.batch_size)
@@ -162,32 +171,42 @@ def run(args: argparse.Namespace) -> dict[str, float]:
     words = UnitWords(units.unit_texts(), decode=units.decode)
     names = {"token_list": acoustic.token_list, "words": words}
     search = build_search(args, blank_id=acoustic.blank_id, **names)
-    start = time.perf_counter()
-    decoded = decode(acoustic, batches, search)
     output = Path(args.output_dir)
-    for rank in range(args.nbest):
-        folder = output / f"{rank + 1}best_recog"
-        write_hypotheses(decoded.ranked(rank), folder, **names)
-        if rank == 0:
-            wall_s = time.perf_counter() - start - decoded.align_s
-        write_times(
-            decoded.ranked_spans(rank), folder, frame_shift_s=acoustic.frame_shift_s, **names
-        )
-    stats = {
-        "wall_s": round(wall_s, 3),
-        "search_s": round(decoded.search_s, 3),
-        "align_s": round(decoded.align_s, 3),
-        "audio_s": round(batches.num_samples / SAMPLE_RATE, 3),
-        "num_utts": len(decoded.nbest),
-        "frames_per_step": round(decoded.frames_per_step, 3),
-    }
+    model_and_options = made_with(args)
+    data = {name: Path(args.data_dir) / name for name in ("wav.scp", "utt2num_samples")}
+    belongs_to = fingerprint({"made_with": model_and_options}, data)
     limit = {"num_rows": len(batches.utt_ids), "max_skipped": args.max_skipped}
-    write_skipped(output, batches.skipped)
-    text = json.dumps(stats | limit, indent=2) + "\n"
-    (output / "stats.json").write_text(text, encoding="utf-8")
+    with KeptParts(output / UNFINISHED, belongs_to=belongs_to) as kept:
+        decoded = decode(acoustic, batches, search, kept=kept)
+        start = time.perf_counter()
+        for rank in range(args.nbest):
+            folder = output / f"{rank + 1}best_recog"
+            write_hypotheses(decoded.ranked(rank), folder, **names)
+            if rank == 0:
+                wall_s = decoded.wall_s + time.perf_counter() - start - decoded.align_s
+            write_times(
+                decoded.ranked_spans(rank), folder, frame_shift_s=acoustic.frame_shift_s, **names
+            )
+        write_skipped(output, batches.skipped)
+        audio_s = batches.num_samples / SAMPLE_RATE
+        stats = _stats(decoded, wall_s=wall_s, audio_s=audio_s) | limit
+        (output / "stats.json").write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
+        write_made_with(output, model_and_options)
+        kept.remove()
     if args.judge_skipped == "true":
         check_skipped(output, **limit)
     return stats
+
+
+def _stats(decoded: "Decoded", *, wall_s: float, audio_s: float) -> dict[str, float]:
+    return {
+        "wall_s": round(wall_s, 3),
+        "search_s": round(decoded.search_s, 3),
+        "align_s": round(decoded.align_s, 3),
+        "audio_s": round(audio_s, 3),
+        "num_utts": len(decoded.nbest),
+        "frames_per_step": round(decoded.frames_per_step, 3),
+    }
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

@@ -14,6 +14,10 @@ of loading and the peak of memory. Rows that cannot be used are left out and lis
 ``skipped.txt``; more than ``--max_skipped`` of them end in an error, after all others are written
 (``--judge_skipped false``, for one of several jobs: ``join_jobs`` judges what all have left out).
 
+Answers are kept as they are found, in ``unfinished.jsonl``: the same command goes on behind them,
+and ends with the same files. Those of another model, manifest or other options are not used.
+``made_with.json`` holds a hash of model and options.
+
 ``--choice_tasks`` keep to their labels. ``--confidence`` writes ``1best_recog/confidence``.
 ``--guard_tasks`` are transcripts that fall back to CTC's text where the language model's departs
 from it too far: ``1best_recog/fallback`` names them with the reason, ``TASK/stats.json`` counts
@@ -30,7 +34,7 @@ import resource
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from espnet_psslm.bin.command import DEVICE_HELP, command
 from espnet_psslm.bin.skipped import check_skipped, write_skipped
@@ -42,6 +46,12 @@ from espnet_psslm.inference.options import (
     read_rows,
 )
 from espnet_psslm.progress import show_progress
+
+if TYPE_CHECKING:
+    from espnet_psslm.common.kept_parts import KeptParts
+    from espnet_psslm.decode import PSSLMDecoder
+
+UNFINISHED = "unfinished.jsonl"  # answers of a run that has not come to its end
 
 
 def __getattr__(name: str) -> Any:
@@ -84,7 +94,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError: if the model or the manifest cannot be used, or too many rows of it.
     """
-    from espnet_psslm.answer_files import answer_stats, write_answers
+    from espnet_psslm.common.fingerprint import fingerprint
+    from espnet_psslm.common.kept_parts import KeptParts
+    from espnet_psslm.inference.made_with import made_with, write_made_with
     from espnet_psslm.text.prompt import read_prompt_file
     from espnet_psslm.trained import read_config
 
@@ -94,24 +106,58 @@ def run(args: argparse.Namespace) -> int:
     decoder = load_decoder(args, prompts)
     load_s = time.perf_counter() - start
     output = Path(args.output_dir)
-    skipped: dict[str, str] = {}
-    for task, task_rows in rows.items():
-        start = time.perf_counter()
-        with show_progress(len(task_rows), task) as progress:
-            decoded = decoder.decode_usable(task_rows, progress=progress, remember=len(rows) > 1)
-        wall_s = time.perf_counter() - start
-        write_answers(output / task, decoded, nbest=args.nbest)
-        stats = answer_stats(decoded, wall_s=wall_s, guarded=task in args.guard_tasks)
-        write_json(output / task / "stats.json", stats)
-        skipped |= decoded.skipped
-    write_skipped(output, skipped)
-    peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    limit = {"num_rows": sum(map(len, rows.values())), "max_skipped": args.max_skipped}
-    stats = {"peak_rss_mb": round(peak_rss_mb, 1), "load_s": round(load_s, 3), **limit}
-    write_json(output / "stats.json", stats)
+    model_and_options = made_with(args)
+    belongs_to = fingerprint({"made_with": model_and_options}, {"manifest": args.manifest})
+    with KeptParts(output / UNFINISHED, belongs_to=belongs_to) as parts:
+        skipped = answer_all(args, decoder, rows, parts)
+        write_skipped(output, skipped)
+        peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        limit = {"num_rows": sum(map(len, rows.values())), "max_skipped": args.max_skipped}
+        stats = {"peak_rss_mb": round(peak_rss_mb, 1), "load_s": round(load_s, 3), **limit}
+        write_json(output / "stats.json", stats)
+        write_made_with(output, model_and_options)
+        parts.remove()
     if args.judge_skipped == "true":
         check_skipped(output, **limit)
     return limit["num_rows"] - len(skipped)
+
+
+def answer_all(
+    args: argparse.Namespace,
+    decoder: "PSSLMDecoder",
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    parts: "KeptParts",
+) -> dict[str, str]:
+    """Answer the rows of each task, and write its files.
+
+    Args:
+        args: of the command line.
+        decoder: the model.
+        rows: by task.
+        parts: where answers are kept until all are there.
+
+    Returns:
+        Why some rows cannot be used, by key.
+    """
+    from espnet_psslm.answer_files import answer_stats, write_answers
+    from espnet_psslm.inference.kept_answers import KeptAnswers
+
+    every = [row for task_rows in rows.values() for row in task_rows]
+    kept = KeptAnswers(parts, every)
+    if kept.known:
+        logging.info("%d of %d rows were answered before", len(kept.known), len(every))
+    skipped: dict[str, str] = {}
+    for task, task_rows in rows.items():
+        with show_progress(len(task_rows), task) as progress:
+            decoded = decoder.decode_usable(
+                task_rows, progress=progress, remember=len(rows) > 1, kept=kept
+            )
+        folder = Path(args.output_dir) / task
+        write_answers(folder, decoded, nbest=args.nbest)
+        stats = answer_stats(decoded, guarded=task in args.guard_tasks)
+        write_json(folder / "stats.json", stats)
+        skipped |= decoded.skipped
+    return skipped
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

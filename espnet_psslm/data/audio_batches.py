@@ -1,6 +1,6 @@
 """Audio of a data folder in batches of similar length, for decoding and for dumping."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,11 @@ class AudioBatches:
     def num_samples(self) -> int:
         """Samples of all audio that is not left out."""
         return sum(self.counts[utt] for utt in self.utt_ids if utt not in self.skipped)
+
+    def leave_out(self, done: Container[str]) -> None:
+        """Read no more what is done; batches that have nothing of it stay as they are."""
+        left = [[utt for utt in batch if utt not in done] for batch in self.batches]
+        self.batches = [batch for batch in left if batch]
 
     def __len__(self) -> int:
         return len(self.batches)
