@@ -6,11 +6,14 @@
 
 The command line of Kaldi's run.pl, so that recipes and ``espnet2.bin.launch`` take it. JOB, or any
 other name, is replaced in log and command. A log ends with the status of its job. Where some jobs
-of an array failed, the same command runs these again and no others; where all ended well, all.
-TERM, INT and HUP end all jobs. Options of clusters (--mem, --num-threads, --time) are taken and
-mean nothing here. Standard library only.
+of an array failed, the same command runs these again, and of the others those that read files,
+named in the command, which have changed since; where all ended well, all. TERM, INT and HUP end all
+jobs. Options of clusters (--mem, --num-threads, --time) are taken and mean nothing here. Standard
+library only.
 """
 
+import hashlib
+import os
 import re
 import shlex
 import signal
@@ -20,11 +23,13 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ending import end_all_when_told
 
 ARRAY = re.compile(r"([A-Za-z_]\w*)=(\d+)(?::(\d+))?")
+WELL = "# Ended (code 0)"
 SHOWN = 20  # last lines of the log of a failed job ...
 SHOWN_LOGS = 3  # ... of so many: what fails first need not be what is wrong
 # What a shell would act on stands for itself: as run.pl does, a command may hold a pipe.
@@ -47,6 +52,10 @@ class Request:
         if self.variable:
             words = tuple(word.replace(self.variable, str(job)) for word in words)
         return words
+
+    def inputs(self, job: int) -> str:
+        """Hash of the contents of what the command of one job names; see ``inputs_of``."""
+        return inputs_of(self.words(job)[1:])
 
     def of(self, job: int) -> tuple[Path, str]:
         """Log and shell command of one job."""
@@ -87,12 +96,41 @@ def parse(words: Sequence[str]) -> Request:
     return Request(options, jobs, variable, rest[0], tuple(rest[1:]))
 
 
-def run_job(log: Path, command: str) -> int:
+def inputs_of(words: Sequence[str]) -> str:
+    """Hash the contents of what a command reads.
+
+    Args:
+        words: of the command. Files count, and folders with the files that lie in them, but not
+            what follows an option ``--output...``: there the command writes.
+    """
+    digest = hashlib.sha256()
+    for before, word in zip(("", *words), words, strict=False):
+        if before.startswith("--output"):
+            continue
+        names = [word]
+        if os.path.isdir(word):
+            names = [os.path.join(word, name) for name in sorted(os.listdir(word))]
+        for name in filter(os.path.isfile, names):
+            digest.update(f"{name}\0{hash_of(name)}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def hash_of(name: str) -> str:
+    """Hash of a file's content, "" of one that may not be read; jobs share most files."""
+    if not os.access(name, os.R_OK):
+        return ""
+    with open(name, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def run_job(log: Path, command: str, inputs: str) -> int:
     """Run one command.
 
     Args:
         log: gets the command, its output and its status.
         command: for bash.
+        inputs: hash of what it reads.
 
     Returns:
         Exit status.
@@ -100,7 +138,8 @@ def run_job(log: Path, command: str) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.time()
     with open(log, "w", encoding="utf-8") as stream:
-        print(f"# {command}\n# Started at {time.ctime(started)}\n#", file=stream, flush=True)
+        head = f"# {command}\n# Started at {time.ctime(started)}\n# Inputs {inputs}"
+        print(head, file=stream, flush=True)
         code = subprocess.run(
             ["bash", "-c", f"set -o pipefail; {command}"], stdout=stream, stderr=stream, check=False
         ).returncode
@@ -111,12 +150,14 @@ def run_job(log: Path, command: str) -> int:
     return code
 
 
-def ended_well(log: Path, command: str) -> bool:
-    """Tell whether a log is that of this command, ended with status 0."""
+def ended_well(log: Path, command: str) -> str | None:
+    """Hash of what was read, if a log is that of this command and ended with status 0."""
     if not log.is_file():
-        return False
+        return None
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return bool(lines) and lines[0] == f"# {command}" and lines[-1].startswith("# Ended (code 0)")
+    if len(lines) < 4 or lines[0] != f"# {command}" or not lines[-1].startswith(WELL):
+        return None
+    return lines[2].removeprefix("# Inputs ")
 
 
 def say_failures(name: str, failed: Sequence[tuple[int, Path, int]], num_jobs: int) -> None:
@@ -153,6 +194,8 @@ def say_told(name: str, number: int) -> None:
 def left_to_run(request: Request, *, name: str = "run.py") -> list[tuple[int, Path, str]]:
     """Choose the jobs to run: all, or those of an array that have not ended well.
 
+    What has, but read other contents than the files have now, counts as not ended.
+
     Args:
         request: what was asked for.
         name: of the script.
@@ -161,9 +204,14 @@ def left_to_run(request: Request, *, name: str = "run.py") -> list[tuple[int, Pa
         Job, log and command of each.
     """
     jobs = [(job, *request.of(job)) for job in request.jobs]
-    left = [job for job in jobs if not ended_well(job[1], job[2])]
-    if not left:
+    made_of = [ended_well(log, command) for _, log, command in jobs]
+    if None not in made_of:
         return jobs
+    left = [
+        job
+        for job, inputs in zip(jobs, made_of, strict=True)
+        if inputs is None or inputs != request.inputs(job[0])
+    ]
     if len(left) < len(jobs):
         numbers = " ".join(str(job) for job, *_ in left)
         print(f"{name}: the other jobs have ended well, left are {numbers}", file=sys.stderr)
@@ -190,7 +238,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
 
     def run_one(item: tuple[int, Path, str]) -> int:
         # What had to wait for its turn is not started any more.
-        return 128 + told[0] if told else run_job(item[1], item[2])
+        return 128 + told[0] if told else run_job(*item[1:], request.inputs(item[0]))
 
     with ThreadPoolExecutor(max(width, 1)) as pool:
         codes = list(pool.map(run_one, wanted))

@@ -6,7 +6,7 @@
 
 The command line of Kaldi's slurm.pl, as ``run.py`` beside it has that of run.pl; submitit does the
 submitting. Each job runs ``run.py`` on its node: logs look alike, and where some jobs of an array
-failed the same command runs these again and no others. --gpu, --num-threads, --mem, --time,
+failed the same command runs these again, as ``run.py`` has it. --gpu, --num-threads, --mem, --time,
 --num-nodes, --name and --max-jobs-run are read, every other option goes to sbatch; without --time
 a job may take two days. submitit's own files lie in ``submitit/`` beside the log, which all nodes
 must see. TERM, INT and HUP cancel the jobs. ``--cluster local`` runs the jobs here, as a test of
@@ -185,7 +185,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     failed = []
     for job, (number, log, command) in zip(jobs, wanted, strict=True):
         # A job that Slurm killed has no end in its log.
-        if job.exception() is not None or not ended_well(log, command):
+        if job.exception() is not None or ended_well(log, command) is None:
             failed.append((number, log, 1))
     if failed:
         say_failures(NAME, failed, len(request.jobs))

@@ -11,6 +11,7 @@ Writes ``steps.ark``, ``steps.scp``, ``psslm.jsonl`` (the data folder's rows wit
 probability that reduction dropped: of blank, which is its purpose, and of all other units.
 Utterances whose audio cannot be read are left out, with their rows, and listed in ``skipped.txt``;
 more than ``--max_skipped`` of them end in an error, after all others are written.
+``made_with.json`` holds a hash of model and options.
 """
 
 import argparse
@@ -241,6 +242,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         cmd: arguments; None reads the command line.
     """
     from espnet_psslm.data.manifest import read_manifest
+    from espnet_psslm.inference.made_with import made_with, write_made_with
 
     with command(get_parser(), cmd) as args:
         output = Path(args.output_dir)
@@ -252,6 +254,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         stats_file = Path(args.stats_file or output / "stats.json")
         stats_file.parent.mkdir(parents=True, exist_ok=True)
         stats_file.write_text(stats.to_json(limit), encoding="utf-8")
+        write_made_with(output, made_with(args))
         if args.judge_skipped == "true":
             check_skipped(output, **limit)
     logging.info(

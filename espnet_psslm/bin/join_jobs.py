@@ -6,7 +6,8 @@ Reads ``decode/test/jobs/1`` to ``4``. Lines of tables and of JSON Lines are put
 data folder; ``stats.json`` adds up counts and seconds (of all processes, not of the wall clock) and
 keeps the largest peak of memory. Archives stay where they are: tables name them. More than
 ``--max_skipped`` rows or utterances left out by all jobs together end in an error, after everything
-is written.
+is written. Where jobs say that different models or options made their results
+(``made_with.json``), nothing is joined.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from espnet_psslm.bin.skipped import check_skipped
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import read_manifest
+from espnet_psslm.inference.made_with import MADE_WITH
 
 STATS = "stats.json"
 LARGEST = ("peak_rss_mb", "load_s", "max_skipped")
@@ -46,7 +48,8 @@ def join(data_dir: Path, output_dir: Path, *, nj: int) -> None:
         nj: jobs.
 
     Raises:
-        ValueError: if a job has written nothing, or all have left out too many rows.
+        ValueError: if a job has written nothing, or with another model than the others, or all have
+            left out too many rows.
     """
     folders = [output_dir / "jobs" / str(job + 1) for job in range(nj)]
     names: dict[Path, None] = {}
@@ -55,6 +58,7 @@ def join(data_dir: Path, output_dir: Path, *, nj: int) -> None:
         if not found:
             raise ValueError(f"{folder}: holds nothing; run the job again")
         names |= dict.fromkeys(found)
+    _check_made_with(folders)
     spoken = data_dir / "wav.scp"  # a set of text alone has none
     keys = [*(read_table(spoken) if spoken.exists() else ()), *read_manifest(data_dir / MANIFEST)]
     place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
@@ -65,13 +69,26 @@ def join(data_dir: Path, output_dir: Path, *, nj: int) -> None:
         texts = [path.read_text(encoding="utf-8") for path in parts]
         target = output_dir / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if name.name == STATS:
+        if name.name == MADE_WITH:
+            target.write_text(texts[0], encoding="utf-8")  # all say the same
+        elif name.name == STATS:
             stats = join_stats([json.loads(text) for text in texts])
             target.write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
         else:
             key_of = _key_of_json if name.suffix == ".jsonl" else _first_word
             target.write_text(_in_order(texts, place, key_of), encoding="utf-8")
     _judge_skipped(output_dir)
+
+
+def _check_made_with(folders: Sequence[Path]) -> None:
+    """Raise ValueError if not all jobs were done by one model with the same options."""
+    said = [(f / MADE_WITH).read_bytes() if (f / MADE_WITH).is_file() else b"" for f in folders]
+    for folder, other in zip(folders, said, strict=True):
+        if other != said[0]:
+            raise ValueError(
+                f"{folder} was made by another model, or with other options, than {folders[0]} "
+                f"({MADE_WITH} differs); run the stage again: now all jobs are done anew"
+            )
 
 
 def _judge_skipped(folder: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from espnet_psslm.bin.dump_steps import DumpStats
 from espnet_psslm.bin.join_jobs import join, join_stats
 from espnet_psslm.bin.split_data import main, split
+from espnet_psslm.inference.made_with import write_made_with
 
 
 @pytest.fixture
@@ -107,6 +108,23 @@ def test_left_out_rows_are_judged_together(data, tmp_path, limit):
             join(data, tmp_path, nj=2)
     assert (tmp_path / "skipped.txt").read_text() == "d-QA\tno such file\n"
     assert json.loads((tmp_path / "stats.json").read_text())["num_rows"] == 4
+
+
+def test_results_of_two_models_are_not_joined(data, tmp_path):
+    for job, model in ((1, "a"), (2, "a")):
+        folder = tmp_path / f"jobs/{job}"
+        folder.mkdir(parents=True)
+        (folder / "text").write_text(f"{'da'[job - 1]} x\n")
+        write_made_with(folder, model)
+    join(data, tmp_path, nj=2)
+    made_with = (tmp_path / "made_with.json").read_text()
+    assert json.loads(made_with) == {"model_and_options": "a"}
+    (tmp_path / "text").unlink()
+    for change in (lambda path: write_made_with(path.parent, "b"), lambda path: path.unlink()):
+        change(tmp_path / "jobs/2/made_with.json")
+        with pytest.raises(ValueError, match="jobs/2 was made by another model.*run the stage"):
+            join(data, tmp_path, nj=2)
+        assert not (tmp_path / "text").exists()
 
 
 def test_what_is_missing_is_named(data, tmp_path):

@@ -57,6 +57,30 @@ def test_only_what_failed_is_run_again(run, tmp_path):
     assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "3"]
 
 
+@pytest.mark.parametrize("changed", ["model.pth", "split/1/wav.scp"])
+def test_a_result_belongs_to_the_contents_of_what_it_was_made_of(run, tmp_path, changed):
+    for name in ("model.pth", "split/1/wav.scp", "split/2/wav.scp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("old")
+    script = "echo JOB >>ran; mkdir -p out/JOB; echo JOB >>out/JOB/text; test -e ok || test JOB = 1"
+    words = ("--model", "model.pth", "--data_dir", "split/JOB", "--output_dir", "out/JOB")
+    job = ("JOB=1:2", "j.JOB.log", "bash", "-c", script, "name", *words, "x" * 300)
+    assert run(*job).returncode == 1
+    assert run(*job).returncode == 1  # what it has written itself is no other input
+    assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "2"]
+    (tmp_path / "ran").unlink()
+    (tmp_path / "ok").touch()
+    (tmp_path / changed).write_text("new")
+    assert run(*job).returncode == 0
+    assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2"]
+
+
+def test_a_file_that_may_not_be_read_is_left_to_the_command(run, tmp_path):
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "secret").chmod(0)
+    assert run("a.log", "ls", "secret").returncode == 0
+
+
 def test_the_ends_of_three_logs_are_shown(run):
     out = run("JOB=1:5", "j.JOB.log", "bash", "-c", "echo reason of JOB; test JOB = 2")
     lines = out.stderr.splitlines()
