@@ -19,6 +19,7 @@ INSTALL_REQUIRES = [
     "funasr",
     "kaldiio",
     "soundfile",
+    "av>=19",
     "soxr",
     "pebble",
     "sentencepiece",
