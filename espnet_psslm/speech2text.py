@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from espnet_psslm.bridge.cut import cut_audio
-from espnet_psslm.data.audio import SAMPLE_RATE, resample
+from espnet_psslm.data.audio import SAMPLE_RATE, check_samples, resample
 from espnet_psslm.decode import PSSLMDecoder, Row
 from espnet_psslm.inference.outside import TASK, Familiarity
 from espnet_psslm.llm.answers import Hypothesis
@@ -205,4 +205,5 @@ def _waveform(speech: Waveform, fs: int) -> np.ndarray:
     if not np.issubdtype(samples.dtype, np.floating):
         raise ValueError(f"a waveform of {samples.dtype}: needs floating point in [-1, 1]")
     samples = np.ascontiguousarray(samples, dtype=np.float32)
+    check_samples(samples)
     return samples if fs == SAMPLE_RATE else resample(samples, fs, SAMPLE_RATE)

@@ -124,6 +124,9 @@ def test_prompts_with_fields_and_other_rates(speech2text, waves):
     ("speech", "match"),
     [
         (np.zeros((2, 9), dtype=np.float32), r"shape \(2, 9\): needs \(N,\)"),
+        (np.array([0.1, np.nan, 0.1]), "not finite"),
+        (torch.tensor([0.1, -torch.inf]), "not finite"),
+        (np.array([0.0, 23170.0]), "up to 23170, where 1 is full scale"),
         (np.zeros(0, dtype=np.float32), "needs"),
         (np.zeros(9, dtype=np.int16), "int16: needs floating point"),
     ],
