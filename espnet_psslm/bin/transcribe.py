@@ -56,7 +56,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("audio", nargs="+", help="wav, flac, mp3, ...; - is standard input")
+    parser.add_argument("audio", nargs="+", help="wav, mp3, m4a, webm, ...; - is standard input")
     parser.add_argument("--model", help="archive of stage 14, folder of one, or its hub name")
     parser.add_argument("--psslm_train_config", help="in place of --model: config.yaml")
     parser.add_argument("--psslm_model_file", help="its checkpoint")
