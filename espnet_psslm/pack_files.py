@@ -111,11 +111,14 @@ def _unpacked(folder: Path) -> dict[str, str]:
 
 
 def relocate(value: Any, root: Path) -> Any:
-    """Rename files of a configuration that are not where it says, and are in a moved pack.
+    """Rename files of a configuration that are not where it says.
+
+    They are in a moved pack, or named relative to the folder of the training, which is above its
+    output.
 
     Args:
         value: the configuration, or a part of it.
-        root: folder of the pack.
+        root: folder of the pack, or of the training's output folders.
     """
     if isinstance(value, list):
         return [relocate(item, root) for item in value]
@@ -125,8 +128,9 @@ def relocate(value: Any, root: Path) -> Any:
     for key, item in value.items():
         if key in FILE_KEYS and isinstance(item, str) and not Path(item).is_file():
             moved = root / Path(item).parent.name / Path(item).name
-            if moved.is_file():
-                changed[key] = str(moved)
+            found = [path for path in (moved, *(p / item for p in root.parents)) if path.is_file()]
+            if found:
+                changed[key] = str(found[0])
     return changed
 
 

@@ -17,10 +17,19 @@ CACHE_VARIABLE = "ESPNET_PSSLM_CACHE"
 
 
 def cache_folder() -> Path:
-    """Where converted weights are kept: $ESPNET_PSSLM_CACHE, else the user's cache folder."""
+    """Where converted weights are kept: $ESPNET_PSSLM_CACHE, else the user's cache folder.
+
+    Raises:
+        ValueError: if the user has none.
+    """
     if folder := os.environ.get(CACHE_VARIABLE):
         return Path(folder)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:  # no $HOME, and the system does not know the user
+        raise ValueError(
+            f"no home folder, where converted weights would be kept: set ${CACHE_VARIABLE}"
+        ) from error
     return Path(base) / "espnet_psslm"
 
 
