@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_psslm.acoustic.prefix_scorer import PrefixScorer
-from espnet_psslm.text.words import UNSPACED
+from espnet_psslm.text.scripts import UNSPACED
 
 START = 0
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from espnet_psslm.bridge.clarity import Clarity
-from espnet_psslm.text.words import UNSPACED
+from espnet_psslm.text.scripts import UNSPACED
 
 DEAD = -1e8  # transformers gives a place that no answer fills -1e9, or less
 
