@@ -4,7 +4,8 @@
         --test_sets test --sft true --language en --seed 0
 
 What is scored follows from the tasks of ``<raw_dir>/<set>/psslm.jsonl``: ASR by WER and CER (CER
-alone in languages without spaces between words), translations (EN2DE) by BLEU and chrF, scenario
+alone in languages without spaces between words), once more under Whisper's normalisation as the
+Open ASR leaderboard counts, translations (EN2DE) by BLEU and chrF, scenario
 and action by accuracy, SLU_entities by SLURP's metrics. Other tasks are left out. Where there are
 two bridges they are compared on every task. With NIST's sclite on PATH, its alignments are in
 ``decode/<set>/score_wer/result.txt``.
@@ -101,6 +102,10 @@ class Collector:
             if metric in ("wer", "cer"):
                 folder = system / "decode" / name / f"score_{metric}"
                 write_sclite(folder, refs, hyps, metric=metric, language=language)
+                if metric == metrics[0]:
+                    options = {"language": language, "seed": self.args.seed}
+                    result = score(refs, hyps, metric=metric, normalizer="whisper", **options)
+                    self.scores.append(place | result | {"metric": f"{metric}_whisper"})
 
     def _compare(
         self,

@@ -7,6 +7,9 @@ References are a manifest (``target`` by ``key``) or a Kaldi-style text file. Hy
 references are an error, unless ``--where`` picked a subset: then they are left out. A reference
 without a hypothesis counts as an empty one, and is counted.
 
+Error rates can be compared only under one normalisation: ``--normalizer whisper`` is that of the
+Open ASR leaderboard, and the score says which it was.
+
 ``--metric slu`` reads answers of task SLU_entities, and counts those that are none. Predictions in
 SLURP's own format (``--hyp x.jsonl``) are scored against SLURP's release (``--ref test.jsonl``).
 """
@@ -21,6 +24,7 @@ from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.score.classification import Accuracy, accuracy
 from espnet_psslm.score.error_rate import ErrorRate, error_rate
 from espnet_psslm.score.files import read_references, write_json
+from espnet_psslm.score.normalizers import NORMALIZERS
 from espnet_psslm.score.slu import SLUScore, parse_answers, slu_score
 from espnet_psslm.score.slu_files import read_slurp
 from espnet_psslm.score.translation import Translation, translation_score
@@ -57,6 +61,12 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--language", default="en", help="of the texts: their normalisation, the tokeniser of BLEU"
+    )
+    parser.add_argument(
+        "--normalizer",
+        default="psslm",
+        choices=tuple(NORMALIZERS),
+        help="of WER and CER: the training text's, or Whisper's as in the Open ASR leaderboard",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
@@ -113,7 +123,14 @@ def score(args: argparse.Namespace) -> ErrorRate | Accuracy | Translation | SLUS
             refs, hyps, metric=args.metric, language=args.language, seed=args.seed
         )
     unit = "word" if args.metric == "wer" else "char"
-    return error_rate(refs, hyps, unit=unit, seed=args.seed, language=args.language)
+    return error_rate(
+        refs,
+        hyps,
+        unit=unit,
+        seed=args.seed,
+        language=args.language,
+        normalizer=args.normalizer,
+    )
 
 
 def _keep[Reference](
