@@ -20,6 +20,7 @@ from typing import Any
 from espnet2.utils.types import str2bool
 
 from espnet_psslm.bin.command import command
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.labelled import ASR, ENTITIES, MANIFEST
 from espnet_psslm.data.manifest import read_manifest
@@ -163,7 +164,7 @@ def write_results(
         render_table: of the results and ``commands``.
         print_table: to the standard output as well.
     """
-    commands = (expdir / "commands.txt").read_text(encoding="utf-8").splitlines()
+    commands = [line for _, line in read_lines(expdir / "commands.txt")]
     table = render_table(results, commands=commands)
     write_json(expdir / "results.json", results)
     (expdir / "RESULTS.md").write_text(table, encoding="utf-8")

@@ -17,6 +17,7 @@ from typing import Any
 
 from espnet_psslm.bin.command import command
 from espnet_psslm.bin.skipped import check_skipped
+from espnet_psslm.common.lines import split_lines
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import read_manifest
@@ -84,7 +85,7 @@ def _judge_skipped(folder: Path) -> None:
 
 
 def _in_order(texts: Sequence[str], place: Mapping[str, int], key_of: Callable[[str], str]) -> str:
-    lines = [line for text in texts for line in text.splitlines(keepends=True)]
+    lines = [line for text in texts for line in split_lines(text)]
     return "".join(sorted(lines, key=lambda line: place.get(key_of(line), len(place))))
 
 

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from espnet_psslm.common.lines import read_lines
+
 SKIPPED = "skipped.txt"
 
 
@@ -31,7 +33,7 @@ def check_skipped(folder: Path, *, num_rows: int, max_skipped: float) -> None:
     Raises:
         ValueError: if they are more.
     """
-    lines = (folder / SKIPPED).read_text(encoding="utf-8").splitlines()
+    lines = [line for _, line in read_lines(folder / SKIPPED)]
     if len(lines) > max_skipped * num_rows:
         key, reason = lines[0].split("\t", 1)
         raise ValueError(

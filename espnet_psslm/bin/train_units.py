@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_psslm.bin.command import command
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.text.hugging_face import (
     TOKENIZER_FILE,
     load_tokenizer,
@@ -68,7 +69,7 @@ def read_sentences(path: str | Path, *, kaldi_text: bool) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"training text {path} does not exist: run stage 1")
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = [line for _, line in read_lines(path)]
     if kaldi_text:
         lines = [(line.split(maxsplit=1) + ["", ""])[1] for line in lines]
     return [line.strip() for line in lines if line.strip()]

@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.samples.wav_size import check_wav_size
 
 SAMPLE_RATE = 16000  # Hz, what every acoustic model here expects
@@ -139,16 +140,15 @@ def read_scp(path: str | Path) -> dict[str, str]:
         ValueError: if a line has no value, an utterance comes twice, or there is none.
     """
     entries: dict[str, str] = {}
-    with Path(path).open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            utt_id, _, value = line.strip().partition(" ")
-            if not value.strip():
-                raise ValueError(f"{path}:{number}: '{utt_id}' has no value; write 'utt value'")
-            if utt_id in entries:
-                raise ValueError(f"{path}:{number}: utterance '{utt_id}' comes twice")
-            entries[utt_id] = value.strip()
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        utt_id, *value = line.strip().split(maxsplit=1)
+        if not value:
+            raise ValueError(f"{path}:{number}: '{utt_id}' has no value; write 'utt value'")
+        if utt_id in entries:
+            raise ValueError(f"{path}:{number}: utterance '{utt_id}' comes twice")
+        entries[utt_id] = value[0]
     if not entries:
         raise ValueError(f"{path}: holds no utterance")
     return entries

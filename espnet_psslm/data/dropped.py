@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_psslm.common.lines import read_lines
+
 FILE_NAME = "dropped.txt"
 UTTERANCE, ROW = "utt", "row"
 
@@ -35,7 +37,7 @@ def read_dropped(folder: str | Path) -> list[Dropped]:
     if not path.is_file():
         return []
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for _, line in read_lines(path):
         name, reason, stage, kind = line.split("\t")
         entries.append(Dropped(name, reason, int(stage), kind))
     return entries

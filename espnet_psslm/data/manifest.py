@@ -48,13 +48,38 @@ def read_manifest(path: str | Path, *, tasks: Collection[str] | None = None) -> 
         ValueError: at the first row that cannot be used, or if the file is missing or empty.
     """
     rows: dict[str, Row] = {}
-    for row, problem in _scan(path, rows, tasks):
-        if problem is not None:
-            raise ValueError(str(problem))
+    for _, row in numbered_rows(path, seen=rows, tasks=tasks):
         rows[row["key"]] = row
     if not rows:
         raise ValueError(f"{path}: holds no row; run the stage that makes it again")
     return rows
+
+
+def numbered_rows(
+    path: str | Path,
+    *,
+    seen: Collection[str] = (),
+    tasks: Collection[str] | None = None,
+    heard: bool = True,
+) -> Iterator[tuple[int, Row]]:
+    """Read a manifest row by row, strictly.
+
+    Args:
+        path: JSON Lines file.
+        seen: keys that are taken; the caller may add to them on the way.
+        tasks: known tasks; None admits any.
+        heard: whether rows need speech or a transcript; references do not.
+
+    Yields:
+        Line number and row.
+
+    Raises:
+        ValueError: at the first row that cannot be used, or if the file is missing.
+    """
+    for number, row, problem in _scan(path, seen, tasks, heard=heard):
+        if problem is not None:
+            raise ValueError(str(problem))
+        yield number, row
 
 
 def check_manifest(
@@ -75,7 +100,7 @@ def check_manifest(
     """
     rows: dict[str, Row] = {}
     problems: list[Problem] = []
-    for row, problem in _scan(path, rows, tasks):
+    for _, row, problem in _scan(path, rows, tasks):
         if problem is None:
             rows[row["key"]] = row
         else:
@@ -96,9 +121,13 @@ def write_jsonl(path: str | Path, rows: Collection[Row]) -> None:
 
 
 def _scan(
-    path: str | Path, seen: Collection[str], tasks: Collection[str] | None
-) -> Iterator[tuple[Row, Problem | None]]:
-    """Yield each row with its problem; ``seen`` holds the keys that the caller has taken."""
+    path: str | Path,
+    seen: Collection[str],
+    tasks: Collection[str] | None,
+    *,
+    heard: bool = True,
+) -> Iterator[tuple[int, Row, Problem | None]]:
+    """Yield number, row and problem of each line; ``seen``: keys that the caller has taken."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"manifest {path} does not exist; run the stage that makes it")
@@ -106,17 +135,21 @@ def _scan(
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
-            row, fault = parse_line(line, seen=seen, tasks=tasks)
+            row, fault = parse_line(line, seen=seen, tasks=tasks, heard=heard)
             if fault is None:
-                yield row, None
+                yield number, row, None
             else:
                 key = row.get("key", "")
                 key = key if isinstance(key, str) else ""
-                yield row, Problem(str(path), number, key, *fault)
+                yield number, row, Problem(str(path), number, key, *fault)
 
 
 def parse_line(
-    line: bytes, *, seen: Collection[str] = (), tasks: Collection[str] | None = None
+    line: bytes,
+    *,
+    seen: Collection[str] = (),
+    tasks: Collection[str] | None = None,
+    heard: bool = True,
 ) -> tuple[Row, tuple[str, str] | None]:
     """Read and check one line.
 
@@ -124,12 +157,13 @@ def parse_line(
         line: of a manifest.
         seen: keys that are taken.
         tasks: known tasks; None admits any.
+        heard: whether it needs speech or a transcript.
 
     Returns:
         The row, and what is wrong with it: None, or (reason, fix) of a :class:`Problem`.
     """
     row, fault = _parse(line)
-    return row, fault or _check_row(row, seen, tasks)
+    return row, fault or _check_row(row, seen, tasks, heard=heard)
 
 
 def _parse(line: bytes) -> tuple[Row, tuple[str, str] | None]:
@@ -154,7 +188,7 @@ def _parse(line: bytes) -> tuple[Row, tuple[str, str] | None]:
 
 
 def _check_row(
-    row: Row, seen: Collection[str], tasks: Collection[str] | None
+    row: Row, seen: Collection[str], tasks: Collection[str] | None, *, heard: bool
 ) -> tuple[str, str] | None:
     """(reason, fix) of a row that cannot be used, else None."""
     for field in REQUIRED:
@@ -170,7 +204,7 @@ def _check_row(
             return f"{field!r} of key {key!r} is of type {kind}", f"make {field!r} a string"
         if not value or value.isspace():
             return f"{field!r} of key {key!r} is empty", f"fill {field!r} or remove the row"
-    if not ("GT" in row or "path" in row or "steps" in row):
+    if heard and not ("GT" in row or "path" in row or "steps" in row):
         return (
             f"key {key!r} has none of 'path', 'steps', 'GT'",
             "add 'path' (audio) or 'GT' (transcript, for training from text)",

@@ -9,7 +9,6 @@ files are copied under fixed names first, and the configurations are changed to 
 """
 
 import contextlib
-import json
 import logging
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ import yaml
 from espnet_psslm.inference.outside import Familiarity
 from espnet_psslm.pack_files import FILE_KEYS
 from espnet_psslm.recipe.replay import describe_replay
+from espnet_psslm.text.prompt import read_prompt_file
 from espnet_psslm.weights import PACKAGE_SCHEME
 
 # Of FILE_KEYS, the value is itself a configuration whose files are packed too.
@@ -303,8 +303,7 @@ def write_card(bridge: Bridge, contents: Contents, prompt_file: Path, archive: s
         archive: its name.
     """
     tables = [path for path in bridge.option if path.suffix == ".md"]
-    lines = prompt_file.read_text(encoding="utf-8").split("\n")
-    tasks = list(dict.fromkeys(json.loads(line)["task"] for line in lines if line.strip()))
+    tasks = list(dict.fromkeys(row["task"] for row in read_prompt_file(prompt_file)))
     card = CARD.format(
         title=bridge.title,
         task=tasks[0],

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.common.lines import read_lines
+
 # Private-use characters: no prompt contains them, and no chat template touches them.
 SPEECH_MARK = "\ue000"
 FIELD_MARK = "\ue001"
@@ -183,7 +185,7 @@ def read_prompt_file(path: str | Path) -> list[dict[str, Any]]:
     if not Path(path).is_file():
         raise ValueError(f"prompt file {path}: no such file")
     rows = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in read_lines(path):
         if not line.strip():
             continue
         try:

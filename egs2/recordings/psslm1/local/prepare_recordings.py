@@ -22,6 +22,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from espnet_psslm.bin.command import add_pipe_option, command
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 from espnet_psslm.data.release import read_recordings
@@ -86,7 +87,7 @@ def usable_sentences(
     for file in files:
         if not file.is_file():
             raise ValueError(f"--sentences {file}: no such file")
-    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    lines = [line for file in files for _, line in read_lines(file)]
     sentences = dict.fromkeys(normalize_text(line) for line in lines)
     count = Counter(word for sentence in sentences for word in sentence.split())
     return [
