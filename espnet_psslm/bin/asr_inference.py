@@ -52,7 +52,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--asr_train_config", required=True, help="config.yaml of the training")
     parser.add_argument("--asr_model_file", required=True, help="checkpoint")
-    parser.add_argument("--data_dir", required=True, help="with wav.scp, utt2num_samples")
+    parser.add_argument("--data_dir", required=True, help="with wav.scp")
     parser.add_argument("--output_dir", required=True, help="for hypotheses and stats.json")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances per batch")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)

@@ -18,9 +18,9 @@ from typing import Any
 from espnet_psslm.bin.command import command
 from espnet_psslm.bin.skipped import check_skipped
 from espnet_psslm.common.lines import split_lines
-from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import read_manifest
+from espnet_psslm.samples.segments import read_sources
 
 STATS = "stats.json"
 LARGEST = ("peak_rss_mb", "load_s", "max_skipped")
@@ -57,7 +57,7 @@ def join(data_dir: Path, output_dir: Path, *, nj: int) -> None:
             raise ValueError(f"{folder}: holds nothing; run the job again")
         names |= dict.fromkeys(found)
     spoken = data_dir / "wav.scp"  # a set of text alone has none
-    keys = [*(read_table(spoken) if spoken.exists() else ()), *read_manifest(data_dir / MANIFEST)]
+    keys = [*(read_sources(spoken) if spoken.exists() else ()), *read_manifest(data_dir / MANIFEST)]
     place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     for name in names:
         if name.suffix == ".ark":

@@ -11,7 +11,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ import numpy as np
 import soundfile
 
 from espnet_psslm.common.lines import read_lines
+from espnet_psslm.samples.segments import Part, read_sources
 from espnet_psslm.samples.wav_size import check_wav_size
 
 SAMPLE_RATE = 16000  # Hz, what every acoustic model here expects
@@ -65,7 +67,8 @@ def read_recording(source: str, *, fs: int = SAMPLE_RATE, allow_pipes: bool = Fa
 
     Args:
         source: as :func:`read_audio` takes it, or ``command |`` (its standard output is a wav or
-            flac file). What exists as a file is a file, whatever it is called.
+            flac file); or a part of either (``samples/segments``). What exists as a file is a file,
+            whatever it is called.
         fs: Hz of the result.
         allow_pipes: run commands. For sources of a ``wav.scp``, where the user has asked for it.
 
@@ -75,9 +78,19 @@ def read_recording(source: str, *, fs: int = SAMPLE_RATE, allow_pipes: bool = Fa
     Raises:
         AudioError: if the source cannot be used.
     """
+    if part := Part.of(source):
+        whole = _whole(part.source, fs, allow_pipes)
+        with _audio_errors(source):
+            return replace(whole, samples=part.cut(whole.samples, fs))
     with _audio_errors(source):
         samples, rate = _read_as_stored(source, allow_pipes=allow_pipes)
         return _convert(samples, rate, fs, source)
+
+
+@lru_cache(maxsize=1)
+def _whole(source: str, fs: int, allow_pipes: bool) -> Recording:
+    """The recording that parts are taken of, mostly one after the other."""
+    return read_recording(source, fs=fs, allow_pipes=allow_pipes)
 
 
 def read_open_file(file: BinaryIO, *, name: str, fs: int = SAMPLE_RATE) -> np.ndarray:
@@ -107,7 +120,8 @@ class AudioScpReader(Mapping):
 
     Args:
         path: lines ``utt source``, sources as :func:`read_audio` takes them; relative paths are
-            relative to the working directory, as in Kaldi.
+            relative to the working directory, as in Kaldi. Where ``segments`` lies beside it,
+            utterances are its parts of recordings.
         fs: Hz of the samples.
 
     Raises:
@@ -116,7 +130,8 @@ class AudioScpReader(Mapping):
 
     def __init__(self, path: str | Path, *, fs: int = SAMPLE_RATE) -> None:
         self.path, self.fs = str(path), fs
-        self.sources = read_scp(path)
+        read_scp(path)  # strict: every line has a source
+        self.sources = read_sources(path)
 
     def __getitem__(self, utt_id: str) -> np.ndarray:
         try:

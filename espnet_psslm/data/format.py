@@ -29,6 +29,7 @@ from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import Row, check_manifest, write_jsonl
 from espnet_psslm.progress import track
+from espnet_psslm.samples.segments import read_sources
 
 FORMAT_STAGE, FILTER_STAGE = 3, 4
 KEPT_SUFFIXES = (".wav", ".flac")  # read as they are if rate and channels fit
@@ -53,9 +54,10 @@ def format_data(
     """Check every recording; convert those that are not ``fs`` Hz mono wav or flac.
 
     Args:
-        data_dir: ``wav.scp``, ``text``, and, if there, ``utt2spk`` and ``psslm.jsonl``.
-        output_dir: the same files, with ``utt2num_samples`` and ``dropped.txt``; converted audio
-            goes to its folder ``audio``.
+        data_dir: ``wav.scp``, ``text``, and, if there, ``segments``, ``utt2spk`` and
+            ``psslm.jsonl``.
+        output_dir: the same files but ``segments``, which are cut, with ``utt2num_samples`` and
+            ``dropped.txt``; converted audio goes to its folder ``audio``.
         fs: sampling rate wanted, Hz.
         nj: processes.
         allow_pipes: run the commands that ``wav.scp`` holds.
@@ -64,7 +66,7 @@ def format_data(
         ValueError: if a file is missing or broken, or no recording can be used.
     """
     data_dir, output_dir = Path(data_dir), Path(output_dir)
-    sources, texts = read_table(data_dir / "wav.scp"), read_table(data_dir / "text")
+    sources, texts = read_sources(data_dir / "wav.scp"), read_table(data_dir / "text")
     speakers = read_table(data_dir / "utt2spk") if (data_dir / "utt2spk").is_file() else {}
     (output_dir / "audio").mkdir(parents=True, exist_ok=True)
     both = {utt: sources[utt] for utt in sorted(sources) if utt in texts}

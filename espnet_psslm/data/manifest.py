@@ -4,6 +4,8 @@ Fields: ``key`` (unique, no "/", no white space), ``task``, ``target`` (what the
 produce), and one of ``path`` (audio), ``steps`` (dumped Steps) or ``GT`` (a transcript that the
 posterior is simulated from). Others are carried along.
 
+A relative path that is not found from the working folder is looked for beside the manifest.
+
 A manifest may have millions of rows: one pass, plain dicts, nothing built per row but the row.
 """
 
@@ -13,6 +15,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from espnet_psslm.samples.segments import find_beside
 
 Row = dict[str, Any]
 REQUIRED = ("key", "task", "target")
@@ -137,6 +141,8 @@ def _scan(
                 continue
             row, fault = parse_line(line, seen=seen, tasks=tasks, heard=heard)
             if fault is None:
+                if "path" in row:
+                    row["path"] = find_beside(row["path"], path.parent)
                 yield number, row, None
             else:
                 key = row.get("key", "")

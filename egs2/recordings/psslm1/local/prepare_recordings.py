@@ -14,7 +14,6 @@ is then on spoken sentences alone, or on recordings alone. What was spoken befor
 
 import argparse
 import logging
-import os
 import random
 import re
 from collections import Counter
@@ -30,6 +29,7 @@ from espnet_psslm.data.speed import perturb_data
 from espnet_psslm.recipe.voices.neural import is_spelled
 from espnet_psslm.recipe.voices.speak import Utterance, plan_utterances, speak_all
 from espnet_psslm.recipe.voices.table import add_voice_options, find_voices
+from espnet_psslm.samples.segments import find_beside, read_sources
 from espnet_psslm.text.normalize import normalize_text
 
 FS = 16000  # Hz
@@ -51,21 +51,15 @@ def read_source(source: Path) -> list[LabelledUtterance]:
     """
     if not source.is_dir():
         return read_recordings(source)
-    texts, audio = read_table(source / "text"), read_table(source / "wav.scp")
+    texts, audio = read_table(source / "text"), read_sources(source / "wav.scp")
     speakers = read_table(source / "utt2spk") if (source / "utt2spk").is_file() else {}
     if lacking := audio.keys() - texts.keys():
         raise ValueError(f"{source}/text lacks {min(lacking)} of wav.scp; add its transcript")
     return [
-        LabelledUtterance(utt, normalize_text(texts[utt]), path=found(path, source),
-                          spk=speakers.get(utt))
+        LabelledUtterance(utt, normalize_text(texts[utt]), spk=speakers.get(utt),
+                          path=find_beside(path, source, source.parent))
         for utt, path in audio.items()
     ]  # fmt: skip
-
-
-def found(path: str, folder: Path) -> str:
-    """Return the path as it is, or below or beside the folder where the file lies there."""
-    places = [Path(path), folder / path, folder.parent / path]
-    return str(next((place for place in places if os.path.isfile(place)), path))
 
 
 def usable_sentences(
