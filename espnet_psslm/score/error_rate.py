@@ -100,7 +100,8 @@ def check_keys(refs: Mapping[str, str], hyps: Mapping[str, str]) -> None:
     if unknown:
         raise ValueError(
             f"{len(unknown)} hypotheses have no reference, e.g. {min(unknown)!r}: "
-            "hypotheses and references must come from one set"
+            "hypotheses and references must come from one set (score --unknown left_out does "
+            "without them)"
         )
 
 

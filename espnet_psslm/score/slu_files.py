@@ -79,6 +79,6 @@ def _answer(row: dict[str, Any], where: str) -> SLUAnswer:
         _get(row, name, where) for name in ("scenario", "action", "entities")
     )
     try:
-        return SLUAnswer.of(scenario, action, entities)
+        return SLUAnswer.of(scenario, action, entities or ())  # null: none
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
