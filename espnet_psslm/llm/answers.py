@@ -30,7 +30,7 @@ class Answer:
         return self.log_prob / self.num_tokens if self.num_tokens else 0.0
 
 
-UNASKED = Answer((), 0.0, 0)  # where reduction left nothing
+UNASKED = Answer((), 0.0, 0)  # where reduction left nothing, or blanks alone
 
 
 @dataclass(frozen=True)

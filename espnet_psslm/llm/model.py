@@ -137,7 +137,7 @@ class PSSLMModel(AbsESPnetModel):
         """Everything between the constant prefix and the answer, as segments to splice.
 
         Beside them, the prompts, and the number of steps heard (B,), of which a projector may make
-        more or fewer embeddings.
+        more or fewer embeddings; none were heard where every step is most likely blank.
 
         Args:
             prompt_index: (B,), prompt of each sample, a plain list.
@@ -152,7 +152,13 @@ class PSSLMModel(AbsESPnetModel):
             (speech, self.projector.output_lengths(steps.lengths)),
             (self._embed(after_ids), after_ids_lengths),
         ]
-        return segments, prompt_index, steps.lengths
+        return segments, prompt_index, self._num_heard(steps)
+
+    def _num_heard(self, steps: Steps) -> Tensor:
+        """(B,). Only a reduction knows the blank, and only of posteriors it is known here."""
+        if self.reduction is None or not isinstance(steps, PosteriorSteps):
+            return steps.lengths
+        return steps.lengths * steps.has_unit(blank_id=self.reduction.blank_id)
 
     def steps(
         self,
@@ -222,8 +228,8 @@ class PSSLMModel(AbsESPnetModel):
 
         Returns:
             Per sample its answers, best first: at least one, and fewer than ``num_best`` only
-            where fewer are possible. A sample whose reduction is empty gets an empty answer; the
-            model is not asked.
+            where fewer are possible. A sample whose reduction is empty, or holds blanks alone
+            (silence), gets an empty answer; the model is not asked.
         """
         context, prompt_index, num_steps = self.context(**inputs)
         heard = num_steps.nonzero()[:, 0]

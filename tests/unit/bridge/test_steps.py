@@ -111,3 +111,11 @@ def test_unreadable_location_is_named(tmp_path):
     for location in (f"{tmp_path}/no.ark:3", f"{tmp_path}/absent.ark:0", f"{tmp_path}/no.ark"):
         with pytest.raises(ValueError, match="no Steps at '.*'.*dump them again with stage 8"):
             read_steps(location)
+
+
+def test_best_units_and_whether_any_is_one():
+    blanks = rows([[0, 3], [2, 0]], [[0.6, 0.3], [0.2, 0.7]])
+    steps = steps_of(ONE, blanks, NOTHING)
+    assert steps.best_units()[:2].tolist() == [[2, 0], [0, 0]]
+    assert steps.has_unit(blank_id=0).tolist() == [True, False, False]
+    assert steps.has_unit(blank_id=2).tolist() == [True, True, False]

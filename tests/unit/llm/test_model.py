@@ -5,7 +5,14 @@ from espnet2.torch_utils.recursive_op import recursive_average
 
 from espnet_psslm.bridge.projector import StackedLinear
 from espnet_psslm.llm import model as module
-from tests.equivalence.test_bridge import NUM_UNITS, SAMPLES, build, collate, without_target
+from tests.equivalence.test_bridge import (
+    NUM_UNITS,
+    SAMPLES,
+    build,
+    collate,
+    sample,
+    without_target,
+)
 
 
 def test_answers_are_limited_by_the_steps_heard_not_by_their_embeddings(monkeypatch):
@@ -31,3 +38,17 @@ def test_statistics_are_what_espnet_averages_over_processes():
     averaged, total = recursive_average(stats, weight)
     assert total == weight
     assert averaged["loss"] == loss and 0.0 <= averaged["acc"] <= 1.0
+
+
+def test_silence_has_an_empty_answer_and_the_language_model_is_not_asked(monkeypatch):
+    """Unsure blanks survive reduction; where all steps are such, no unit was heard."""
+    model = build()
+    silence = sample(0, [], [0, 0, 0], [20, 21], [])
+    pause = sample(0, [], [0, 5, 0], [20, 21], [])
+    both = without_target(collate([silence, pause]))
+    unheard, heard = model.generate(beam_size=2, max_new_tokens=3, **both)
+    alone = without_target(collate([pause]))
+    assert unheard == ((), 0.0)
+    assert heard[0] == model.generate(beam_size=2, max_new_tokens=3, **alone)[0][0] != ()
+    monkeypatch.setattr(model.prefixes, "generate", lambda *_: 1 / 0)
+    assert model.generate(**without_target(collate([silence, silence]))) == [((), 0.0)] * 2
