@@ -7,6 +7,7 @@ launchers serve it unchanged. A saved ``config.yaml`` is enough to build the mod
 import argparse
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
@@ -57,6 +58,7 @@ from espnet_psslm.tasks.validation import ByKind, kinds_of_validation
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import add_unit_arguments
+from espnet_psslm.training.unheard import heard_shapes
 
 MANIFEST_TYPE = "psslm_jsonl"
 DATA_TYPES[MANIFEST_TYPE] = {
@@ -214,10 +216,13 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
         """ESPnet's batches, with draws that depend on the epoch and not on the worker.
 
         Those of validation are of real or of simulated speech, where one process has them all.
+        Samples in which nothing is heard are left out.
         """
         if streamed(iter_options.data_path_and_name_and_type):
             factory = build_stream(args, iter_options, mode)
             return _PerEpoch(factory, iter_options.preprocess_fn, args)
+        shapes = heard_shapes(iter_options.shape_files, args.output_dir, mode=mode)
+        iter_options = replace(iter_options, shape_files=shapes)
         factory = super().build_sequence_iter_factory(args, iter_options, mode)
         if iter_options.train and args.audio_share is not None:
             factory.sampler = mixed_batches(args, iter_options, factory)
