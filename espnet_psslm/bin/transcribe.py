@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import DEVICE_HELP, command
+from espnet_psslm.bin.command import DEVICE_HELP, MAX_UNPACKED_HELP, command
 
 if TYPE_CHECKING:
     from espnet_psslm.inference.outside import Familiarity
@@ -57,6 +57,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("audio", nargs="+", help="wav, flac, mp3, ...; - is standard input")
     parser.add_argument("--model", help="archive of stage 14, folder of one, or its hub name")
+    parser.add_argument("--max_unpacked_gb", type=float, help=MAX_UNPACKED_HELP)
     parser.add_argument("--psslm_train_config", help="in place of --model: config.yaml")
     parser.add_argument("--psslm_model_file", help="its checkpoint")
     parser.add_argument("--task", default="ASR", help="what to answer, e.g. ASR, EN2DE (ASR)")
@@ -101,7 +102,9 @@ def load(args: argparse.Namespace) -> "Speech2Text":
         "max_new_tokens": args.max_new_tokens,
     }
     if args.model is not None:
-        model = Speech2Text.from_pretrained(args.model, **options)
+        model = Speech2Text.from_pretrained(
+            args.model, max_unpacked_gb=args.max_unpacked_gb, **options
+        )
     else:
         model = Speech2Text(*files, **options)
     if args.task not in model.tasks:

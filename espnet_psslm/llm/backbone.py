@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import logging
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from espnet_psslm.common.cache import cache_folder
 from espnet_psslm.weights import resolve_weights
-
-CACHE_VARIABLE = "ESPNET_PSSLM_CACHE"
-
-
-def cache_folder() -> Path:
-    """Where converted weights are kept: $ESPNET_PSSLM_CACHE, else the user's cache folder."""
-    if folder := os.environ.get(CACHE_VARIABLE):
-        return Path(folder)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "espnet_psslm"
 
 
 def load_tokenizer(name: str) -> Any:
@@ -82,7 +72,6 @@ def dequantise_gguf(path: Path) -> Path:
     folder = cache_folder() / f"{path.stem}-{digest}"
     if folder.exists():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():

@@ -15,9 +15,7 @@ UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00
 
 def spell_words(text: str) -> list[str]:
     """Words of a text; characters where no space is written between words."""
-    return [
-        item for word in text.split() for item in (word if UNSPACED.search(word) else [word])
-    ]
+    return [item for word in text.split() for item in (word if UNSPACED.search(word) else [word])]
 
 
 class UnitWords:
