@@ -10,7 +10,8 @@ from espnet2.tasks.abs_task import IteratorOptions
 from espnet2.train.trainer import Trainer
 from espnet2.utils.types import str2bool
 
-from espnet_psslm.checkpoint import atomic_saves
+from espnet_psslm.checkpoint import atomic_saves, safe_loads
+from espnet_psslm.common.replaced import replaced
 from espnet_psslm.tasks.zero_states import STATES, saved_epoch
 
 
@@ -65,6 +66,7 @@ class SeveralDevices:
         by_deepspeed = args.use_deepspeed and args.distributed
         with ExitStack() as stack:
             stack.enter_context(atomic_saves())
+            stack.enter_context(safe_loads())
             if args.resume and not by_deepspeed and Path(args.output_dir, STATES).is_dir():
                 saved_epoch(Path(args.output_dir), num_processes=0)
             if args.use_fsdp2:
@@ -83,7 +85,6 @@ def _our_deepspeed_trainer() -> object:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # ESPnet reads it
     import espnet2.train.deepspeed_trainer as espnets
 
-    from espnet_psslm.tasks.sharded import replaced
     from espnet_psslm.tasks.zero import ZeROTrainer
 
     return replaced(espnets, "DeepSpeedTrainer", ZeROTrainer)
