@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import DEVICE_HELP, MAX_UNPACKED_HELP, command
+from espnet_psslm.bin.command import DEVICE_HELP, MAX_UNPACKED_HELP, TRUST_HELP, command
 
 if TYPE_CHECKING:
     from espnet_psslm.inference.outside import Familiarity
@@ -82,6 +82,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--beam_size", type=int, default=4, help="beams; 1 is greedy (4)")
     parser.add_argument("--max_new_tokens", type=int, default=200, help="longest answer (200)")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    parser.add_argument(
+        "--trust_remote_code", choices=("true", "false"), default="false", help=TRUST_HELP
+    )
     return parser
 
 
@@ -100,6 +103,7 @@ def load(args: argparse.Namespace) -> "Speech2Text":
         "device": args.device,
         "beam_size": args.beam_size,
         "max_new_tokens": args.max_new_tokens,
+        "trust_remote_code": args.trust_remote_code == "true",
     }
     if args.model is not None:
         model = Speech2Text.from_pretrained(

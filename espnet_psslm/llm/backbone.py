@@ -14,30 +14,39 @@ from espnet_psslm.common.cache import cache_folder
 from espnet_psslm.weights import resolve_weights
 
 
-def load_tokenizer(name: str) -> Any:
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
     """The tokenizer of ``load_language_model(name)``.
+
+    Args:
+        name: see there.
+        trust_remote_code: run code that lies beside it.
 
     Raises:
         ValueError: if nothing can be loaded under that name.
     """
     from transformers import AutoTokenizer
 
-    return _load(AutoTokenizer.from_pretrained, name)
+    return _load(AutoTokenizer.from_pretrained, name, trust_remote_code=trust_remote_code)
 
 
-def load_language_model(name: str, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+def load_language_model(
+    name: str, *, dtype: torch.dtype = torch.float32, trust_remote_code: bool = False
+) -> nn.Module:
     """Load a causal language model, frozen and in eval mode.
 
     Args:
         name: hub name, folder, ``*.gguf`` file, or ``package://module/file``.
         dtype: of its weights.
+        trust_remote_code: run code that lies beside the weights. Without it transformers neither
+            runs such code nor asks whether it may.
 
     Raises:
         ValueError: if nothing can be loaded under that name.
     """
     from transformers import AutoModelForCausalLM
 
-    model = _load(AutoModelForCausalLM.from_pretrained, name, dtype=dtype)
+    loader = AutoModelForCausalLM.from_pretrained
+    model = _load(loader, name, dtype=dtype, trust_remote_code=trust_remote_code)
     return model.requires_grad_(False).eval()
 
 
@@ -50,6 +59,12 @@ def _load(loader: Any, name: str, **options: Any) -> Any:
     try:
         return loader(path, **options)
     except (OSError, ValueError) as error:
+        if "custom code" in str(error):
+            raise ValueError(
+                f"language model '{name}' comes with code of its own, which is not run: choose one "
+                "that transformers knows; or, when you have read that code, say "
+                "--trust_remote_code true (in training llm_conf: {trust_remote_code: true})"
+            ) from error
         raise ValueError(
             f"language model '{name}' cannot be loaded: {str(error).splitlines()[0]}; "
             "llm_conf.name takes a hub name, a folder, a .gguf file or package://module/file"
@@ -86,7 +101,9 @@ def dequantise_gguf(path: Path) -> Path:
 def _convert_gguf(path: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    source: dict[str, Any]
     source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    source |= {"trust_remote_code": False}
     quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     # A model that came from GGUF refuses to be saved; its dequantised weights in a model
     # of the plain configuration do not.
