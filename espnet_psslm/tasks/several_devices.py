@@ -7,10 +7,12 @@ from pathlib import Path
 
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks.abs_task import IteratorOptions
+from espnet2.train.distributed_utils import get_rank
 from espnet2.train.trainer import Trainer
 from espnet2.utils.types import str2bool
 
 from espnet_psslm.checkpoint import atomic_saves, safe_loads
+from espnet_psslm.common.lock import folder_lock
 from espnet_psslm.common.replaced import replaced
 from espnet_psslm.tasks.zero_states import STATES, saved_epoch
 
@@ -65,6 +67,8 @@ class SeveralDevices:
         _check_options(args, plain=cls.trainer is Trainer)
         by_deepspeed = args.use_deepspeed and args.distributed
         with ExitStack() as stack:
+            if _is_first(args):
+                stack.enter_context(folder_lock(args.output_dir))
             stack.enter_context(atomic_saves())
             stack.enter_context(safe_loads())
             if args.resume and not by_deepspeed and Path(args.output_dir, STATES).is_dir():
@@ -78,6 +82,11 @@ class SeveralDevices:
                     args.local_rank = 0  # ESPnet would tell DeepSpeed "None"
                 stack.enter_context(_our_deepspeed_trainer())
             super().main_worker(args)
+
+
+def _is_first(args: argparse.Namespace) -> bool:
+    """Whether this process writes what a training leaves."""
+    return not args.distributed or get_rank(args.dist_rank, args.dist_launcher) == 0
 
 
 def _our_deepspeed_trainer() -> object:

@@ -168,8 +168,22 @@ packed_exp=$([ "$sft" = true ] && echo "$sft_exp" || echo "$text_exp")
 # shellcheck source=egs2/mini/psslm1/cmd.sh
 . ./cmd.sh
 
+# hold FD FOLDER: no other run works there as long as this one does, or a program that it has started.
+hold() {
+    mkdir -p "$2"
+    eval "exec $1<>\"\$2/.psslm.lock\""
+    "$python" "$main_root/local/lock_folder.py" --fd "$1" --folder "$2" --pid $$ \
+        --command "$command_line" || exit 1
+}
+
+hold 8 "$system"
+if [ "$stage" -le 9 ]; then # they make what all bridges share
+    hold 7 "$datadir"
+    hold 6 "$dumpdir"
+    hold 5 "$expdir"
+fi
+
 stage_log=$main_root/local/stage_log.py
-mkdir -p "$system"
 # The commands since stage 1, for RESULTS.md.
 if [ "$stage" -le 1 ]; then : >"$system/commands.txt"; fi
 echo "$command_line" >>"$system/commands.txt"
