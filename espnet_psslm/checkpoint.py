@@ -13,7 +13,7 @@ import importlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
@@ -41,13 +41,37 @@ def atomic_saves() -> Iterator[None]:
             plain(state, file, *args, **options)
             return
         with atomic_file(file) as stream:
-            plain(state, stream, *args, **options)
+            noting = _NotingErrors(stream)
+            try:
+                plain(state, noting, *args, **options)
+            except RuntimeError as error:
+                if noting.error is None:
+                    raise
+                raise noting.error from error  # torch says that, and not why
 
     torch.save = save
     try:
         yield
     finally:
         torch.save = plain
+
+
+class _NotingErrors:
+    """A binary stream that remembers why it could not write."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.stream.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.stream.flush()
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 """Files that are there whole or not at all."""
 
 import os
+import resource
+import subprocess
+from contextlib import contextmanager
 
 import pytest
 import torch
 
-from espnet_psslm.atomic import atomic_file
+from espnet_psslm.atomic import atomic_file, atomic_text, remove_strays
 from espnet_psslm.checkpoint import atomic_saves
 
 
@@ -48,6 +51,46 @@ def test_a_link_stays_a_link(tmp_path):
         stream.write(b"new")
     assert (tmp_path / "latest").is_symlink()
     assert (tmp_path / "epoch").read_bytes() == b"new"
+
+
+@pytest.fixture
+def full_disk():
+    """Within it a file may have a few bytes and no more."""
+
+    @contextmanager
+    def limited(num_bytes=1000):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
+
+
+def test_a_full_disk_is_named_and_the_old_file_stays(tmp_path, full_disk):
+    path = tmp_path / "checkpoint.pth"
+    with atomic_saves():
+        torch.save(torch.ones(2), path)
+        with full_disk(), pytest.raises(OSError, match=f"File too large: '{path}'"):
+            torch.save(torch.ones(1_000_000), path)
+    with full_disk(), pytest.raises(OSError, match=f"File too large: '{path}'"):
+        atomic_text(path, "x" * 10_000)
+    assert torch.load(path, weights_only=True).tolist() == [1.0, 1.0]
+    assert os.listdir(tmp_path) == ["checkpoint.pth"]
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for name in (f".a.{gone.pid}.tmp", f".b.{os.getpid()}.tmp", f".c.{os.getppid()}.tmp"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".d.{gone.pid}.tmp").mkdir()
+    (tmp_path / ".other.tmp").write_text("not ours")
+    remove_strays(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([f".c.{os.getppid()}.tmp", ".other.tmp"])
+    remove_strays(tmp_path / "absent")
 
 
 class Stops:

@@ -1,0 +1,1 @@
+"""Training with ESPnet's trainer: what it leaves, and what may go wrong."""
