@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import DEVICE_HELP, command
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         "num_utts": len(batches.utt_ids),
         "frames_per_step": round(decoded.frames_per_step, 3),
     }
-    (output / "stats.json").write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
+    atomic_text(output / "stats.json", json.dumps(stats, indent=2) + "\n")
     return stats
 
 

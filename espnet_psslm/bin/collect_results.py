@@ -18,6 +18,7 @@ from typing import Any
 
 from espnet2.utils.types import str2bool
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.labelled import ACTION, ASR, ENTITIES, MANIFEST, SCENARIO
@@ -212,7 +213,7 @@ def write_results(
     commands = (expdir / "commands.txt").read_text(encoding="utf-8").splitlines()
     table = render_table(results, commands=commands)
     write_json(expdir / "results.json", results)
-    (expdir / "RESULTS.md").write_text(table, encoding="utf-8")
+    atomic_text(expdir / "RESULTS.md", table)
     if print_table:
         print(table)
 

@@ -17,13 +17,13 @@ import contextlib
 import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from espnet_psslm.atomic import move_file, naming, remove_strays, unfinished_name
 from espnet_psslm.bin.command import command
 from espnet_psslm.pack_files import FILE_KEYS
 from espnet_psslm.weights import PACKAGE_SCHEME
@@ -213,12 +213,15 @@ def describe_base_models(names: Sequence[str]) -> str:
     return "\n".join(lines) or "none"
 
 
-def pack_bridge(args: argparse.Namespace, staging: Path) -> None:
-    """Gather everything in ``staging`` and write the archive.
+def pack_bridge(args: argparse.Namespace, staging: Path) -> Path:
+    """Gather everything in ``staging`` and write the archive beside it.
 
     Args:
         args: of the command line.
-        staging: empty folder.
+        staging: empty folder, in another one where the archive goes.
+
+    Returns:
+        The archive.
 
     Raises:
         ValueError: naming what is missing.
@@ -249,15 +252,16 @@ def pack_bridge(args: argparse.Namespace, staging: Path) -> None:
 
     named = {*configs.values(), *models.values(), *option}
     others = [member for member in contents.members.values() if member not in named]
-    outpath = Path(args.outpath).absolute()
+    archive = staging.parent / Path(args.outpath).name  # the suffix says of what kind
     # ESPnet names members relative to the current folder.
     with contextlib.chdir(staging):
         pack(
             files=models,
             yaml_files=configs,
-            outpath=outpath,
+            outpath=archive,
             option=["README.md", *others, *option],
         )
+    return archive
 
 
 def write_card(args: argparse.Namespace, contents: Contents, prompt_file: Path) -> None:
@@ -313,11 +317,19 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
-    with (
-        command(get_parser(), cmd) as args,
-        tempfile.TemporaryDirectory(prefix="psslm_pack_") as folder,
-    ):
-        pack_bridge(args, Path(folder).resolve())
+    with command(get_parser(), cmd) as args:
+        outpath = Path(args.outpath).absolute()
+        outpath.parent.mkdir(parents=True, exist_ok=True)
+        remove_strays(outpath.parent)
+        # Beside its place: there is room for it, or there is none for the archive.
+        unfinished = unfinished_name(outpath)
+        try:
+            (unfinished / "files").mkdir(parents=True)
+            with naming(outpath):
+                archive = pack_bridge(args, (unfinished / "files").resolve())
+                move_file(archive, outpath)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     logging.info("wrote %s (%.1f MB)", args.outpath, Path(args.outpath).stat().st_size / 1e6)
 
 

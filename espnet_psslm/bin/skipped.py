@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from espnet_psslm.atomic import atomic_text
+
 SKIPPED = "skipped.txt"
 
 
@@ -14,7 +16,7 @@ def write_skipped(folder: Path, skipped: Mapping[str, str]) -> None:
         skipped: key -> reason.
     """
     lines = [f"{key}\t{' '.join(reason.split())}\n" for key, reason in skipped.items()]
-    (folder / SKIPPED).write_text("".join(lines), encoding="utf-8")
+    atomic_text(folder / SKIPPED, "".join(lines))
 
 
 def check_skipped(folder: Path, *, num_rows: int, max_skipped: float) -> None:

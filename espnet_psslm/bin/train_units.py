@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.atomic import atomic_file, atomic_text
 from espnet_psslm.bin.command import TRUST_HELP, command
 from espnet_psslm.text.hugging_face import (
     TOKENIZER_FILE,
@@ -122,11 +123,12 @@ def train_units(
         model_bytes = _sentencepiece(
             sentences, model_type, vocab_size, source, trust_remote_code=trust_remote_code
         )
-        (output_dir / "bpe.model").write_bytes(model_bytes)
+        with atomic_file(output_dir / "bpe.model") as stream:
+            stream.write(model_bytes)
         tokens = piece_token_list(model_bytes)
     elif model_type in HUGGING_FACE:
         tokenizer = load_tokenizer(source or model_type)
-        tokenizer.save(str(output_dir / TOKENIZER_FILE))
+        atomic_text(output_dir / TOKENIZER_FILE, tokenizer.to_str(pretty=True))
         tokens = (
             occurring_token_list(tokenizer, sentences) if restrict else whole_token_list(tokenizer)
         )
@@ -136,7 +138,7 @@ def train_units(
         tokens = phone_token_list(sentences, language=phone_language)
     else:
         tokens = read_unit_file(source)
-    (output_dir / "tokens.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    atomic_text(output_dir / "tokens.txt", "\n".join(tokens) + "\n")
     return tokens
 
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import DEVICE_HELP, MAX_UNPACKED_HELP, TRUST_HELP, command
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def run(args: argparse.Namespace) -> Iterator[tuple[int, str]]:
                 else:
                     args.output_dir.mkdir(parents=True, exist_ok=True)
                     path = args.output_dir / f"{_name(source)}{SUFFIXES[args.format]}"
-                    path.write_text(text, encoding="utf-8")
+                    atomic_text(path, text)
                 if reason := doubt(source, segments, args, model.familiarity):
                     yield logging.WARNING, reason
             progress(1)

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_psslm.atomic import atomic_link
 from espnet_psslm.bin.command import MAX_UNPACKED_HELP, command
 
 
@@ -29,8 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
 def link(source: str, target: Path) -> None:
     """Make a symbolic link, in place of an older one."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    target.symlink_to(Path(source).absolute())
+    atomic_link(target, Path(source).absolute())
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

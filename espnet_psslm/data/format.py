@@ -28,6 +28,7 @@ from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import Row, check_manifest, write_jsonl
 from espnet_psslm.progress import track
+from espnet_psslm.samples.flac import write_flac
 
 FORMAT_STAGE, FILTER_STAGE = 3, 4
 KEPT_SUFFIXES = (".wav", ".flac")  # read as they are if rate and channels fit
@@ -141,7 +142,7 @@ def format_one(item: tuple[str, str], *, folder: Path, fs: int) -> Formatted:
         if (rate, channels) == (fs, 1):
             return Formatted(utt, source, len(samples), rate, channels)
     path = folder / f"{utt}.flac"
-    soundfile.write(path, np.clip(samples, -1.0, 1.0), fs, subtype="PCM_16")
+    write_flac(path, np.clip(samples, -1.0, 1.0), fs)
     return Formatted(utt, str(path), len(samples), rate, channels)
 
 
@@ -238,10 +239,12 @@ def filter_data(
     limit(kind=UTTERANCE, num_kept=len(kept))
     if rows is not None:
         limit(kind=ROW, num_kept=num_rows)
+    # The lengths first: if this is stopped, a next run drops what they lack from the other tables.
+    # The shapes last: stage 6 asks for them.
+    write_table(data_dir / "utt2num_samples", kept)
     for name in ("wav.scp", "text"):
         write_table(data_dir / name, {utt: tables[name][utt] for utt in kept})
     write_speakers(data_dir, {utt: tables["utt2spk"][utt] for utt in kept})
-    for name in ("utt2num_samples", "speech_shape"):
-        write_table(data_dir / name, kept)
     if rows is not None:
         _write_rows(data_dir, rows, {utt: tables["wav.scp"][utt] for utt in kept})
+    write_table(data_dir / "speech_shape", kept)

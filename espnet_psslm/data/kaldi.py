@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from espnet_psslm.atomic import atomic_text
+
 
 def read_table(path: str | Path) -> dict[str, str]:
     """Read ``wav.scp``, ``text``, ``utt2spk`` and the like.
@@ -38,11 +40,11 @@ def write_table(path: str | Path, table: Mapping[str, object]) -> None:
     """Write a table, sorted by utterance id as Kaldi's and ESPnet's tools expect.
 
     Args:
-        path: the file.
+        path: the file, whole or not at all.
         table: value by utterance id.
     """
     lines = (f"{utt_id} {table[utt_id]}".rstrip() + "\n" for utt_id in sorted(table))
-    Path(path).write_text("".join(lines), encoding="utf-8")
+    atomic_text(path, "".join(lines))
 
 
 def write_speakers(folder: str | Path, utt2spk: Mapping[str, str]) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.atomic import atomic_file
+
 Row = dict[str, Any]
 REQUIRED = ("key", "task", "target")
 TEXTS = (*REQUIRED, "path", "steps", "GT")
@@ -87,12 +89,12 @@ def write_jsonl(path: str | Path, rows: Collection[Row]) -> None:
     """Write rows as JSON Lines, in UTF-8 and not escaped.
 
     Args:
-        path: file to write.
+        path: file to write, whole or not at all.
         rows: the rows.
     """
-    with open(path, "w", encoding="utf-8") as stream:
+    with atomic_file(path) as stream:
         for row in rows:
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            stream.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
 
 
 def _scan(

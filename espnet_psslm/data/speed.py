@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.data.dropped import UTTERANCE, Dropped, read_dropped, write_dropped
@@ -22,6 +21,7 @@ from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
 from espnet_psslm.progress import track
+from espnet_psslm.samples.flac import write_flac
 
 STAGE = 2
 
@@ -138,7 +138,7 @@ def _perturb_one(item: tuple[str, str], *, folder: Path, factor: float, fs: int)
         return Formatted(name, fault=f"{source}: no samples")
     path = folder / f"{name}.flac"
     changed = np.clip(change_speed(samples, factor, fs=fs), -1.0, 1.0)
-    soundfile.write(path, changed, fs, subtype="PCM_16")
+    write_flac(path, changed, fs)
     return Formatted(name, str(path))
 
 

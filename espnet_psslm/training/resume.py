@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from espnet2.train.reporter import Reporter
 
-from espnet_psslm.atomic import atomic_file, unfinished_name
+from espnet_psslm.atomic import atomic_file, atomic_link
 
 Criterion = Sequence[str]  # phase, value, "min" or "max"
 
@@ -49,7 +49,7 @@ def complete_epoch(folder: Path, *, criteria: Sequence[Criterion], keep: int) ->
             torch.save(state["model"], stream)
     for name, target in wanted.items():
         if (folder / target).is_file():
-            _link(folder / name, target)
+            atomic_link(folder / name, target)
     best = {number for criterion in known for number in reporter.sort_epochs(*criterion)[:keep]}
     for number in range(1, epoch):
         if number not in best:
@@ -58,10 +58,3 @@ def complete_epoch(folder: Path, *, criteria: Sequence[Criterion], keep: int) ->
 
 def _target(link: Path) -> str | None:
     return os.readlink(link) if link.is_symlink() else None
-
-
-def _link(path: Path, target: str) -> None:
-    unfinished = unfinished_name(path)
-    unfinished.unlink(missing_ok=True)
-    unfinished.symlink_to(target)
-    unfinished.replace(path)

@@ -323,7 +323,7 @@ if begin 3 format "format audio: $datadir/{${all_sets[*]}} -> $raw, $fs Hz"; the
     for name in ${text_test_list[@]+"${text_test_list[@]}"}; do
         need "$datadir/$name/psslm.jsonl" 1
         mkdir -p "$raw/$name"
-        cp "$datadir/$name/psslm.jsonl" "$raw/$name/"
+        copy "$datadir/$name/psslm.jsonl" "$raw/$name/psslm.jsonl"
     done
     finish
 fi
@@ -409,7 +409,7 @@ if [ "$train_on" != audio ] && begin 8 dump_steps "dump steps: $raw/{${step_sets
             --reduction "$reduction" --blank_threshold "$blank_threshold" --max_units "$max_units" \
             --batch_size "${batch_size:-16}" --device "$device" $dump_args
         mkdir -p "$expdir/steps_stats"
-        cp "$steps/$name/stats.json" "$expdir/steps_stats/$name.json"
+        copy "$steps/$name/stats.json" "$expdir/steps_stats/$name.json"
     done
     finish
 fi

@@ -1,0 +1,1 @@
+"""From rows of a manifest to samples, and audio on disk."""
