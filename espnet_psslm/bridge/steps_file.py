@@ -7,6 +7,7 @@ what distinguishes units.
 """
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -87,7 +88,8 @@ class StepsWriter:
                 with naming(self.ark):
                     self.close()
         finally:
-            self.file.stream.close()
+            with suppress(OSError):  # which has been said
+                self.file.stream.close()
             self.unfinished.unlink(missing_ok=True)
 
 
