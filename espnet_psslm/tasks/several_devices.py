@@ -72,11 +72,12 @@ class SeveralDevices:
         with ExitStack() as stack:
             if _is_first(args):
                 stack.enter_context(folder_lock(args.output_dir))
-                _tidy(args)
             stack.enter_context(atomic_saves())
             stack.enter_context(safe_loads())
             if args.resume and not by_deepspeed and Path(args.output_dir, STATES).is_dir():
                 saved_epoch(Path(args.output_dir), num_processes=0)
+            if _is_first(args):
+                _tidy(args)
             if args.use_fsdp2:
                 from espnet_psslm.tasks.sharded import FSDP2Trainer
 
