@@ -18,6 +18,7 @@ from espnet_psslm.common.replaced import replaced
 from espnet_psslm.tasks.zero_states import STATES, saved_epoch
 from espnet_psslm.training.divergence import watched
 from espnet_psslm.training.resume import complete_epoch
+from espnet_psslm.training.saving import atomic_outputs
 
 
 class SeveralDevices:
@@ -73,6 +74,7 @@ class SeveralDevices:
             if _is_first(args):
                 stack.enter_context(folder_lock(args.output_dir))
             stack.enter_context(atomic_saves())
+            stack.enter_context(atomic_outputs())
             stack.enter_context(safe_loads())
             if args.resume and not by_deepspeed and Path(args.output_dir, STATES).is_dir():
                 saved_epoch(Path(args.output_dir), num_processes=0)

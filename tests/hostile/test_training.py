@@ -111,7 +111,7 @@ def test_a_full_disk_at_a_checkpoint(trainings, straight, tmp_path, capsys, monk
     begin(main, command(exp), exp)
     before = (exp / "checkpoint.pth").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("espnet_psslm.atomic.open", full_disk, raising=False)
+        patch.setattr("espnet_psslm.atomic.open", full_at("checkpoint.pth"), raising=False)
         error = run_and_fail(main, command(exp), capsys)
     assert "No space left on device" in error and f"{exp}/checkpoint.pth" in error
     assert (exp / "checkpoint.pth").read_bytes() == before
@@ -119,10 +119,45 @@ def test_a_full_disk_at_a_checkpoint(trainings, straight, tmp_path, capsys, monk
     check_same(exp, straight["ctc"])
 
 
-def full_disk(path, mode="r", *args, **options):
-    """An open file of which not much can be written."""
-    file = open(path, mode, *args, **options)
-    return Full(file) if "w" in mode else file
+def test_a_full_disk_before_training(trainings, straight, tmp_path, capsys, monkeypatch):
+    """The configuration of the model that is there stays."""
+    main, command = trainings["bridge"]
+    exp = shutil.copytree(straight["bridge"], tmp_path / "exp", symlinks=True)
+    before = (exp / "config.yaml").read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr("espnet_psslm.atomic.open", full_at("config.yaml"), raising=False)
+        error = run_and_fail(main, command(exp), capsys)
+    assert f"No space left on device: '{exp}/config.yaml'" in error
+    assert (exp / "config.yaml").read_text() == before
+
+
+def test_lengths_that_are_measured_again(trainings, tmp_path, capsys, monkeypatch):
+    """Stage 10: the lengths that are there stay until all others are measured."""
+    main, command = trainings["bridge"]
+    options = [*command(tmp_path), "--collect_stats", "true"]
+    options += ["--model_conf", "extract_feats_in_collect_stats=false"]
+    main(options)
+    before = {path: path.read_text() for path in tmp_path.glob("*/*_shape")}
+    assert len(before) == 2
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("espnet2.fileio.datadir_writer.DatadirWriter.__setitem__", full)
+        assert "No space left" in run_and_fail(main, options, capsys)
+    assert {path: path.read_text() for path in tmp_path.glob("*/*_shape")} == before
+    assert not [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+
+
+def full_at(name: str) -> Callable[..., object]:
+    """``open``, for a disk that has no room for a file."""
+
+    def open_file(path, mode="r", *args, **options):
+        file = open(path, mode, *args, **options)
+        return Full(file) if "w" in mode and name in str(path) else file
+
+    return open_file
 
 
 class Full:
