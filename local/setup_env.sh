@@ -94,7 +94,7 @@ build_env() {
 
 # The rule of espnet_psslm/common/cache.py.
 cache_folder() {
-    local home=${HOME:-$(echo ~)}
+    local home=${HOME:-~}
     if [ -n "${ESPNET_PSSLM_CACHE:-}" ]; then
         echo "$ESPNET_PSSLM_CACHE"
     elif [ -n "${XDG_CACHE_HOME:-}" ]; then

@@ -66,8 +66,8 @@ def unpack_archive(path: Path, folder: Path, *, limits: Limits) -> list[str]:
         Names of its files, relative to the folder.
 
     Raises:
-        ValueError: if it is broken, too large, or holds something that is no plain file inside the
-            folder.
+        ValueError: saying what it is (the caller says which), if it is broken, too large, or holds
+            something that is no plain file inside the folder.
     """
     try:
         with _opened(path) as archive:
@@ -80,8 +80,8 @@ def unpack_archive(path: Path, folder: Path, *, limits: Limits) -> list[str]:
     except Refused:
         raise
     except BROKEN as error:
-        reason = what_it_is(path) or f"broken ({_first_line(error)})"
-        raise ValueError(f"{path}: is {reason}") from error
+        reason = what_it_is(path) or f"broken ({_first_line(error)}); fetch it again, whole"
+        raise ValueError(f"is {reason}") from error
     return [member.name for member in members]
 
 
@@ -152,21 +152,18 @@ def _checked(archive: _Zip | _Tar, path: Path, limits: Limits) -> list[Member]:
     members: list[Member] = []
     most = min(limits.gb * GB, limits.ratio * max(os.path.getsize(path), CHUNK))
     size = 0
-    try:
-        for member in archive.members():
-            _check_name(member.name)
-            members.append(member)
-            size += member.size
-            if size > most:
-                raise Refused(
-                    f"would unpack to more than {most / GB:.2g} GB (at most {limits.gb:g} GB and "
-                    f"{limits.ratio:g} times its own size); if that is right, unpack it by other "
-                    "means and give the folder, or raise --max_unpacked_gb"
-                )
-            if len(members) > limits.files:
-                raise Refused(f"holds more than {limits.files} files; no packed model does")
-    except Refused as error:
-        raise Refused(f"{path}: {error}") from None
+    for member in archive.members():
+        _check_name(member.name)
+        members.append(member)
+        size += member.size
+        if size > most:
+            raise Refused(
+                f"would unpack to more than {most / GB:.2g} GB (at most {limits.gb:g} GB and "
+                f"{limits.ratio:g} times its own size); if that is right, unpack it by other means "
+                "and give the folder, or raise --max_unpacked_gb"
+            )
+        if len(members) > limits.files:
+            raise Refused(f"holds more than {limits.files} files; no packed model does")
     return members
 
 

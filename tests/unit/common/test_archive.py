@@ -42,27 +42,27 @@ def test_whole_archives_are_unpacked(tmp_path, folder, make, name):
 @pytest.mark.parametrize(("make", "file"), [(make_zip, "a.zip"), (make_tar, "a.tgz")])
 def test_names_that_lead_out_are_refused(tmp_path, folder, make, file, name):
     path = make(tmp_path / file, {"good": b"x", name: b"x"})
-    with pytest.raises(ValueError, match=f"{file}: holds .* leads out of its folder"):
+    with pytest.raises(ValueError, match="^holds .* leads out of its folder"):
         unpack_archive(path, folder, limits=Limits())
     assert not list(folder.iterdir()) and not (tmp_path / "x").exists()
 
 
 def test_links_are_refused(tmp_path, folder):
     path = make_tar(tmp_path / "a.tgz", {"model.pth": b""}, tarfile.SYMTYPE)
-    with pytest.raises(ValueError, match="a.tgz: holds a link"):
+    with pytest.raises(ValueError, match="^holds a link"):
         unpack_archive(path, folder, limits=Limits())
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         info = zipfile.ZipInfo("model.pth")
         info.external_attr = 0o120777 << 16
         archive.writestr(info, "/etc/passwd")
-    with pytest.raises(ValueError, match="a.zip: holds a link"):
+    with pytest.raises(ValueError, match="^holds a link"):
         unpack_archive(tmp_path / "a.zip", folder, limits=Limits())
 
 
 @pytest.mark.parametrize(("make", "file"), [(make_zip, "a.zip"), (make_tar, "a.tgz")])
 def test_too_much_is_refused_before(tmp_path, folder, make, file):
     path = make(tmp_path / file, {f"part{n}": bytes(50_000_000) for n in range(3)})
-    with pytest.raises(ValueError, match=r"a\..*: would unpack to more than 0.1 GB .*by other"):
+    with pytest.raises(ValueError, match=r"^would unpack to more than 0.1 GB .*by other"):
         unpack_archive(path, folder, limits=Limits())
     with pytest.raises(ValueError, match="raise --max_unpacked_gb"):
         unpack_archive(path, folder, limits=Limits.up_to(0.14))
@@ -89,7 +89,7 @@ def test_a_user_may_allow_more(tmp_path, folder):
 )
 def test_what_is_no_archive_is_said(tmp_path, folder, name, content, match):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=f"{name}: {match}") as error:
+    with pytest.raises(ValueError, match=f"^{match}") as error:
         unpack_archive(tmp_path / name, folder, limits=Limits())
     assert "\n" not in str(error.value)
 
@@ -97,5 +97,5 @@ def test_what_is_no_archive_is_said(tmp_path, folder, name, content, match):
 def test_a_cut_archive(tmp_path, folder):
     path = make_tar(tmp_path / "a.tgz", {"a": bytes(range(256)) * 100})
     path.write_bytes(path.read_bytes()[:-60])
-    with pytest.raises(ValueError, match="a.tgz: is broken"):
+    with pytest.raises(ValueError, match="^is broken"):
         unpack_archive(path, folder, limits=Limits())
