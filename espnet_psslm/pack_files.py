@@ -90,7 +90,8 @@ def _fetch(name: str, root: Path, limits: Limits) -> dict[str, str]:
 
     try:
         zoo = ModelDownloader(root)
-        if not is_url(name) or name.startswith(HUB):
+        url = zoo.get_url(name)  # its table knows archives, too
+        if not is_url(url) or url.startswith(HUB):
             return zoo.download_and_unpack(name)
         archive = Path(zoo.download(name))
     # A hub's errors are OSErrors; the model zoo raises the others for a name or pack of its own.

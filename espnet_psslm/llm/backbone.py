@@ -101,16 +101,18 @@ def dequantise_gguf(path: Path) -> Path:
 def _convert_gguf(path: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source: dict[str, Any]
-    source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    source |= {"trust_remote_code": False}
+    source: dict[str, Any] = {
+        "pretrained_model_name_or_path": str(path.parent),
+        "gguf_file": path.name,
+        "trust_remote_code": False,
+    }
     quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     # A model that came from GGUF refuses to be saved; its dequantised weights in a model
     # of the plain configuration do not.
     config = quantised.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     plain.load_state_dict(quantised.state_dict(), strict=True)
     plain.save_pretrained(folder)
     AutoTokenizer.from_pretrained(**source).save_pretrained(folder)

@@ -143,3 +143,16 @@ def test_what_a_killed_process_left_goes_in_the_end(tmp_path, cache):
         os.utime(cache / f".x.{name}.tmp", (past, past))
     open_pack(make_pack(tmp_path / "a.zip"))
     assert (cache / ".x.young.tmp").is_dir() and not (cache / ".x.old.tmp").exists()
+
+
+def test_what_comes_from_an_address_has_limits_too(tmp_path, cache, monkeypatch):
+    from espnet_model_zoo.downloader import ModelDownloader
+
+    make_pack(tmp_path / "far.zip")
+    with zipfile.ZipFile(tmp_path / "far.zip", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(120_000_000))
+    monkeypatch.setattr(ModelDownloader, "download", lambda *_: str(tmp_path / "far.zip"))
+    address = "https://example.org/far.zip"
+    with pytest.raises(ValueError, match=f"packed model {address}: would unpack to more than"):
+        open_pack(address)
+    assert open_pack(address, max_unpacked_gb=1.0).keys() >= {"psslm_model_file"}
