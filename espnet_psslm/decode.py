@@ -250,7 +250,7 @@ class PSSLMDecoder:
             try:
                 pieces = self.cutter(row, self.preprocessor(key, {"sample": row}))
             except ValueError as error:
-                skipped[key] = str(error)
+                skipped[key] = str(error).removeprefix(f"sample '{key}': ")
             else:
                 samples += [((key, number), piece) for number, piece in enumerate(pieces)]
         return samples

@@ -35,5 +35,5 @@ def register() -> None:
         "func": AudioScpReader,
         "kwargs": [],
         "help": "Audio of any kind, 16 kHz mono float32 in [-1, 1]: utt, then a wav, flac or mp3 "
-        "file, path.ark:offset, or 'command |'",
+        "file, or path.ark:offset",
     }

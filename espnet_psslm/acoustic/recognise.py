@@ -40,7 +40,10 @@ class Decoded:
 
     def ranked(self, rank: int) -> dict[str, Hypothesis]:
         """Hypothesis of each utterance that has so many; rank 0 is the best."""
-        return {utt: self.nbest[utt][rank] for utt in self.utt_ids if rank < len(self.nbest[utt])}
+        found = {utt: self.nbest[utt] for utt in self.utt_ids if utt in self.nbest}
+        return {
+            utt: hypotheses[rank] for utt, hypotheses in found.items() if rank < len(hypotheses)
+        }
 
     def ranked_spans(self, rank: int) -> dict[str, list[UnitSpan]]:
         """Alignments of the same hypotheses."""

@@ -81,6 +81,7 @@ def align(
                 skipped[utt] = str(error)
             else:
                 found[utt] = spans, f"{log_prob / max(length, 1):.4f}"
+    skipped |= batches.skipped  # their audio cannot be read
     order = [utt for utt in batches.utt_ids if utt in found]
     spans_of = {utt: found[utt][0] for utt in order}
     return spans_of, {utt: found[utt][1] for utt in order}, skipped

@@ -16,7 +16,9 @@ over the few steps that phone-synchronous reduction keeps. Options may stand in 
 Writes, for the n-th best, ``{n}best_recog/{text,token,token_int,score}``, and with the times of a
 CTC alignment ``ctm`` (utterance, channel, start, duration, word, confidence) and ``ctm_token``; and
 ``stats.json``: seconds from audio to text (loading the model and aligning excluded), of it seconds
-of search, seconds of audio, frames per step of the search.
+of search, seconds of audio, frames per step of the search. Utterances whose audio cannot be read
+are left out and listed in ``skipped.txt``; more than ``--max_skipped`` of them end in an error,
+after all others are written.
 
 A model that was trained here also works in ESPnet's own ``Speech2Text``, after
 ``espnet_psslm.registry.register()`` and with ``ctc_weight=1.0`` (its default prints garbage).
@@ -32,6 +34,8 @@ from typing import TYPE_CHECKING
 
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import DEVICE_HELP, command
+from espnet_psslm.bin.skipped import check_skipped, write_skipped
+from espnet_psslm.inference.options import add_skipped_arguments
 
 if TYPE_CHECKING:
     from espnet_psslm.acoustic.ctc_search import CTCSearch
@@ -55,6 +59,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--search", default="greedy", help="greedy, prefix_beam, phone_sync_beam")
     parser.add_argument("--nbest", type=int, default=1, help="hypotheses per utterance")
+    add_skipped_arguments(parser)
     _add_beam_options(parser)
     return parser
 
@@ -140,7 +145,8 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         What ``stats.json`` holds.
 
     Raises:
-        ValueError: if the model, the data folder or an option cannot be used.
+        ValueError: if the model, the data folder or an option cannot be used, or too many
+            utterances.
     """
     from espnet_psslm.acoustic.log_mel import SAMPLE_RATE
     from espnet_psslm.acoustic.model import load_ctc_acoustic
@@ -173,10 +179,14 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         "search_s": round(decoded.search_s, 3),
         "align_s": round(decoded.align_s, 3),
         "audio_s": round(batches.num_samples / SAMPLE_RATE, 3),
-        "num_utts": len(batches.utt_ids),
+        "num_utts": len(decoded.nbest),
         "frames_per_step": round(decoded.frames_per_step, 3),
     }
-    atomic_text(output / "stats.json", json.dumps(stats, indent=2) + "\n")
+    limit = {"num_rows": len(batches.utt_ids), "max_skipped": args.max_skipped}
+    write_skipped(output, batches.skipped)
+    atomic_text(output / "stats.json", json.dumps(stats | limit, indent=2) + "\n")
+    if args.judge_skipped == "true":
+        check_skipped(output, **limit)
     return stats
 
 

@@ -21,65 +21,14 @@ from espnet2.utils.types import str2bool
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.kaldi import read_table
-from espnet_psslm.data.labelled import ACTION, ASR, ENTITIES, MANIFEST, SCENARIO
+from espnet_psslm.data.labelled import ASR, ENTITIES, MANIFEST
 from espnet_psslm.data.manifest import read_manifest
-from espnet_psslm.score.classification import accuracy
-from espnet_psslm.score.error_rate import error_rate
 from espnet_psslm.score.files import read_json, read_references, write_json
 from espnet_psslm.score.paired import compare
 from espnet_psslm.score.report import environment, render
 from espnet_psslm.score.sclite import write_sclite
-from espnet_psslm.score.slu import parse_answers, slu_score
-from espnet_psslm.score.translation import translation_score
-from espnet_psslm.text.normalize import is_unspaced
+from espnet_psslm.score.tasks import metrics_of, score
 from espnet_psslm.text.slu_answer import parse_answer
-from espnet_psslm.text.tasks import translation_languages
-
-METRIC_OF = {SCENARIO: "accuracy", ACTION: "accuracy", ENTITIES: "slu"}
-
-
-def metrics_of(task: str, language: str) -> tuple[tuple[str, ...], str]:
-    """Choose how a task is scored.
-
-    Args:
-        task: of the manifest.
-        language: of the speech.
-
-    Returns:
-        Metrics, the one to compare systems by first, and the language of the answers. No metric:
-        the task is not scored.
-    """
-    if task == ASR:
-        return (("cer",) if is_unspaced(language) else ("wer", "cer")), language
-    if languages := translation_languages(task):
-        return ("bleu", "chrf"), languages[1]
-    return ((METRIC_OF[task],) if task in METRIC_OF else ()), language
-
-
-def score(
-    refs: Mapping[str, str], hyps: Mapping[str, str], *, metric: str, language: str, seed: int
-) -> dict[str, Any]:
-    """Score one hypothesis file by one metric.
-
-    Args:
-        refs: key -> reference.
-        hyps: key -> hypothesis.
-        metric: of :func:`metrics_of`.
-        language: of the answers.
-        seed: of the bootstrap.
-
-    Returns:
-        The score, as plain types.
-    """
-    if metric == "accuracy":
-        return accuracy(refs, hyps, seed=seed).as_dict()
-    if metric == "slu":
-        right = {key: parse_answer(line) for key, line in refs.items()}
-        return slu_score(right, parse_answers(hyps), seed=seed).as_dict()
-    if metric in ("bleu", "chrf"):
-        return translation_score(refs, hyps, metric=metric, language=language, seed=seed).as_dict()
-    unit = "word" if metric == "wer" else "char"
-    return error_rate(refs, hyps, unit=unit, language=language, seed=seed).as_dict()
 
 
 class Collector:

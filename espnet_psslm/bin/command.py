@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,21 @@ TRUST_HELP = "true: run code that lies beside the language model's weights; read
 MAX_UNPACKED_HELP = (
     "GB that an archive may unpack to, whatever its own size (20, and 100 times its own size)"
 )
+FROM_DATA_WORKER = re.compile(r"Caught \w+ in DataLoader worker process")
+
+
+def add_pipe_option(parser: argparse.ArgumentParser) -> None:
+    """``--allow_pipes``, of the commands that read a ``wav.scp`` as a user has written it.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument(
+        "--allow_pipes",
+        choices=("true", "false"),
+        default="false",
+        help="true: run the sources in wav.scp that end in |, whose output is the audio",
+    )
 
 
 @contextmanager
@@ -45,4 +61,16 @@ def one_line_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        parser.exit(1, f"{Path(parser.prog).stem}: error: {error}\n")
+        parser.exit(1, f"{Path(parser.prog).stem}: error: {_without_traceback(str(error))}\n")
+
+
+def _without_traceback(message: str) -> str:
+    """What was wrong, where torch has put a data worker's traceback around it.
+
+    Args:
+        message: ``Caught ValueError in DataLoader worker process 0.``, a traceback, and in its last
+            line ``package.Error: what was wrong``; any other is left as it is.
+    """
+    if not FROM_DATA_WORKER.match(message):
+        return message
+    return message.rstrip().splitlines()[-1].partition(": ")[2]

@@ -9,18 +9,22 @@ Usage::
 Writes ``steps-MARK.ark`` (named by its content), ``steps.scp``, ``psslm.jsonl`` (the data folder's
 rows with a field ``steps``) and ``stats.json`` (``--stats_file``): how many frames make a step, and
 the share of probability that reduction dropped: of blank, which is its purpose, and of all other
-units. A dump that fails leaves the one before as it was.
+units. A dump that fails leaves the one before as it was. Utterances whose audio cannot be read are
+left out, with their rows, and listed in ``skipped.txt``; more than ``--max_skipped`` of them end in
+an error, after all others are written.
 """
 
 import argparse
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_psslm.bin.command import DEVICE_HELP, command
+from espnet_psslm.bin.skipped import check_skipped, write_skipped
+from espnet_psslm.inference.options import add_skipped_arguments
 
 if TYPE_CHECKING:
     import torch
@@ -89,11 +93,15 @@ class DumpStats:
         self.dropped_blank_mass += float(blank[valid & ~kept].sum())
         self.dropped_unit_mass += float((1.0 - blank)[valid & ~kept].sum())
 
-    def to_json(self) -> str:
-        """Counts and shares."""
+    def to_json(self, limit: Mapping[str, float]) -> str:
+        """Counts and shares.
+
+        Args:
+            limit: ``num_rows`` and ``max_skipped``, by which jobs are judged together.
+        """
         names = ("frames_per_step", "dropped_blank_share", "dropped_unit_share")
         shares = {name: round(getattr(self, name), 6) for name in names}
-        return json.dumps(asdict(self) | shares, indent=2) + "\n"
+        return json.dumps(asdict(self) | shares | dict(limit), indent=2) + "\n"
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -128,14 +136,15 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max_units", type=int, default=16, help="largest units kept per step")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances per batch")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    add_skipped_arguments(parser)
     return parser
 
 
-def dump(args: argparse.Namespace) -> tuple["StepsWriter", DumpStats]:
+def dump(args: argparse.Namespace) -> tuple["StepsWriter", DumpStats, dict[str, str]]:
     """Write the ark.
 
     Returns:
-        What has written it, and the counts.
+        What has written it, the counts, and why an utterance has no Steps.
 
     Raises:
         ValueError: if the model or the data folder cannot be used.
@@ -164,7 +173,7 @@ def dump(args: argparse.Namespace) -> tuple["StepsWriter", DumpStats]:
                 steps = reduction(posterior, lengths)
             writer.write_batch(batch.utt_ids, steps)
             stats.add(posterior, lengths, steps, blank_id=acoustic.blank_id)
-    return writer, stats
+    return writer, stats, batches.skipped
 
 
 def _acoustic(args: argparse.Namespace, device: "torch.device") -> "CTCAcoustic | SenseVoice":
@@ -195,8 +204,20 @@ def _reduction_conf(args: argparse.Namespace) -> dict[str, float]:
     return conf | {"blank_threshold": args.blank_threshold}
 
 
-def write_manifest(rows: dict[str, dict], locations: dict[str, str], path: Path) -> None:
+def write_manifest(
+    rows: Mapping[str, dict],
+    locations: Mapping[str, str],
+    path: Path,
+    *,
+    skipped: Collection[str],
+) -> None:
     """Write the rows whose utterance has Steps, with their location.
+
+    Args:
+        rows: of the data folder, by key.
+        locations: of the Steps, by utterance.
+        path: the manifest.
+        skipped: utterances that are left out.
 
     Raises:
         ValueError: if a row names no utterance, or one that is not in ``wav.scp``.
@@ -206,6 +227,8 @@ def write_manifest(rows: dict[str, dict], locations: dict[str, str], path: Path)
     placed = []
     for key, row in rows.items():
         utt_id = row.get("utt")
+        if utt_id in skipped:
+            continue
         if utt_id not in locations:
             raise ValueError(
                 f"row '{key}': its field utt is {utt_id!r}, which is not in wav.scp; run "
@@ -227,12 +250,16 @@ def main(cmd: Sequence[str] | None = None) -> None:
     with command(get_parser(), cmd) as args:
         output = Path(args.output_dir)
         rows = read_manifest(Path(args.data_dir) / "psslm.jsonl")
-        writer, stats = dump(args)
+        writer, stats, skipped = dump(args)
+        limit = {"num_rows": len(writer.locations) + len(skipped), "max_skipped": args.max_skipped}
+        write_skipped(output, skipped)
         stats_file = Path(args.stats_file or output / "stats.json")
         stats_file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_text(stats_file, stats.to_json())
-        write_manifest(rows, writer.locations, output / "psslm.jsonl")
+        atomic_text(stats_file, stats.to_json(limit))
+        write_manifest(rows, writer.locations, output / "psslm.jsonl", skipped=skipped)
         writer.remove_older()
+        if args.judge_skipped == "true":
+            check_skipped(output, **limit)
     logging.info(
         "%s: %d utterances (%d without a step), %d steps, %.2f frames per step; dropped: %.2f %% "
         "of blank's probability, %.2f %% of all other units'",

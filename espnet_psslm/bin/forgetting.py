@@ -18,11 +18,11 @@ from typing import Any
 
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin import score
-from espnet_psslm.bin.collect_results import metrics_of
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.labelled import ASR
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.score.files import write_json
+from espnet_psslm.score.tasks import metrics_of
 from espnet_psslm.text.slu_answer import parse_answer
 
 TRANSCRIPTS = ("hotword", "prevtext")

@@ -6,13 +6,13 @@ Usage::
 
 Reads ``wav.scp``, ``text``, ``utt2spk``, ``psslm.jsonl``; writes them to the output folder with
 ``utt2num_samples`` and ``dropped.txt``. Recordings that are mono wav or flac of the rate wanted
-stay where they are.
+stay where they are; others, and what commands put out (``--allow_pipes true``), go to ``audio``.
 """
 
 import argparse
 from collections.abc import Sequence
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import add_pipe_option, command
 from espnet_psslm.data.format import format_data
 
 
@@ -26,6 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", required=True, help="folder to write")
     parser.add_argument("--fs", type=int, default=16000, help="sampling rate wanted, Hz")
     parser.add_argument("--nj", type=int, default=2, help="processes")
+    add_pipe_option(parser)
     return parser
 
 
@@ -36,7 +37,13 @@ def main(cmd: Sequence[str] | None = None) -> None:
         cmd: arguments; None reads the command line.
     """
     with command(get_parser(), cmd) as args:
-        format_data(args.data_dir, args.output_dir, fs=args.fs, nj=args.nj)
+        format_data(
+            args.data_dir,
+            args.output_dir,
+            fs=args.fs,
+            nj=args.nj,
+            allow_pipes=args.allow_pipes == "true",
+        )
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 Reads ``decode/test/jobs/1`` to ``4``. Lines of tables and of JSON Lines are put in the order of the
 data folder; ``stats.json`` adds up counts and seconds (of all processes, not of the wall clock) and
 keeps the largest peak of memory. Archives stay where they are: tables name them. More than
-``--max_skipped`` rows (of ``psslm_inference``) left out by all jobs together end in an error, after
-everything is written.
+``--max_skipped`` rows or utterances left out by all jobs together end in an error, after everything
+is written.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from espnet_psslm.data.manifest import read_manifest
 
 STATS = "stats.json"
 LARGEST = ("peak_rss_mb", "load_s", "max_skipped")
+LIMIT = ("num_rows", "max_skipped")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -82,7 +83,7 @@ def _judge_skipped(folder: Path) -> None:
     if not (folder / STATS).is_file():
         return
     stats = json.loads((folder / STATS).read_text(encoding="utf-8"))
-    limit = {name: stats[name] for name in ("num_rows", "max_skipped") if name in stats}
+    limit = {name: stats[name] for name in LIMIT if name in stats}
     if limit:
         check_skipped(folder, **limit)
 
@@ -112,7 +113,8 @@ def join_stats(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         total = DumpStats()
         for name in vars(total):
             setattr(total, name, sum(part[name] for part in parts))
-        return json.loads(total.to_json())
+        limit = join_stats([{name: part[name] for name in LIMIT if name in part} for part in parts])
+        return json.loads(total.to_json(limit))
     joined = {}
     for name in parts[0]:
         values = [part[name] for part in parts]

@@ -12,7 +12,7 @@ Writes every utterance once per factor, as ``sp0.9-NAME`` (factor 1: NAME), with
 import argparse
 from collections.abc import Sequence
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import add_pipe_option, command
 from espnet_psslm.data.speed import perturb_data
 
 
@@ -27,6 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--factors", type=float, nargs="+", default=[0.9, 1.0, 1.1], help="speeds")
     parser.add_argument("--fs", type=int, default=16000, help="rate of perturbed audio, Hz")
     parser.add_argument("--nj", type=int, default=2, help="processes")
+    add_pipe_option(parser)
     return parser
 
 
@@ -37,7 +38,14 @@ def main(cmd: Sequence[str] | None = None) -> None:
         cmd: arguments; None reads the command line.
     """
     with command(get_parser(), cmd) as args:
-        perturb_data(args.data_dir, args.output_dir, factors=args.factors, fs=args.fs, nj=args.nj)
+        perturb_data(
+            args.data_dir,
+            args.output_dir,
+            factors=args.factors,
+            fs=args.fs,
+            nj=args.nj,
+            allow_pipes=args.allow_pipes == "true",
+        )
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ Usage::
         --recog_dir exp/ctc/decode/dev/1best_recog
 
 Draws the hypotheses of ``--recog_dir`` (its ``token_int``), or greedy ones. Writes
-``UTTERANCE.png``.
+``UTTERANCE.png``; ``file_names.txt`` tells whose pictures have another name.
 """
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,13 +37,23 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", required=True, help="for the pictures")
     parser.add_argument("--recog_dir", help="of asr_inference; else greedy search is run")
     parser.add_argument("--utts", nargs="+", default=[], help="utterances to draw")
-    parser.add_argument("--num_utts", type=int, default=5, help="without --utts: the first so many")
+    parser.add_argument(
+        "--num_utts",
+        type=int,
+        default=5,
+        help="without --utts: the first so many (that have a hypothesis)",
+    )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     return parser
 
 
-def choose(args: argparse.Namespace, known: Sequence[str]) -> list[str]:
+def choose(args: argparse.Namespace, known: Sequence[str], found: Collection[str]) -> list[str]:
     """Utterances to draw.
+
+    Args:
+        args: of the command line.
+        known: utterances of the data folder.
+        found: those that ``--recog_dir`` has; without it, none.
 
     Raises:
         ValueError: if one is not in the data folder.
@@ -51,7 +61,8 @@ def choose(args: argparse.Namespace, known: Sequence[str]) -> list[str]:
     missing = [utt for utt in args.utts if utt not in set(known)]
     if missing:
         raise ValueError(f"--utts {missing[0]}: not in {args.data_dir}/wav.scp")
-    return args.utts or list(known)[: args.num_utts]
+    # What asr_inference has left out has no hypothesis. If nothing has one, the first says so.
+    return args.utts or ([utt for utt in known if utt in found] or list(known))[: args.num_utts]
 
 
 def draw(
@@ -121,14 +132,15 @@ def run(args: argparse.Namespace) -> list[Path]:
     import torch
 
     from espnet_psslm.acoustic.model import load_ctc_acoustic
-    from espnet_psslm.data.audio import AudioScpReader
+    from espnet_psslm.common.file_names import file_name, write_file_names
+    from espnet_psslm.data.audio import AudioError, AudioScpReader
     from espnet_psslm.data.kaldi import read_table
     from espnet_psslm.device import resolve_device
     from espnet_psslm.text.words import UnitWords
 
     audio = AudioScpReader(Path(args.data_dir) / "wav.scp")
-    utt_ids = choose(args, list(audio))
     found = read_table(Path(args.recog_dir) / "token_int") if args.recog_dir else {}
+    utt_ids = choose(args, list(audio), found)
     if args.recog_dir and (lacking := [utt for utt in utt_ids if utt not in found]):
         raise ValueError(f"--recog_dir {args.recog_dir}: its token_int lacks {lacking[0]}")
     device = resolve_device(args.device)
@@ -140,9 +152,14 @@ def run(args: argparse.Namespace) -> list[Path]:
     pictures = []
     for utt in utt_ids:
         unit_ids = [int(unit) for unit in found[utt].split()] if args.recog_dir else None
-        pictures.append(output / f"{utt}.png")
-        speech = torch.from_numpy(audio[utt])
+        try:
+            speech = torch.from_numpy(audio[utt])
+        except AudioError as error:
+            logging.warning("not drawn: %s", error)
+            continue
+        pictures.append(output / f"{file_name(utt)}.png")
         draw(acoustic, words, speech, unit_ids, utt_id=utt, path=pictures[-1])
+    write_file_names(output, utt_ids)
     return pictures
 
 

@@ -5,7 +5,8 @@
         --output_dir exp/psslm_sft/plots
 
 Spectrogram; CTC posterior; what reduction kept of it, with each step's unit; and the tokens that
-the language model wrote. Writes ``KEY.png``.
+the language model wrote. Writes ``KEY.png``; ``file_names.txt`` tells whose pictures have another
+name.
 """
 
 import argparse
@@ -113,6 +114,7 @@ def run(args: argparse.Namespace) -> list[Path]:
     rows = choose(args)
 
     from espnet_psslm.bridge.plot import save_png, steps_figure
+    from espnet_psslm.common.file_names import file_name, write_file_names
     from espnet_psslm.decode import PSSLMDecoder
 
     decoder = PSSLMDecoder(
@@ -127,8 +129,9 @@ def run(args: argparse.Namespace) -> list[Path]:
     )
     pictures = []
     for row in rows:
-        pictures.append(Path(args.output_dir) / f"{row['key']}.png")
+        pictures.append(Path(args.output_dir) / f"{file_name(row['key'])}.png")
         save_png(steps_figure(listen(decoder, row)), pictures[-1])
+    write_file_names(args.output_dir, [row["key"] for row in rows])
     return pictures
 
 

@@ -106,8 +106,6 @@ def run(args: argparse.Namespace) -> int:
         write_json(output / task / "stats.json", stats)
         skipped |= decoded.skipped
     write_skipped(output, skipped)
-    for key, reason in skipped.items():
-        logging.warning("skipped '%s': %s", key, reason)
     peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     limit = {"num_rows": sum(map(len, rows.values())), "max_skipped": args.max_skipped}
     stats = {"peak_rss_mb": round(peak_rss_mb, 1), "load_s": round(load_s, 3), **limit}

@@ -1,5 +1,6 @@
-"""Rows of a manifest that could not be answered: ``skipped.txt``, and how many there may be."""
+"""Rows of a manifest or ``wav.scp`` that could not be used: ``skipped.txt``, and their limit."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ SKIPPED = "skipped.txt"
 
 
 def write_skipped(folder: Path, skipped: Mapping[str, str]) -> None:
-    """List rows, one a line.
+    """List rows, one a line, and say each.
 
     Args:
         folder: where ``skipped.txt`` goes.
@@ -17,6 +18,8 @@ def write_skipped(folder: Path, skipped: Mapping[str, str]) -> None:
     """
     lines = [f"{key}\t{' '.join(reason.split())}\n" for key, reason in skipped.items()]
     atomic_text(folder / SKIPPED, "".join(lines))
+    for key, reason in skipped.items():
+        logging.warning("skipped '%s': %s", key, reason)
 
 
 def check_skipped(folder: Path, *, num_rows: int, max_skipped: float) -> None:

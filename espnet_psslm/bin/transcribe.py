@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import DEVICE_HELP, MAX_UNPACKED_HELP, TRUST_HELP, command
+from espnet_psslm.common.file_names import file_name
 
 if TYPE_CHECKING:
     from espnet_psslm.inference.outside import Familiarity
@@ -131,9 +132,13 @@ def answer(model: "Speech2Text", source: str, args: argparse.Namespace) -> list[
     Raises:
         ValueError: if it cannot be used.
     """
-    from espnet_psslm.data.audio import SAMPLE_RATE, read_audio
+    from espnet_psslm.data.audio import SAMPLE_RATE, read_audio, read_open_file
 
-    waveform = read_audio("cat -|" if source == STDIN else source)
+    if source == STDIN:
+        with open(0, "rb", closefd=False) as stream:
+            waveform = read_open_file(stream, name="standard input")
+    else:
+        waveform = read_audio(source)
     pieces = [waveform]
     if args.format == "srt":
         pieces = model.cut(waveform, longest_s=args.segment_s)
@@ -231,7 +236,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def _name(source: str) -> str:
-    return "stdin" if source == STDIN else Path(source).stem
+    return "stdin" if source == STDIN else file_name(Path(source).stem)
 
 
 def run(args: argparse.Namespace) -> Iterator[tuple[int, str]]:

@@ -13,6 +13,7 @@ from typing import IO
 
 import numpy as np
 import torch
+from numpy.lib.format import read_array
 
 from espnet_psslm.atomic import atomic_text, move_file, naming, remove_strays, unfinished_name
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
@@ -149,10 +150,11 @@ def read_sample(location: str) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     try:
         with open(path, "rb") as file:
             file.seek(int(offset))
-            first = np.load(file, allow_pickle=False)
+            first = read_array(file, allow_pickle=False)
             dense = first.dtype == np.float16
-            others = [np.load(file, allow_pickle=False) for _ in range(1 if dense else 2)]
-    except (OSError, ValueError, EOFError) as error:
+            others = [read_array(file, allow_pickle=False) for _ in range(1 if dense else 2)]
+    # OverflowError: an offset beyond all files. MemoryError: a header that announces too much.
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError) as error:
         raise ValueError(
             f"no Steps at '{location}' ({error}); dump them again with stage 8 (dump_steps)"
         ) from error

@@ -1,1 +1,1 @@
-"""What every room may need: cache folder, archives, checkpoints, locks."""
+"""What every room needs."""

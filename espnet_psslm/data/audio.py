@@ -1,25 +1,29 @@
 """One reader for all audio: wav, flac, mp3, a Kaldi archive, or the output of a command.
 
-What arrives is float32 in [-1, 1], mono, at the rate asked for. A file that is missing, empty,
-truncated or no audio raises :class:`AudioError`; none is ever shortened or replaced in silence.
+What arrives is float32 in [-1, 1], mono, at the rate asked for. Whatever cannot be used raises
+:class:`AudioError`, whether it is missing, not readable, cut off, absurd or no audio; none is ever
+shortened or replaced in silence. Commands run for callers alone that say so.
 """
 
 import io
 import logging
+import os
 import re
-import struct
-import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
-SAMPLE_RATE = 16000  # Hz, what every acoustic model here expects
+from espnet_psslm.samples.wav_size import check_wav_size
 
-_ARK = re.compile(r"(?P<path>.+):(?P<offset>\d+)")
-_UNKNOWN_SIZES = (0, 0x7FFFFFFF - 36, 0x7FFFFFFF, 0xFFFFFFFF)  # written by tools that stream
+SAMPLE_RATE = 16000  # Hz, what every acoustic model here expects
+RATES = (1_000, 1_000_000)  # Hz, between which a recording's rate lies: others are broken headers
+
+_ARK = re.compile(r"(?P<path>.+):(?P<offset>[0-9]{1,18})", re.DOTALL)
 _said: set[str] = set()  # what this process has warned about
 
 
@@ -27,39 +31,78 @@ class AudioError(ValueError):
     """Audio that cannot be used; the message says why, without naming the utterance."""
 
 
+@dataclass(frozen=True)
+class Recording:
+    """Audio as it was asked for, and what it was before."""
+
+    samples: np.ndarray  # (N,) float32 in [-1, 1]
+    rate: int  # Hz, as stored
+    channels: int  # as stored
+
+
 def read_audio(source: str, *, fs: int = SAMPLE_RATE) -> np.ndarray:
-    """Read one recording.
+    """Read one recording; a command is never run.
 
     Another sampling rate is resampled and several channels are averaged; either is said once
     per process.
 
     Args:
-        source: a path, ``path.ark:offset`` (Kaldi archive of wav or flac), or ``command |``
-            (its standard output is a wav or flac file).
+        source: a path, or ``path.ark:offset`` (Kaldi archive of wav or flac).
         fs: Hz of the result.
 
     Returns:
         (N,) float32 in [-1, 1].
 
     Raises:
-        AudioError: if the source is missing, empty, truncated, not audio, or holds NaN.
+        AudioError: if the source cannot be used.
     """
-    samples, rate = _read_as_stored(source.strip())
-    if samples.shape[1] > 1:
-        _say_once(f"audio with {samples.shape[1]} channels is mixed down to one", source)
-    mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
-    if not np.isfinite(mono).all():
-        raise AudioError(f"{source}: holds samples that are not finite numbers; convert it again")
-    if rate != fs:
-        _say_once(f"audio at {rate} Hz is resampled to {fs} Hz", source)
-        mono = resample(mono, rate, fs)
-    return np.ascontiguousarray(mono, dtype=np.float32)
+    return read_recording(source, fs=fs).samples
+
+
+def read_recording(source: str, *, fs: int = SAMPLE_RATE, allow_pipes: bool = False) -> Recording:
+    """Read one recording, which may be the output of a command.
+
+    Args:
+        source: as :func:`read_audio` takes it, or ``command |`` (its standard output is a wav or
+            flac file). What exists as a file is a file, whatever it is called.
+        fs: Hz of the result.
+        allow_pipes: run commands. For sources of a ``wav.scp``, where the user has asked for it.
+
+    Returns:
+        The samples, and how they were stored.
+
+    Raises:
+        AudioError: if the source cannot be used.
+    """
+    with _audio_errors(source):
+        samples, rate = _read_as_stored(source, allow_pipes=allow_pipes)
+        return _convert(samples, rate, fs, source)
+
+
+def read_open_file(file: BinaryIO, *, name: str, fs: int = SAMPLE_RATE) -> np.ndarray:
+    """Read audio that is no file on disk, such as standard input, to its end.
+
+    Args:
+        file: open; need not be seekable.
+        name: for messages.
+        fs: Hz of the result.
+
+    Returns:
+        (N,) float32 in [-1, 1].
+
+    Raises:
+        AudioError: if it cannot be used.
+    """
+    with _audio_errors(name):
+        samples, rate = _decode(io.BytesIO(file.read()))
+        return _convert(samples, rate, fs, name).samples
 
 
 class AudioScpReader(Mapping):
     """``wav.scp`` as a mapping from utterance to samples, read on access.
 
-    ESPnet data type ``psslm_audio``.
+    ESPnet data type ``psslm_audio``. Commands are not run here: stage 3 has written their output
+    to files.
 
     Args:
         path: lines ``utt source``, sources as :func:`read_audio` takes them; relative paths are
@@ -111,101 +154,107 @@ def read_scp(path: str | Path) -> dict[str, str]:
     return entries
 
 
-def _read_as_stored(source: str) -> tuple[np.ndarray, int]:
+@contextmanager
+def _audio_errors(source: str) -> Iterator[None]:
+    """Turn all that a bad source leads to into an AudioError of one line that names it."""
+    shown = source if source.isprintable() else repr(source)
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise AudioError(f"{shown}: no such file") from error
+    except OSError as error:
+        raise AudioError(f"{shown}: cannot be read ({error.strerror or error})") from error
+    except MemoryError as error:
+        raise AudioError(
+            f"{shown}: more samples than fit into memory; cut it, or correct its header"
+        ) from error
+    except ValueError as error:
+        raise AudioError(f"{shown}: {error}") from error
+
+
+def _read_as_stored(source: str, *, allow_pipes: bool) -> tuple[np.ndarray, int]:
     """Samples (N, channels) float32 and their rate, of any kind of source."""
-    if source.endswith("|"):
-        return _decode(io.BytesIO(_run(source[:-1])), source)
-    in_archive = _ARK.fullmatch(source)
-    if in_archive and not Path(source).exists():
-        path, offset = Path(in_archive["path"]), int(in_archive["offset"])
-    else:
-        path, offset = Path(source), None
-    if not path.is_file():
-        raise AudioError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise AudioError(f"{path}: the file is empty")
-    with path.open("rb") as file:
-        if offset is None:
-            return _decode(file, source)
-        return _decode(_archive_entry(file, offset, source), source)
+    if os.path.isfile(source):
+        with open(source, "rb") as file:
+            return _decode(file)
+    if source.rstrip().endswith("|"):
+        return _decode(io.BytesIO(_run(source, allow_pipes=allow_pipes)))
+    if in_archive := _ARK.fullmatch(source):
+        # Imported here: files are read on machines that have no kaldiio.
+        from espnet_psslm.samples.archive import read_entry
+
+        _check_file(in_archive["path"])
+        return read_entry(in_archive["path"], int(in_archive["offset"]))
+    _check_file(source)
+    raise FileNotFoundError  # it has come since it was looked for
 
 
-def _run(command: str) -> bytes:
-    done = subprocess.run(command, shell=True, capture_output=True, check=False)
-    if done.returncode != 0 or not done.stdout:
-        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no output"]
-        raise AudioError(f"{command}|: failed with status {done.returncode} ({reason[-1]})")
-    return done.stdout
+def _check_file(path: str) -> None:
+    """Raise OSError where there is none that can be read, ValueError where it is another thing."""
+    os.stat(path)
+    if not os.path.isfile(path):
+        raise ValueError("no regular file")
 
 
-def _archive_entry(file: BinaryIO, offset: int, source: str) -> BinaryIO:
-    """The audio file at ``offset`` of a Kaldi archive, on its own."""
-    file.seek(offset)
-    head = file.read(14)
-    if head[:5] == b"AUDIO":
-        # kaldiio: width of the length field (one byte), length, file.
-        width = head[5]
-        length = int.from_bytes(head[6 : 6 + width], "little")
-        file.seek(offset + 6 + width)
-        return _exactly(file, length, source)
-    file.seek(offset)
-    if head[:4] == b"RIFF":
-        return _exactly(file, 8 + struct.unpack("<I", head[4:8])[0], source)
-    if head[:4] == b"fLaC":
-        return io.BytesIO(file.read())  # its own header says where it ends
-    raise AudioError(f"{source}: no wav or flac starts there (it starts with {head[:4]!r})")
+def _run(source: str, *, allow_pipes: bool) -> bytes:
+    if not allow_pipes:
+        raise ValueError(
+            "no such file. Commands run from a wav.scp alone, and with --allow_pipes true (stages "
+            "2 and 3)"
+        )
+    from espnet_psslm.samples.pipe import run_pipe
+
+    return run_pipe(source.rstrip().removesuffix("|"))
 
 
-def _exactly(file: BinaryIO, length: int, source: str) -> BinaryIO:
-    data = file.read(length)
-    if len(data) < length:
-        raise AudioError(f"{source}: truncated, {len(data)} of {length} bytes are there")
-    return io.BytesIO(data)
-
-
-def _decode(file: BinaryIO, source: str) -> tuple[np.ndarray, int]:
-    _check_wav_size(file, source)
+def _decode(file: BinaryIO) -> tuple[np.ndarray, int]:
+    """Samples (N, channels) float32 and their rate, of a file from its beginning to its end."""
+    if not file.seek(0, io.SEEK_END):
+        raise ValueError("the file is empty")
+    check_wav_size(file)
     try:
         with soundfile.SoundFile(file) as audio:
             announced, rate = audio.frames, audio.samplerate
             samples = audio.read(dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        reason = f"is not audio, or damaged or truncated ({error.error_string})"
-        raise AudioError(f"{source}: {reason}") from error
+    # TypeError: of a file that is called .raw, soundfile wants to be told everything.
+    except (soundfile.SoundFileError, TypeError) as error:
+        reason = getattr(error, "error_string", error)
+        raise ValueError(f"is not audio, or damaged or truncated ({reason})") from error
     if len(samples) < announced:
-        raise AudioError(f"{source}: truncated, {len(samples)} of {announced} samples are there")
-    if len(samples) == 0:
-        raise AudioError(f"{source}: holds no samples")
+        raise ValueError(f"truncated, {len(samples)} of {announced} samples are there")
     return samples, rate
 
 
-def _check_wav_size(file: BinaryIO, source: str) -> None:
-    """libsndfile reads a cut wav as a shorter one: compare the data chunk with the file."""
-    start = file.tell()
-    size = file.seek(0, io.SEEK_END) - start
-    file.seek(start)
-    head = file.read(12)
-    while head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-        chunk = file.read(8)
-        if len(chunk) < 8:
-            raise AudioError(f"{source}: truncated, the wav header has no data")
-        length = struct.unpack("<I", chunk[4:])[0]
-        if chunk[:4] == b"data":
-            present = start + size - file.tell()
-            if length > present and length not in _UNKNOWN_SIZES:
-                raise AudioError(f"{source}: truncated, {present} of {length} bytes are there")
-            break
-        file.seek(length + length % 2, io.SEEK_CUR)
-    file.seek(start)
+def _convert(samples: np.ndarray, rate: int, fs: int, source: str) -> Recording:
+    """Make samples (N, channels) mono, of the rate asked for."""
+    channels = samples.shape[1]
+    if not len(samples):
+        raise ValueError("holds no samples")
+    if channels > 1:
+        _say_once(f"audio with {channels} channels is mixed down to one", source)
+    mono = samples.mean(axis=1) if channels > 1 else samples[:, 0]
+    if not np.isfinite(mono).all():
+        raise ValueError("holds samples that are not finite numbers; convert it again")
+    if rate != fs:
+        _say_once(f"audio at {rate} Hz is resampled to {fs} Hz", source)
+        mono = resample(mono, rate, fs)
+    return Recording(np.ascontiguousarray(mono, dtype=np.float32), rate, channels)
 
 
 def resample(samples: np.ndarray, rate: int, fs: int) -> np.ndarray:
-    """Samples (N,) float32 of ``rate`` Hz at ``fs`` Hz."""
-    # Imported here: manifests and wav.scp are checked without torch.
-    import torch
-    import torchaudio.functional
+    """Samples (N,) float32 of ``rate`` Hz at ``fs`` Hz.
 
-    return torchaudio.functional.resample(torch.from_numpy(samples), rate, fs).numpy()
+    Raises:
+        AudioError: if no recording has such a rate.
+    """
+    if not RATES[0] <= rate <= RATES[1]:
+        raise AudioError(
+            f"a sampling rate of {rate} Hz, where {RATES[0]} to {RATES[1]} are possible; correct it"
+        )
+    # Imported here: what has the right rate already is read without soxr.
+    import soxr
+
+    return soxr.resample(samples, rate, fs)
 
 
 def _say_once(kind: str, source: str) -> None:

@@ -94,9 +94,10 @@ def clip_name(path: str) -> str:
         path: column ``path``; the first releases left the suffix out.
 
     Returns:
-        ``NAME.mp3``; "" if there is none, or it has white space or a folder.
+        ``NAME.mp3``; "" if there is none, it has white space or a folder, or ends in "|", as
+        commands do in ``wav.scp``.
     """
     path = path.strip()
-    if not path or "/" in path or len(path.split()) != 1:
+    if not path or "/" in path or len(path.split()) != 1 or path.endswith("|"):
         return ""
     return path if Path(path).suffix else path + AUDIO_SUFFIX

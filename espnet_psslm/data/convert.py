@@ -6,10 +6,11 @@ written otherwise), ``text.EN2DE`` the target of task EN2DE, and what else a pro
 ``utt2FIELD`` (``utt2hotword``). Both ways texts are copied, never normalised.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
+from espnet_psslm.data.kaldi import check_corpus_path, read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import ASR, MANIFEST
 from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
 
@@ -39,11 +40,12 @@ def to_data_dir(
     for key, row in read_manifest(manifest).items():
         utt = row.get("utt") or key.removesuffix(f"-{row['task']}")
         row = row | {"utt": utt}
+        where = f"{manifest}: key {key!r}"
         if "path" in row:
-            row["path"] = _found(row["path"], Path(manifest))
+            row["path"] = _found(row["path"], Path(manifest), where=where)
         rows.append(row)
         for name, value in _cells(row, fields).items():
-            _put(tables.setdefault(name, {}), name, utt, value, where=f"{manifest}: key {key!r}")
+            _put(tables.setdefault(name, {}), name, utt, value, where=where)
     utts = {row["utt"] for row in rows}
     _check(tables, utts, manifest)
     folder = Path(folder)
@@ -57,10 +59,14 @@ def to_data_dir(
     return {name: len(table) for name, table in tables.items()}
 
 
-def _found(path: str, manifest: Path) -> str:
+def _found(path: str, manifest: Path, *, where: str) -> str:
     """The path as it is, or beside the manifest where the audio lies there."""
+    try:
+        check_corpus_path(path)
+    except ValueError as error:
+        raise ValueError(f"{where}: path {error}") from error
     beside = manifest.parent / path
-    return str(beside) if beside.is_file() and not Path(path).is_file() else path
+    return str(beside) if os.path.isfile(beside) and not os.path.isfile(path) else path
 
 
 def _cells(row: Row, fields: Sequence[str]) -> dict[str, str]:

@@ -6,16 +6,16 @@ repaired in silence.
 
 import logging
 import multiprocessing
-import sys
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from espnet_psslm.data.audio import read_audio
+from espnet_psslm.common.file_names import file_name
+from espnet_psslm.data.audio import read_recording
 from espnet_psslm.data.dropped import (
     ROW,
     UTTERANCE,
@@ -42,12 +42,14 @@ class Formatted:
     utt: str
     path: str = ""
     num_samples: int = 0
-    rate: int = 0  # Hz, as it arrived; 0: unknown (archive, pipe)
-    channels: int = 0  # as it arrived; 0: unknown
+    rate: int = 0  # Hz, as it arrived
+    channels: int = 0  # as it arrived
     fault: str = ""  # why it cannot be used
 
 
-def format_data(data_dir: str | Path, output_dir: str | Path, *, fs: int, nj: int) -> None:
+def format_data(
+    data_dir: str | Path, output_dir: str | Path, *, fs: int, nj: int, allow_pipes: bool = False
+) -> None:
     """Check every recording; convert those that are not ``fs`` Hz mono wav or flac.
 
     Args:
@@ -56,6 +58,7 @@ def format_data(data_dir: str | Path, output_dir: str | Path, *, fs: int, nj: in
             goes to its folder ``audio``.
         fs: sampling rate wanted, Hz.
         nj: processes.
+        allow_pipes: run the commands that ``wav.scp`` holds.
 
     Raises:
         ValueError: if a file is missing or broken, or no recording can be used.
@@ -68,7 +71,8 @@ def format_data(data_dir: str | Path, output_dir: str | Path, *, fs: int, nj: in
     dropped = read_dropped(data_dir)  # of stage 1
     dropped += [_drop(utt, "no transcript in text") for utt in sorted(set(sources) - set(texts))]
     dropped += [_drop(utt, "no audio in wav.scp") for utt in sorted(set(texts) - set(sources))]
-    results = _format_all(both, output_dir / "audio", fs=fs, nj=nj, label=data_dir.name)
+    work = partial(format_one, folder=output_dir / "audio", fs=fs, allow_pipes=allow_pipes)
+    results = _format_all(both, work, nj=nj, label=data_dir.name)
     dropped += [_drop(result.utt, result.fault) for result in results if result.fault]
     good = {result.utt: result for result in results if not result.fault}
     _say_conversions(list(good.values()), fs, data_dir)
@@ -99,10 +103,13 @@ def _drop(utt: str, reason: str) -> Dropped:
 
 
 def _format_all(
-    sources: Mapping[str, str], folder: Path, *, fs: int, nj: int, label: str
+    sources: Mapping[str, str],
+    work: Callable[[tuple[str, str]], Formatted],
+    *,
+    nj: int,
+    label: str,
 ) -> list[Formatted]:
     """Format all recordings in ``nj`` processes, in the order given."""
-    work = partial(format_one, folder=folder, fs=fs)
     with multiprocessing.get_context("fork").Pool(nj, initializer=_start_worker) as pool:
         results = pool.imap(work, sources.items(), chunksize=16)
         return list(track(results, len(sources), label, units="utterances"))
@@ -111,18 +118,18 @@ def _format_all(
 def _start_worker() -> None:
     # The readers' warnings come once per process; the parent says the same once, with counts.
     logging.disable(logging.WARNING)
-    # OpenMP's threads do not survive a fork: a parallel region would wait for them for ever.
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
 
 
-def format_one(item: tuple[str, str], *, folder: Path, fs: int) -> Formatted:
+def format_one(
+    item: tuple[str, str], *, folder: Path, fs: int, allow_pipes: bool = False
+) -> Formatted:
     """Check one recording and convert it where needed.
 
     Args:
         item: utterance id and source (path, ``ark:offset`` or pipe).
         folder: for converted audio.
         fs: sampling rate wanted, Hz.
+        allow_pipes: run the source where it is a pipe.
 
     Returns:
         Path and length, or the fault.
@@ -130,24 +137,23 @@ def format_one(item: tuple[str, str], *, folder: Path, fs: int) -> Formatted:
     utt, source = item
     try:
         # Read to the end: a header does not tell that a file was cut off.
-        samples = read_audio(source, fs=fs)
+        recording = read_recording(source, fs=fs, allow_pipes=allow_pipes)
     except ValueError as error:
         return Formatted(utt, fault=str(error))
+    samples = recording.samples
+    stored = {"rate": recording.rate, "channels": recording.channels}
     if len(samples) == 0:
         return Formatted(utt, fault=f"{source}: no samples")
-    rate, channels = 0, 0
-    if Path(source).suffix.lower() in KEPT_SUFFIXES:
-        info = soundfile.info(source)
-        rate, channels = info.samplerate, info.channels
-        if (rate, channels) == (fs, 1):
-            return Formatted(utt, source, len(samples), rate, channels)
-    path = folder / f"{utt}.flac"
+    is_kept_kind = os.path.splitext(source)[1].lower() in KEPT_SUFFIXES and os.path.isfile(source)
+    if is_kept_kind and (recording.rate, recording.channels) == (fs, 1):
+        return Formatted(utt, source, len(samples), **stored)
+    path = folder / f"{file_name(utt)}.flac"
     write_flac(path, np.clip(samples, -1.0, 1.0), fs)
-    return Formatted(utt, str(path), len(samples), rate, channels)
+    return Formatted(utt, str(path), len(samples), **stored)
 
 
 def _say_conversions(good: list[Formatted], fs: int, data_dir: Path) -> None:
-    resampled = sum(result.rate not in (0, fs) for result in good)
+    resampled = sum(result.rate != fs for result in good)
     mixed = sum(result.channels > 1 for result in good)
     if resampled:
         logging.warning(

@@ -36,6 +36,25 @@ def read_table(path: str | Path) -> dict[str, str]:
     return table
 
 
+def check_corpus_path(path: str) -> str:
+    """Take a path that a corpus names, which shall stand in ``wav.scp``.
+
+    Args:
+        path: as the corpus has it.
+
+    Returns:
+        The same path.
+
+    Raises:
+        ValueError: if it would be a command there, or more than one line.
+    """
+    if path.rstrip().endswith("|"):
+        raise ValueError(f"{path!r} ends in '|', as commands do in wav.scp; rename the file")
+    if path.splitlines() != [path]:
+        raise ValueError(f"{path!r} is not one line; rename the file")
+    return path
+
+
 def write_table(path: str | Path, table: Mapping[str, object]) -> None:
     """Write a table, sorted by utterance id as Kaldi's and ESPnet's tools expect.
 

@@ -179,6 +179,12 @@ def _check_row(
         )
     if "/" in key or key.split() != [key]:
         return f"key {key!r} has '/' or white space", "use letters, digits, '-', '_' and '.'"
+    # Answers to a task go to a folder of its name.
+    if "/" in row["task"] or row["task"].startswith("."):
+        return (
+            f"task {row['task']!r} of key {key!r} has '/', or begins with '.'",
+            "use letters, digits, '-' and '_'",
+        )
     if key in seen:
         return f"key {key!r} was there before", "give every row a key of its own"
     if tasks is not None and row["task"] not in tasks:

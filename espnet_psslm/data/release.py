@@ -5,10 +5,12 @@ for each sentence. Manifest: see ``espnet_psslm.data.manifest``, a row for each 
 """
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.data.kaldi import check_corpus_path
 from espnet_psslm.data.labelled import ACTION, ASR, SCENARIO, LabelledUtterance
 from espnet_psslm.data.manifest import Row, read_manifest
 from espnet_psslm.text.normalize import normalize_text
@@ -133,14 +135,14 @@ def slurp_file(recording: Any) -> str:
         The name; its stem can serve as utterance id.
 
     Raises:
-        ValueError: if there is none, or it has white space.
+        ValueError: if there is none, it has white space, or it would be a command in ``wav.scp``.
     """
     name = recording.get("file") if isinstance(recording, dict) else None
     if not isinstance(name, str) or not name:
         raise ValueError(f"recording {recording!r} has no file; {SLURP_HINT}")
     if len(Path(name).stem.split()) != 1:
         raise ValueError(f"file {name!r} has white space; rename the file")
-    return name
+    return check_corpus_path(name)
 
 
 def row_entities(row: Row) -> list[dict[str, str]] | None:
@@ -184,7 +186,7 @@ def find_audio(name: str, json_file: str | Path) -> Path:
     """
     json_file = Path(json_file)
     candidates = [json_file.parent / sub / name for sub in (*AUDIO_FOLDERS, json_file.stem)]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+    return next((path for path in candidates if os.path.isfile(path)), candidates[0])
 
 
 def _from_manifest(path: Path, language: str) -> list[LabelledUtterance]:
@@ -194,7 +196,12 @@ def _from_manifest(path: Path, language: str) -> list[LabelledUtterance]:
         if "path" not in row:
             raise ValueError(f"{path}: key {key!r} has no 'path'; recordings are needed here")
         utt = row.get("utt") or key.removesuffix(f"-{row['task']}")
-        fields = groups.setdefault(utt, {"path": str(find_audio(row["path"], path))})
+        try:
+            fields = groups.setdefault(
+                utt, {"path": str(find_audio(check_corpus_path(row["path"]), path))}
+            )
+        except ValueError as error:
+            raise ValueError(f"{path}: key {key!r}: path {error}") from error
         if row["task"] == ASR:
             fields["text"] = normalize_text(row["target"], language)
         elif "GT" in row:

@@ -7,14 +7,15 @@ them. What cannot be read is left out and listed in ``dropped.txt``, which ``--m
 
 import logging
 import multiprocessing
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import soxr
 
-from espnet_psslm.data.audio import read_audio
+from espnet_psslm.common.file_names import file_name
+from espnet_psslm.data.audio import read_recording
 from espnet_psslm.data.dropped import UTTERANCE, Dropped, read_dropped, write_dropped
 from espnet_psslm.data.format import Formatted
 from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
@@ -27,7 +28,13 @@ STAGE = 2
 
 
 def perturb_data(
-    data_dir: str | Path, output_dir: str | Path, *, factors: Sequence[float], fs: int, nj: int
+    data_dir: str | Path,
+    output_dir: str | Path,
+    *,
+    factors: Sequence[float],
+    fs: int,
+    nj: int,
+    allow_pipes: bool = False,
 ) -> None:
     """Write a folder that holds every utterance once per factor.
 
@@ -38,6 +45,7 @@ def perturb_data(
         factors: of the speed; 1 takes the recordings as they are.
         fs: sampling rate of the perturbed audio, Hz.
         nj: processes.
+        allow_pipes: run the commands that ``wav.scp`` holds.
 
     Raises:
         ValueError: if a factor is not positive or comes twice, a table is missing, or no recording
@@ -50,10 +58,9 @@ def perturb_data(
     speakers = read_table(data_dir / "utt2spk") if (data_dir / "utt2spk").is_file() else {}
     folder = output_dir / "audio"
     folder.mkdir(parents=True, exist_ok=True)
+    work = partial(_perturb_one, folder=folder, fs=fs, allow_pipes=allow_pipes)
     results = [
-        result
-        for factor in factors
-        for result in _perturb_all(sources, folder, factor=factor, fs=fs, nj=nj)
+        result for factor in factors for result in _perturb_all(sources, work, factor=factor, nj=nj)
     ]
     dropped = [Dropped(r.utt, r.fault, STAGE, UTTERANCE) for r in results if r.fault]
     # Factor 1 reads nothing.
@@ -87,12 +94,7 @@ def change_speed(samples: np.ndarray, factor: float, *, fs: int) -> np.ndarray:
     Returns:
         About (N / factor,), float32.
     """
-    # Imported here: torch takes seconds, and workers that copy need none.
-    import torch
-    import torchaudio.functional
-
-    waveform = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
-    return torchaudio.functional.speed(waveform, fs, factor)[0].numpy()
+    return soxr.resample(np.ascontiguousarray(samples, dtype=np.float32), fs * factor, fs)
 
 
 def _name(name: str, factor: float) -> str:
@@ -109,34 +111,32 @@ def _check_dropped(dropped: Sequence[Dropped], num_read: int, *, folder: Path) -
 
 
 def _perturb_all(
-    sources: Mapping[str, str], folder: Path, *, factor: float, fs: int, nj: int
+    sources: Mapping[str, str], work: Callable[..., Formatted], *, factor: float, nj: int
 ) -> list[Formatted]:
     if factor == 1:
         return [Formatted(utt, source) for utt, source in sources.items()]
-    work = partial(_perturb_one, folder=folder, factor=factor, fs=fs)
     with multiprocessing.get_context("fork").Pool(nj, initializer=_start_worker) as pool:
-        results = pool.imap(work, sources.items(), chunksize=16)
+        results = pool.imap(partial(work, factor=factor), sources.items(), chunksize=16)
         label = f"speed {factor:g}"
         return list(track(results, len(sources), label, units="utterances"))
 
 
 def _start_worker() -> None:
     logging.disable(logging.WARNING)
-    # OpenMP's threads do not survive a fork: a parallel region would wait for them for ever.
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
 
 
-def _perturb_one(item: tuple[str, str], *, folder: Path, factor: float, fs: int) -> Formatted:
+def _perturb_one(
+    item: tuple[str, str], *, folder: Path, factor: float, fs: int, allow_pipes: bool
+) -> Formatted:
     utt, source = item
     name = _name(utt, factor)
     try:
-        samples = read_audio(source, fs=fs)
+        samples = read_recording(source, fs=fs, allow_pipes=allow_pipes).samples
     except ValueError as error:
         return Formatted(name, fault=str(error))
     if len(samples) == 0:
         return Formatted(name, fault=f"{source}: no samples")
-    path = folder / f"{name}.flac"
+    path = folder / f"{file_name(name)}.flac"
     changed = np.clip(change_speed(samples, factor, fs=fs), -1.0, 1.0)
     write_flac(path, changed, fs)
     return Formatted(name, str(path))

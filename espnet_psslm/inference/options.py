@@ -53,6 +53,11 @@ def add_row_arguments(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument("--asr_train_config", help="acoustic model in place of the training's")
     parser.add_argument("--asr_model_file", help="its checkpoint")
+    add_skipped_arguments(parser)
+
+
+def add_skipped_arguments(parser: argparse._ActionsContainer) -> None:
+    """How much may be left out because it cannot be used."""
     parser.add_argument(
         "--max_skipped", type=float, default=0.01, help="share of rows that may be unusable"
     )

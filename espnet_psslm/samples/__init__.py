@@ -1,1 +1,1 @@
-"""From rows of a manifest to samples, and audio on disk."""
+"""From a row of the manifest to a sample, and from samples to a batch."""

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from espnet_psslm.bridge.hear import HEAR
 from espnet_psslm.bridge.phone_sync import REDUCTIONS, Reduction, build_reduction
 from espnet_psslm.bridge.projector import PROJECTORS, Ends, Projector, build_projector
-from espnet_psslm.bridge.simulate import SIMULATORS, Simulator
+from espnet_psslm.bridge.simulate import Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.checkpoint import drop_frozen_from_state_dict
 from espnet_psslm.data.collate import LengthCollate, StepsCollate
@@ -31,6 +31,8 @@ from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuning import TUNINGS
+from espnet_psslm.progress import track
+from espnet_psslm.steps.simulators import SIMULATORS
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.psslm_parts import (
     bridge_units,
@@ -67,15 +69,34 @@ scheduler_classes["warmupcosinelr"] = WarmupCosineLR
 
 
 class _PerEpoch(AbsIterFactory):
-    """Tells the preprocessor which epoch it draws for."""
+    """Tells the preprocessor which epoch it draws for; shows how far training is."""
 
-    def __init__(self, factory: AbsIterFactory, preprocessor: PSSLMPreprocessor) -> None:
+    def __init__(
+        self, factory: AbsIterFactory, preprocessor: PSSLMPreprocessor, args: argparse.Namespace
+    ) -> None:
         self.factory = factory
         self.preprocessor = preprocessor
+        self.args = args
 
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> object:
         self.preprocessor.epoch = epoch if self.preprocessor.train else 0
-        return self.factory.build_iter(epoch, shuffle)
+        batches = self.factory.build_iter(epoch, shuffle)
+        if not self.preprocessor.train:
+            return batches
+        simulator = self.preprocessor.simulator
+        if simulator is not None and simulator.writes_together:
+            self._write_ahead(batches)
+        per_epoch = self.args.num_iters_per_epoch
+        if per_epoch is None:
+            return batches
+        left = per_epoch * (self.args.max_epoch - epoch + 1)
+        return track(batches, left, f"training from epoch {epoch} on", units="batches")
+
+    def _write_ahead(self, batches: DataLoader) -> None:
+        """Simulate the speech of an epoch at once. A stream does so batch by batch by itself."""
+        if (sampler := batches.batch_sampler) is not None:
+            rows = self.factory.dataset.loader_dict["sample"]
+            self.preprocessor.write_ahead([rows[key] for batch in sampler for key in batch])
 
 
 class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
@@ -200,7 +221,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
         """
         if streamed(iter_options.data_path_and_name_and_type):
             factory = build_stream(args, iter_options, mode)
-            return _PerEpoch(factory, iter_options.preprocess_fn)
+            return _PerEpoch(factory, iter_options.preprocess_fn, args)
         factory = super().build_sequence_iter_factory(args, iter_options, mode)
         if iter_options.train and args.audio_share is not None:
             factory.sampler = mixed_batches(args, iter_options, factory)
@@ -208,7 +229,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
             kinds = kinds_of_validation(factory, iter_options.preprocess_fn.source_of)
             if not iter_options.distributed:
                 factory = ByKind(factory, kinds)
-        return _PerEpoch(factory, iter_options.preprocess_fn)
+        return _PerEpoch(factory, iter_options.preprocess_fn, args)
 
     @classmethod
     def build_streaming_iterator(

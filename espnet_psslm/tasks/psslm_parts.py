@@ -15,7 +15,7 @@ from espnet_psslm.acoustic.plain_whisper import PlainWhisper
 from espnet_psslm.acoustic.sensevoice import load_sensevoice
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
-from espnet_psslm.bridge.simulate import SIMULATORS, Simulator
+from espnet_psslm.bridge.simulate import Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.common.tensors import load_tensors
 from espnet_psslm.data.mixture import MixedSampler
@@ -24,6 +24,7 @@ from espnet_psslm.llm.backbone import load_language_model, load_tokenizer
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.pack_files import open_pack
+from espnet_psslm.steps.simulators import SIMULATORS
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units, read_token_list
 from espnet_psslm.text.vocabulary import units_of

@@ -1,1 +1,1 @@
-"""Training with ESPnet's trainer: what it leaves, and what may go wrong."""
+"""ESPnet tasks: how models are trained, and what may go wrong."""

@@ -36,6 +36,7 @@ local_data_opts=   # further options of local/data.sh
 lang=en            # of the speech, e.g. zh-CN: how transcripts are normalised for error rates
 speed_perturb_factors=  # e.g. "0.9 1.0 1.1": train on ${train_set}_sp, all of these; empty: none
 fs=16000           # sampling rate, Hz
+allow_pipes=false  # true: stages 2 and 3 run the sources in wav.scp that are commands (end in |)
 min_duration_s=0.1
 max_duration_s=30
 max_dropped=0.01   # share of unusable utterances that stops stage 4
@@ -86,6 +87,8 @@ forgetting_args=   # e.g. "--metric EN2DE=cer": tasks that the table of forgetti
 outside_share=0    # share of development speech that may be called outside of what the packed model knows,
                    # e.g. 0.02; for models of a small domain. 0: no such check, everything is answered
 title="Speech language model"
+pack_replay=false  # carry up to 1 MB of the training text in the archive: espnet-psslm adapt needs it to forget
+                   # nothing, and whoever has the archive can read it
 pack_notes=        # Markdown with licences and data, for the card of the archive
 command_line="$0 $*"  # kept in RESULTS.md
 hf_repo=           # hub repository for stage 15, e.g. name/model; empty: no upload
@@ -310,7 +313,8 @@ if [ -n "$speed_perturb_factors" ] && begin 2 speed_perturbation "speed perturba
     need "$datadir/$plain_set/wav.scp" 1
     # shellcheck disable=SC2086
     run "$python" -m espnet_psslm.bin.perturb_speed --data_dir "$datadir/$plain_set" \
-        --output_dir "$datadir/$train_set" --factors $speed_perturb_factors --fs "$fs" --nj "$nj"
+        --output_dir "$datadir/$train_set" --factors $speed_perturb_factors --fs "$fs" --nj "$nj" \
+        --allow_pipes "$allow_pipes"
     finish
 fi
 
@@ -318,7 +322,7 @@ if begin 3 format "format audio: $datadir/{${all_sets[*]}} -> $raw, $fs Hz"; the
     for name in "${all_sets[@]}"; do
         need "$datadir/$name/wav.scp" "$([ "$name" = "${plain_set}_sp" ] && echo 2 || echo 1)"
         run "$python" -m espnet_psslm.bin.format_wav --data_dir "$datadir/$name" \
-            --output_dir "$raw/$name" --fs "$fs" --nj "$nj"
+            --output_dir "$raw/$name" --fs "$fs" --nj "$nj" --allow_pipes "$allow_pipes"
     done
     for name in ${text_test_list[@]+"${text_test_list[@]}"}; do
         need "$datadir/$name/psslm.jsonl" 1
@@ -377,7 +381,7 @@ if [ "$ctc_alone" = true ] && begin 7 decode_ctc "decode with CTC: $raw/{$valid_
         # shellcheck disable=SC2086
         decode "$raw/$name" "$ctc_exp/decode/$name" \
             "$python" -m espnet_psslm.bin.asr_inference "${asr_opts[@]}" \
-            --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT \
+            --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT --judge_skipped PSSLM_WHOLE \
             --batch_size "${batch_size:-16}" --device "$device" $inference_ctc_args
         reference=$raw/$name/text
         if [ "$unit_type" = phn ]; then # errors are counted in phones
@@ -406,6 +410,7 @@ if [ "$train_on" != audio ] && begin 8 dump_steps "dump steps: $raw/{${step_sets
         # shellcheck disable=SC2086
         decode "$raw/$name" "$steps/$name" "$python" -m espnet_psslm.bin.dump_steps \
             "${asr_opts[@]}" --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT \
+            --judge_skipped PSSLM_WHOLE \
             --reduction "$reduction" --blank_threshold "$blank_threshold" --max_units "$max_units" \
             --batch_size "${batch_size:-16}" --device "$device" $dump_args
         mkdir -p "$expdir/steps_stats"
@@ -583,6 +588,10 @@ if begin 14 pack "pack: $packed_exp -> $system/psslm.zip"; then
             --manifest "$steps/$valid_set/psslm.jsonl" --text "$datadir/$text_set/text" \
             --output "$packed_exp/outside.yaml" "${search_opts[@]}" $inference_args
         notes+=(--outside "$packed_exp/outside.yaml")
+    fi
+    if [ "$pack_replay" = true ]; then
+        need "$text_data" "$text_stage"
+        notes+=(--replay "$text_data")
     fi
     run "$python" -m espnet_psslm.bin.pack --psslm_train_config "$packed_exp/config.yaml" \
         --psslm_model_file "$packed_exp/$inference_psslm_model" --outpath "$system/psslm.zip" \

@@ -18,6 +18,7 @@ dev=
 test=
 sentences=
 voices=
+allow_pipes=false
 local_data_opts=
 own_help="  --train \"SOURCE ...\"      recordings to train on; none without, but then --sentences
   --dev \"SOURCE ...\"        recordings that choose the checkpoint
@@ -25,11 +26,12 @@ own_help="  --train \"SOURCE ...\"      recordings to train on; none without, bu
   --sentences \"FILE ...\"    a sentence a line: what is spoken in addition; none without
   --voices \"NAME ...\"       synthesisers that speak, of espeak, hibari and kokoro (all three); espeak
                             alone needs no package of neural voices
+  --allow_pipes BOOL        true: sources in a wav.scp that end in | are commands; they are run (false)
   --local_data_opts         see local/data.sh --help"
-own_options="train dev test sentences voices local_data_opts"
+own_options="train dev test sentences voices allow_pipes local_data_opts"
 . ../../../local/own_options.sh
 
-data_opts="--base $started_in"
+data_opts="--base $started_in --allow_pipes $allow_pipes"
 for name in train dev test sentences voices; do
     if [ -n "${!name}" ]; then data_opts+=" --$name ${!name}"; fi
 done
@@ -40,6 +42,6 @@ exec ../../TEMPLATE/psslm1/psslm.sh \
     --command_line "$command_line" \
     --title "Whisper-CTC on real recordings" \
     --test_sets "${test_sets# }" --sft false --stop_stage 7 \
-    --local_data_opts "$data_opts $local_data_opts" \
+    --local_data_opts "$data_opts $local_data_opts" --allow_pipes "$allow_pipes" \
     --vocab_size 1000 --unit_type unigram \
     ${options[@]+"${options[@]}"}

@@ -10,9 +10,9 @@ import soundfile
 import torch
 
 from espnet_psslm.acoustic.log_mel import LogMel
-from espnet_psslm.bin import asr_align, asr_inference, plot_posterior
+from espnet_psslm.bin import asr_align, asr_inference, dump_steps, plot_posterior
 from espnet_psslm.text.units import SentencePieceUnits
-from tests.helpers import SENTENCES
+from tests.helpers import SENTENCES, write_jsonl
 
 SHIFT_S = 0.06
 TEXTS = dict(zip(("utt0", "utt1", "utt2", "utt3"), (*SENTENCES[:3], ""), strict=True))
@@ -202,9 +202,59 @@ def test_pictures(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> 
     plot_posterior.main(options(data, plots, *again[0], *again[1]))
     assert np.array_equal(matplotlib.image.imread(plots / "utt0.png"), greedy)
     (recog / "token_int").write_text("utt0 5 6\n")
-    plot_posterior.main(options(data, plots, "--utts", "utt0", *again[1]))
+    plot_posterior.main(options(data, plots, *again[1]))  # those that have a hypothesis
     assert not np.array_equal(matplotlib.image.imread(plots / "utt0.png"), greedy)
-    for more, reason in ((again[1], "lacks utt1"), (("--utts", "none"), "not in")):
+    bad = {"lacks utt1": (*again[1], "--utts", "utt1"), "not in": ("--utts", "none")}
+    for reason, more in bad.items():
         with pytest.raises(SystemExit):
             plot_posterior.main(options(data, plots, *more))
         assert reason in capsys.readouterr().err
+
+
+def test_unreadable_audio_is_left_out_and_listed(
+    acoustic: KnownAcoustic, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    whole = tmp_path / "whole"
+    asr_inference.main(options(data, whole))
+    (data / "utt0.wav").unlink()
+    (data / "utt2.wav").write_bytes(b"no audio")
+    output = tmp_path / "out"
+    asr_inference.main(options(data, output, "--max_skipped", "0.5", "--nbest", "1"))
+    found, expected = (read(folder / "1best_recog/text") for folder in (output, whole))
+    assert found == {utt: expected[utt] for utt in ("utt1", "utt3")}
+    lines = (output / "skipped.txt").read_text().splitlines()
+    skipped = dict(line.split("\t") for line in lines)
+    assert set(skipped) == {"utt0", "utt2"}
+    assert "no such file" in skipped["utt0"] and "not audio" in skipped["utt2"]
+    stats = json.loads((output / "stats.json").read_text())
+    assert (stats["num_utts"], stats["num_rows"], stats["max_skipped"]) == (2, 4, 0.5)
+    asr_inference.main(options(data, output, "--judge_skipped", "false"))
+    with pytest.raises(SystemExit):
+        asr_inference.main(options(data, output))
+    assert "2 of 4 rows could not be used" in capsys.readouterr().err.splitlines()[-1]
+    output = tmp_path / "aligned"
+    asr_align.main(options(data, output))
+    assert set(read(output / "skipped.txt")) == {"utt0", "utt2"}
+    plot_posterior.main(options(data, tmp_path / "plots"))
+    names = sorted(path.name for path in (tmp_path / "plots").iterdir())
+    assert names == ["utt1.png", "utt3.png"]
+
+
+def test_dump_leaves_out_what_cannot_be_read(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = [
+        {"key": f"{utt}-ASR", "task": "ASR", "target": "x", "GT": "x", "utt": utt} for utt in TEXTS
+    ]
+    write_jsonl(data / "psslm.jsonl", rows)
+    (data / "utt1.wav").unlink()
+    output = tmp_path / "steps"
+    dump_steps.main(options(data, output, "--max_skipped", "0.25"))
+    keys = [json.loads(line)["key"] for line in (output / "psslm.jsonl").read_text().splitlines()]
+    assert keys == ["utt0-ASR", "utt2-ASR", "utt3-ASR"]
+    assert (output / "skipped.txt").read_text().startswith("utt1\tutterance 'utt1' of ")
+    stats = json.loads((output / "stats.json").read_text())
+    assert (stats["num_utts"], stats["num_rows"], stats["max_skipped"]) == (3, 4, 0.25)
+    with pytest.raises(SystemExit):
+        dump_steps.main(options(data, output))
+    assert "1 of 4 rows could not be used" in capsys.readouterr().err.splitlines()[-1]

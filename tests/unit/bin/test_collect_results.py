@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from espnet_psslm.bin.collect_results import main, metrics_of
+from espnet_psslm.bin.collect_results import main
+from espnet_psslm.score.tasks import metrics_of
 
 ROWS = [
     ("u1", "the cat sat on the mat", "Die Katze saß auf der Matte.", "alarm"),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from espnet_psslm.bin.dump_steps import DumpStats
 from espnet_psslm.bin.join_jobs import join, join_stats
 from espnet_psslm.bin.split_data import main, split
 
@@ -78,6 +79,16 @@ def test_statistics_add_up():
     ]
     total = {"wall_s": 2.0, "audio_s": 4.0, "num_utts": 3, "frames_per_step": 2.0}
     assert join_stats(parts) == total | {"peak_rss_mb": 9.0}
+
+
+def test_statistics_of_a_dump_add_up():
+    parts = [
+        json.loads(DumpStats(num_utts=count, frames=10 * count, steps=count).to_json(limit))
+        for count, limit in ((3, {"num_rows": 4, "max_skipped": 0.1}),) * 2
+    ]
+    total = join_stats(parts)
+    assert (total["num_utts"], total["frames_per_step"]) == (6, 10.0)
+    assert (total["num_rows"], total["max_skipped"]) == (8, 0.1)
 
 
 @pytest.mark.parametrize("limit", [0.3, 0.2])

@@ -1,7 +1,12 @@
 """Reading audio of every kind, and refusing what is not whole."""
 
+import contextlib
+import errno
+import io
 import logging
+import os
 import struct
+import time
 from pathlib import Path
 
 import kaldiio
@@ -10,7 +15,15 @@ import pytest
 import soundfile
 
 from espnet_psslm.data import audio
-from espnet_psslm.data.audio import AudioError, AudioScpReader, read_audio, read_scp
+from espnet_psslm.data.audio import (
+    AudioError,
+    AudioScpReader,
+    read_audio,
+    read_open_file,
+    read_recording,
+    read_scp,
+    resample,
+)
 
 RATE = 16000
 
@@ -40,11 +53,49 @@ def test_mp3(tmp_path: Path, tone: np.ndarray) -> None:
     assert abs(len(samples) - 8000) < 2400 and np.abs(samples).max() == pytest.approx(0.5, abs=0.1)
 
 
-def test_command(tmp_path: Path, tone: np.ndarray) -> None:
+def test_commands_run_where_they_are_allowed(tmp_path: Path, tone: np.ndarray) -> None:
     soundfile.write(tmp_path / "a.wav", tone, RATE)
-    np.testing.assert_allclose(read_audio(f"cat {tmp_path}/a.wav |"), tone, atol=1e-4)
-    with pytest.raises(AudioError, match="failed with status 3"):
-        read_audio("exit 3 |")
+    found = read_recording(f"cat {tmp_path}/a.wav |", allow_pipes=True)
+    np.testing.assert_allclose(found.samples, tone, atol=1e-4)
+    assert (found.rate, found.channels) == (RATE, 1)
+    with pytest.raises(AudioError, match=r"exit 3 \|: failed with status 3"):
+        read_recording("exit 3 |", allow_pipes=True)
+
+
+@pytest.mark.parametrize("end", ["|", " |", " | "])
+def test_commands_run_nowhere_else(tmp_path: Path, end: str) -> None:
+    command = f"touch {tmp_path}/EXECUTED{end}"
+    (tmp_path / "wav.scp").write_text(f"utt {command}\n")
+    for read in (read_audio, read_recording):
+        with pytest.raises(AudioError, match="no such file. Commands run from a wav.scp alone"):
+            read(command)
+    with pytest.raises(AudioError, match="utterance 'utt'.*--allow_pipes true"):
+        AudioScpReader(tmp_path / "wav.scp")["utt"]
+    assert not (tmp_path / "EXECUTED").exists()
+
+
+def test_a_file_is_a_file_whatever_it_is_called(tmp_path: Path, tone: np.ndarray) -> None:
+    name = "touch EXECUTED |"
+    for folder in (tmp_path, Path()):
+        soundfile.write(tmp_path / "a.wav", tone, RATE)
+        (tmp_path / "a.wav").rename(tmp_path / name)
+        source = str(tmp_path / name) if folder == tmp_path else name
+        with contextlib.chdir(tmp_path):
+            found = read_recording(source, allow_pipes=True)
+        assert len(found.samples) == 8000
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_open_file_that_cannot_seek(tone: np.ndarray) -> None:
+    ours, theirs = os.pipe()
+    with open(ours, "rb") as stream, open(theirs, "wb") as writer:
+        content = io.BytesIO()
+        soundfile.write(content, tone, RATE, format="WAV")
+        writer.write(content.getvalue())
+        writer.close()
+        np.testing.assert_allclose(read_open_file(stream, name="x"), tone, atol=1e-4)
+        with pytest.raises(AudioError, match="^standard input: the file is empty"):
+            read_open_file(stream, name="standard input")
 
 
 @pytest.mark.parametrize("writer", [{}, {"write_function": "soundfile"}])
@@ -95,13 +146,14 @@ def test_truncated(tmp_path: Path, tone: np.ndarray, kind: str, share: float) ->
         read_audio(str(path))
 
 
-def test_streamed_wav_of_unknown_length(tmp_path: Path, tone: np.ndarray) -> None:
+@pytest.mark.parametrize("size", [0x7FFF0000, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_streamed_wav_of_unknown_length(tmp_path: Path, tone: np.ndarray, size: int) -> None:
     """Tools that write to a pipe cannot know the length: that is no truncation."""
     path = tmp_path / "a.wav"
     soundfile.write(path, tone, RATE)
     data = bytearray(path.read_bytes())
     place = data.index(b"data")
-    data[place + 4 : place + 8] = struct.pack("<I", 0xFFFFFFFF)
+    data[place + 4 : place + 8] = struct.pack("<I", size)
     path.write_bytes(data)
     assert read_audio(str(path)).shape == (8000,)
 
@@ -120,6 +172,85 @@ def test_unusable_files(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(AudioError, match=reason):
             read_audio(str(tmp_path / name))
+
+
+def test_sources_that_the_system_refuses(tmp_path: Path) -> None:
+    os.symlink("loop", tmp_path / "loop")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "file").touch()
+    for source, reason in {
+        "x" * 5000: "cannot be read .*too long",
+        f"{'x' * 5000}.ark:7": "cannot be read .*too long",
+        f"{tmp_path}/loop": "cannot be read",
+        f"{tmp_path}/file/below.wav": "cannot be read",
+        f"{tmp_path}/fifo": "no regular file",
+        f"{tmp_path}/fifo:0": "no regular file",
+        str(tmp_path): "no regular file",
+        f"{tmp_path}/absent.ark:7": "no such file",
+        "a\0b.wav": r"'a\\x00b.wav': embedded null",
+        "a\nb.wav": r"'a\\nb.wav': no such file",
+        "\ud800.wav": "can't encode",
+        "": "no such file",
+    }.items():
+        with pytest.raises(AudioError, match=reason):
+            read_audio(source)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_faults_of_the_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "a.wav").touch()
+    monkeypatch.setattr("builtins.open", fail)
+    with pytest.raises(AudioError, match=rf"a.wav: cannot be read \({os.strerror(number)}\)"):
+        read_audio(f"{tmp_path}/a.wav")
+
+
+def test_absurd_headers(tmp_path: Path, tone: np.ndarray) -> None:
+    soundfile.write(tmp_path / "a.flac", tone, RATE)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    data[21] |= 0x0F  # STREAMINFO: the 36 bits of the number of samples
+    data[22:26] = b"\xff" * 4
+    (tmp_path / "a.flac").write_bytes(data)
+    with pytest.raises(AudioError, match="a.flac: .*(memory|truncated)"):
+        read_audio(f"{tmp_path}/a.flac")
+    soundfile.write(tmp_path / "a.wav", tone, RATE)
+    data = bytearray((tmp_path / "a.wav").read_bytes())
+    for rate in (1, 999, 1_000_001, 2**31 - 1):
+        data[24:28] = struct.pack("<I", rate)
+        (tmp_path / "a.wav").write_bytes(data)
+        with pytest.raises(AudioError, match=f"a.wav: a sampling rate of {rate} Hz, where 1000"):
+            read_audio(f"{tmp_path}/a.wav")
+    (tmp_path / "a.raw").write_bytes(b"abc" * 100)
+    with pytest.raises(AudioError, match="a.raw: is not audio"):
+        read_audio(f"{tmp_path}/a.raw")
+
+
+def test_memory_that_is_lacking(
+    tmp_path: Path, tone: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    soundfile.write(tmp_path / "a.wav", tone, RATE)
+    monkeypatch.setattr(soundfile.SoundFile, "read", fail)
+    with pytest.raises(AudioError, match="a.wav: more samples than fit into memory"):
+        read_audio(f"{tmp_path}/a.wav")
+
+
+@pytest.mark.parametrize("rate", [44101, 15999, 8000, 48000])
+def test_any_rate_is_cheap_and_right(rate: int) -> None:
+    seconds = 5
+    at_rate = np.sin(2 * np.pi * 440 * np.arange(rate * seconds) / rate).astype(np.float32)
+    started = time.monotonic()
+    found = resample(at_rate, rate, RATE)
+    assert time.monotonic() - started < 5
+    assert found.dtype == np.float32 and abs(len(found) - RATE * seconds) <= 1
+    wanted = np.sin(2 * np.pi * 440 * np.arange(len(found)) / RATE)
+    np.testing.assert_allclose(found[800:-800], wanted[800:-800], atol=1e-3)
 
 
 @pytest.mark.parametrize(

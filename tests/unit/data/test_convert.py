@@ -67,12 +67,20 @@ def test_text_only_and_chosen_tasks(tmp_path: Path) -> None:
 def test_audio_beside_the_manifest_is_found(tmp_path: Path) -> None:
     (tmp_path / "audio").mkdir()
     (tmp_path / "audio/u1.wav").touch()
-    given = [*rows()[:1], *rows("u2", path="sox x.mp3 -t wav - |")[:1]]
+    given = [*rows()[:1], *rows("u2", path="elsewhere/x.mp3")[:1]]
     to_data_dir(write_jsonl(tmp_path / "in.jsonl", given), tmp_path / "data")
     assert read_table(tmp_path / "data/wav.scp") == {
         "u1": str(tmp_path / "audio/u1.wav"),
-        "u2": "sox x.mp3 -t wav - |",
+        "u2": "elsewhere/x.mp3",
     }
+
+
+@pytest.mark.parametrize("path", ["touch EXECUTED |", "x.wav\nu2 touch EXECUTED |", "x.wav | "])
+def test_a_path_becomes_no_command(path: str, tmp_path: Path) -> None:
+    manifest = write_jsonl(tmp_path / "in.jsonl", rows("u1", path=path)[:1])
+    with pytest.raises(ValueError, match=r"key 'u1-\w+': path '.*rename the file"):
+        to_data_dir(manifest, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_repeated_utterance(tmp_path: Path) -> None:
 
 def test_workers_survive_openmp_in_the_parent(tmp_path: Path) -> None:
     torch.randn(512, 512) @ torch.randn(512, 512)  # starts OpenMP's threads, which a fork loses
-    soundfile.write(tmp_path / "a.wav", _tone(0.5, fs=8000), 8000)  # resampled by torch
+    soundfile.write(tmp_path / "a.wav", _tone(0.5, fs=8000), 8000)
     data = _data(tmp_path, {"a": tmp_path / "a.wav"})
     _format(data, tmp_path / "out", nj=2)
     assert read_table(tmp_path / "out" / "utt2num_samples") == {"a": "8000"}

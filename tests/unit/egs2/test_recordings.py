@@ -177,6 +177,19 @@ def test_who_may_not_speak_in_training(prepare, corpus, capsys, voices):
     assert not (corpus / "data").exists()
 
 
+@pytest.mark.parametrize("allowed", ["true", "false"])
+def test_commands_in_a_wav_scp(prepare, corpus, allowed):
+    scp, audio = corpus / "kaldi/train/wav.scp", corpus / "kaldi/train/flac"
+    scp.write_text(
+        f"train0 {audio}/train0.flac\n"
+        f"train1 touch {corpus}/RAN; cat {audio}/train1.flac {' ' * 300}|\n"
+    )
+    prepare.main(options(corpus, sentences=None, train="kaldi/train", allow_pipes=allowed))
+    perturbed = read_table(corpus / "data/train_real_sp/wav.scp")
+    assert ("sp0.9-train1" in perturbed) == (corpus / "RAN").exists() == (allowed == "true")
+    assert "sp0.9-train0" in perturbed
+
+
 def test_a_recording_without_transcript(prepare, corpus):
     (corpus / "kaldi/train/text").write_text("train0 a\n")
     with pytest.raises(ValueError, match="lacks train1 of wav.scp"):

@@ -163,6 +163,7 @@ def test_decoding_in_jobs(psslm, tmp_path, decode_cmd):
     for job, line in enumerate(jobs, 1):
         assert f"--data_dir {decode}/split/{job} --output_dir {decode}/jobs/{job} " in line
     assert len(jobs) == 2 and len(told.of("dump_steps")) == 4
+    assert all(" --judge_skipped false " in line for line in jobs + told.of("dump_steps"))
     joined = f"--data_dir {tmp_path}/dump/raw/test --nj 2 --output_dir {decode}"
     assert any(line.endswith(joined) for line in told.of("join_jobs"))
     assert "# Ended (code 0)" in Path(f"{decode}/decode.2.log").read_text()
@@ -181,6 +182,17 @@ def test_jobs_share_the_cores(psslm, tmp_path, jobs, given, threads):
     assert told.code == 0, told.log
     heard = zip(told.commands, (tmp_path / "said.threads").read_text().splitlines(), strict=True)
     assert [n for line, n in heard if ".psslm_inference " in line] == [threads] * jobs
+
+
+@pytest.mark.parametrize("allowed", ["true", "false"])
+def test_pipes_when_asked_for(psslm, tmp_path, allowed):
+    (tmp_path / "data/train_sp").mkdir()
+    (tmp_path / "data/train_sp/wav.scp").write_text("made\n")
+    options = [f"--allow_pipes={allowed}"] if allowed == "true" else []
+    told = psslm("--stage=2", "--stop_stage=3", "--speed_perturb_factors=0.9 1.0", *options)
+    assert told.code == 0, told.log
+    lines = told.of("perturb_speed") + told.of("format_wav")
+    assert len(lines) > 2 and all(f"--allow_pipes {allowed}" in line for line in lines)
 
 
 def test_a_set_too_small_for_jobs(psslm, tmp_path):

@@ -14,13 +14,14 @@ is then on spoken sentences alone, or on recordings alone. What was spoken befor
 
 import argparse
 import logging
+import os
 import random
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import add_pipe_option, command
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 from espnet_psslm.data.release import read_recordings
@@ -63,7 +64,7 @@ def read_source(source: Path) -> list[LabelledUtterance]:
 def found(path: str, folder: Path) -> str:
     """Return the path as it is, or below or beside the folder where the file lies there."""
     places = [Path(path), folder / path, folder.parent / path]
-    return str(next((place for place in places if place.is_file()), path))
+    return str(next((place for place in places if os.path.isfile(place)), path))
 
 
 def usable_sentences(
@@ -184,7 +185,14 @@ def prepare(args: argparse.Namespace) -> None:
     whole = []
     if args.train:
         real, perturbed = args.datadir / "train_real", args.datadir / "train_real_sp"
-        perturb_data(real, perturbed, factors=args.speeds, fs=FS, nj=args.nj)
+        perturb_data(
+            real,
+            perturbed,
+            factors=args.speeds,
+            fs=FS,
+            nj=args.nj,
+            allow_pipes=args.allow_pipes == "true",
+        )
         whole += read_source(perturbed)
     if planned:
         seconds = speak_all(planned, nj=args.nj)
@@ -223,6 +231,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", type=Path, default=Path(), help="where relative paths start")
     parser.add_argument("--datadir", type=Path, default=Path("data"), help="for the data folders")
     parser.add_argument("--nj", type=int, default=2, help="processes")
+    add_pipe_option(parser)
     parser.add_argument("--seed", type=int, default=1, help="of sentences, voices and noise")
     return parser
 

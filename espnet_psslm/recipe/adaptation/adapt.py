@@ -1,0 +1,291 @@
+"""From a packed model and a text to a packed model that knows the text's domain."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_psslm.data.manifest import Row, read_manifest
+from espnet_psslm.data.release import read_recordings
+from espnet_psslm.device import is_host, resolve_device
+from espnet_psslm.inference.outside import Familiarity, pairs_of
+from espnet_psslm.pack_files import open_pack
+from espnet_psslm.recipe.adaptation import compare
+from espnet_psslm.recipe.adaptation.domain import Domain, read_domain
+from espnet_psslm.recipe.adaptation.measured import measure_errors
+from espnet_psslm.recipe.adaptation.train import (
+    mixed_rows,
+    plan_batches,
+    schedule,
+    train_on,
+    training_config,
+)
+from espnet_psslm.recipe.adaptation.workspace import Workspace, digest_of
+from espnet_psslm.recipe.packing import Bridge, pack_bridge
+from espnet_psslm.recipe.replay import MAX_BYTES, sample_replay
+from espnet_psslm.text.prompt import read_prompt_file
+from espnet_psslm.text.units import Units
+from espnet_psslm.text.vocabulary import build_units
+from espnet_psslm.trained import read_config
+
+REPLAY_HELD_OUT = 0.1  # share of the replayed rows that are not trained on
+MAX_COMPARED = 100  # rows of a task in the table, of each kind
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user asks for.
+
+    Args:
+        text: of the domain, see :mod:`~espnet_psslm.recipe.adaptation.domain`.
+        output: archive to write.
+        prompts: prompt file of tasks that the model does not have.
+        audio: recordings with their texts, on which the models are compared; never trained on.
+        measure: recordings with their texts, whose errors are simulated in place of those that
+            the pack's acoustic model was measured to make.
+        tuning: ``lora`` or ``prefix`` for a model whose language model was frozen.
+        replay: whether old tasks are trained again beside the new rows.
+        minutes: for training.
+        device: ``auto``, ``cpu``, ``cuda[:n]`` or ``npu[:n]``.
+        language: of the speech.
+        seed: of training.
+    """
+
+    text: Path
+    output: Path
+    prompts: Path | None = None
+    audio: Path | None = None
+    measure: Path | None = None
+    tuning: str | None = None
+    replay: bool = True
+    minutes: float = 6.0
+    device: str = "auto"
+    language: str = "en"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The files and the configuration of the old model."""
+
+    files: dict[str, str]
+    config: dict[str, Any]
+
+    @property
+    def replay(self) -> list[Row]:
+        """Rows of its training that it carries."""
+        path = self.files.get("replay")
+        return [] if path is None else list(read_manifest(path).values())
+
+    @property
+    def prompts(self) -> list[Row]:
+        """Lines of its prompt file."""
+        return read_prompt_file(self.config["prompt_file"])
+
+
+def adapt(model: str, options: Options) -> list[compare.Change]:
+    """Train a packed model on, compare it with the old one, pack it.
+
+    Args:
+        model: archive, folder or hub name of the old model, which is never touched.
+        options: what is asked for.
+
+    Returns:
+        Answers to held-out rows, before and after.
+
+    Raises:
+        ValueError: for input that cannot be used: file, line, fix.
+    """
+    if options.output.suffix != ".zip":
+        raise ValueError(f"--output {options.output}: give an archive, e.g. new.zip")
+    if Path(model).exists() and options.output.absolute() == Path(model).absolute():
+        raise ValueError("--output is the old model, which is never touched: choose another name")
+    files = open_pack(model)
+    packed = Packed(files, read_config(files["psslm_train_config"]))
+    prompts = packed.prompts + _new_prompts(packed, options)
+    config = packed.config
+    units = build_units(
+        *(config.get("token_type", "bpe"), config["token_list"]),
+        bpemodel=config["bpemodel"],
+        phone_language=config.get("phone_language"),
+    )
+    tasks = list(dict.fromkeys(prompt["task"] for prompt in prompts))
+    domain = read_domain(options.text, units=units, tasks=tasks, language=options.language)
+    read = [options.text, *filter(None, [options.prompts, options.measure])]
+    read += [Path(files[name]) for name in ("psslm_train_config", "psslm_model_file")]
+    what = {"tuning": options.tuning, "replay": options.replay, "minutes": options.minutes}
+    what |= {"language": options.language, "seed": options.seed}
+    workspace = Workspace(options.output, digest_of(read, what))
+    replayed, kept_out = _split_replay(packed, options)
+    trained, new_config = _train(
+        workspace, packed, domain, options, units, prompts, replayed, kept_out
+    )
+    found = _compare(packed, domain, options, kept_out, trained, new_config)
+    _pack(workspace, packed, domain, options, trained, new_config, found)
+    workspace.remove()
+    return found
+
+
+def _new_prompts(packed: Packed, options: Options) -> list[Row]:
+    if options.prompts is None:
+        return []
+    new = read_prompt_file(options.prompts)
+    known = {prompt["task"] for prompt in packed.prompts}
+    if twice := sorted({prompt["task"] for prompt in new} & known):
+        raise ValueError(
+            f"{options.prompts}: the model has a prompt for {', '.join(twice)}, which its answers "
+            "depend on; leave these lines out, or name the new task otherwise"
+        )
+    return new
+
+
+def _split_replay(packed: Packed, options: Options) -> tuple[list[Row], list[Row]]:
+    """Rows to train again, and rows to compare with."""
+    rows = packed.replay
+    if not rows:
+        logging.warning(
+            "the model carries no sentences of its training (pack --replay): what it knows may be "
+            "forgotten, and the table cannot show it"
+        )
+        return [], []
+    sentences = sorted({row["GT"] for row in rows})
+    held = set(sentences[:: round(1 / REPLAY_HELD_OUT)])
+    kept_out = [row for row in rows if row["GT"] in held]
+    return [row for row in rows if row["GT"] not in held] if options.replay else [], kept_out
+
+
+def _with_labels(prompts: Sequence[Row], domain: Domain) -> list[Row]:
+    """Prompts whose labels, where they list any, have those of the domain too."""
+    extended = []
+    for prompt in prompts:
+        labels = prompt.get("labels")
+        more = sorted(domain.labels(prompt["task"]) - set(labels)) if labels else []
+        if more:
+            logging.info("%s: new labels: %s", prompt["task"], ", ".join(more))
+        extended.append(prompt | {"labels": [*labels, *more]} if more else prompt)
+    return extended
+
+
+def _train(
+    workspace: Workspace,
+    packed: Packed,
+    domain: Domain,
+    options: Options,
+    units: Units,
+    prompts: list[Row],
+    replayed: list[Row],
+    kept_out: list[Row],
+) -> tuple[Path, Path]:
+    """The trained parameters and their configuration."""
+    prompt_file = workspace.write_rows("prompts.jsonl", _with_labels(prompts, domain))
+    config = training_config(packed.config, prompt_file=prompt_file, tuning=options.tuning)
+    config["seed"] = options.seed
+    device = resolve_device(options.device)
+    config["ngpu"] = int(not is_host(device))
+    rows = mixed_rows(domain.train, replayed)
+    train = workspace.write_rows("train.jsonl", rows)
+    valid = workspace.write_rows(
+        "valid.jsonl", mixed_rows(domain.held_out, _few(kept_out) if replayed else [])
+    )
+    config_file = workspace.folder / "config.yaml"
+    if not config_file.exists():  # a run that goes on keeps the schedule that it began with
+        if options.measure is not None:
+            recordings = read_recordings(options.measure, language=options.language)
+            errors = measure_errors(packed.config, recordings, units=units, device=device)
+            scale = {k: v for k, v in config["simulator_conf"].items() if k == "error_scale"}
+            config |= {"simulator": "measured", "simulator_conf": scale | {"measured": errors}}
+        written = workspace.write("plan.yaml", _yaml(config))
+        batches = plan_batches(written, rows, num_new=len(domain.train), minutes=options.minutes)
+        workspace.write("config.yaml", _yaml(config | schedule(batches)))
+    trained = train_on(
+        config_file,
+        model_file=Path(packed.files["psslm_model_file"]),
+        train=train,
+        valid=valid,
+        output=workspace.folder / "exp",
+    )
+    return trained, workspace.folder / "exp/config.yaml"
+
+
+def _yaml(config: dict[str, Any]) -> str:
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+
+
+def _few(rows: Sequence[Row]) -> list[Row]:
+    """At most so many of each task as the table compares."""
+    few: dict[str, list[Row]] = {}
+    for row in rows:
+        few.setdefault(row["task"], []).append(row)
+    return [row for of_task in few.values() for row in of_task[:MAX_COMPARED]]
+
+
+def _compare(
+    packed: Packed,
+    domain: Domain,
+    options: Options,
+    kept_out: list[Row],
+    trained: Path,
+    config_file: Path,
+) -> list[compare.Change]:
+    parts = [
+        compare.Rows("new text, held out", _few(domain.held_out), compare.SIMULATED),
+        compare.Rows("old text", _few(kept_out), compare.SIMULATED),
+    ]
+    if options.audio is not None:
+        utterances = read_recordings(options.audio, language=options.language)
+        rows = [row for utterance in utterances for row in utterance.rows()]
+        parts.append(compare.Rows("recordings", rows, compare.HEARD))
+    common = {"device": options.device, "language": options.language}
+    before = compare.answer(
+        parts,
+        config_file=Path(packed.files["psslm_train_config"]),
+        model_file=Path(packed.files["psslm_model_file"]),
+        name="old",
+        **common,
+    )
+    after = compare.answer(parts, config_file=config_file, model_file=trained, name="new", **common)
+    return compare.changes(before, after)
+
+
+def _pack(
+    workspace: Workspace,
+    packed: Packed,
+    domain: Domain,
+    options: Options,
+    trained: Path,
+    config_file: Path,
+    found: Sequence[compare.Change],
+) -> None:
+    new = [*domain.train, *domain.held_out]
+    # Half of what is carried is new, as in training: the next adaptation forgets neither.
+    carried = sample_replay(new, max_bytes=MAX_BYTES // 2)
+    if packed.replay:
+        size = sum(len(json.dumps(row, ensure_ascii=False)) for row in carried)
+        carried += sample_replay(packed.replay, max_bytes=MAX_BYTES - size)
+    numbered = [row | {"key": f"replay{i:06d}"} for i, row in enumerate(carried)]
+    results = f"# {options.output.stem}: adapted from text\n\n{compare.render(found)}\n"
+    bridge = Bridge(
+        config_file,
+        trained,
+        title=f"{options.output.stem}: adapted from text",
+        outside=_outside(workspace, packed, new),
+        replay=workspace.write_rows("replay.jsonl", numbered),
+        option=[workspace.write("ADAPTED.md", results)],
+    )
+    pack_bridge(bridge, options.output)
+
+
+def _outside(workspace: Workspace, packed: Packed, new: Sequence[Row]) -> Path | None:
+    """What is outside of the old model, but for the word pairs of the new text."""
+    path = packed.files.get("outside")
+    if path is None:
+        return None
+    old = Familiarity.read(path)
+    known = old.pairs | pairs_of(row["GT"] for row in new)
+    target = workspace.folder / "outside.yaml"
+    replace(old, pairs=known).write(target)
+    return target

@@ -1,0 +1,120 @@
+"""What a model has learnt and what it has forgotten: answers before and after."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_psslm.data.manifest import Row
+from espnet_psslm.decode import PSSLMDecoder
+from espnet_psslm.progress import show_progress
+from espnet_psslm.score.report import table
+from espnet_psslm.score.tasks import metrics_of, score
+
+LOWER_IS_BETTER = ("wer", "cer")
+SIMULATED, HEARD = "text", "audio"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows that a model answers."""
+
+    name: str  # in the table
+    rows: Sequence[Row]
+    source: str  # ``SIMULATED`` from their texts, or ``HEARD``
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of the table; rates in [0, 1], ``None`` where the model had no such task."""
+
+    name: str
+    task: str
+    num_rows: int
+    metric: str
+    before: float | None
+    after: float
+
+    def cells(self) -> list[str]:
+        """For the table."""
+        rates = ["-" if x is None else f"{100 * x:.2f}" for x in (self.before, self.after)]
+        better = "lower" if self.metric in LOWER_IS_BETTER else "higher"
+        return [
+            self.name,
+            self.task,
+            str(self.num_rows),
+            f"{self.metric} ({better} is better)",
+            *rates,
+        ]
+
+
+def answer(
+    parts: Sequence[Rows],
+    *,
+    config_file: Path,
+    model_file: Path,
+    device: str,
+    language: str,
+    name: str,
+) -> dict[tuple[str, str], tuple[int, str, float]]:
+    """Answer rows with a model and score them.
+
+    Args:
+        parts: what to answer.
+        config_file: of the model.
+        model_file: its parameters.
+        device: where.
+        language: of the speech.
+        name: of the model, for the progress.
+
+    Returns:
+        (part, task) -> number of rows, metric and rate; tasks that the model lacks are left out.
+
+    Raises:
+        ValueError: if a row cannot be used.
+    """
+    found = {}
+    for source in (SIMULATED, HEARD):
+        chosen = [part for part in parts if part.source == source and part.rows]
+        if not chosen:
+            continue
+        decoder = PSSLMDecoder(config_file, model_file, device=device, source=source, beam_size=1)
+        known = decoder.preprocessor.prompts.tasks
+        total = sum(row["task"] in known for part in chosen for row in part.rows)
+        with show_progress(total, f"answers of the {name} model", units="rows") as progress:
+            for part in chosen:
+                for task in dict.fromkeys(row["task"] for row in part.rows):
+                    if task not in known:
+                        continue
+                    rows = [row for row in part.rows if row["task"] == task]
+                    answers = decoder.decode_usable(rows, progress=progress)
+                    for key, reason in answers.skipped.items():
+                        raise ValueError(f"{part.name}, {key}: {reason}")
+                    texts = {key: best.text for key, best in answers.hypotheses.items()}
+                    metrics, of_answer = metrics_of(task, language)
+                    metric = metrics[0] if metrics else "accuracy"
+                    rate = score(
+                        {row["key"]: row["target"] for row in rows},
+                        texts,
+                        metric=metric,
+                        language=of_answer,
+                        seed=0,
+                    )["rate"]
+                    found[part.name, task] = len(rows), metric, rate
+    return found
+
+
+def changes(
+    before: dict[tuple[str, str], tuple[int, str, float]],
+    after: dict[tuple[str, str], tuple[int, str, float]],
+) -> list[Change]:
+    """Join what :func:`answer` says of the old and of the new model."""
+    return [
+        Change(*place, *what[:2], before[place][2] if place in before else None, what[2])
+        for place, what in after.items()
+    ]
+
+
+def render(found: Sequence[Change]) -> str:
+    """Markdown table of the changes."""
+    header = ["rows", "task", "number", "measure, %", "before", "after"]
+    return table(header, [change.cells() for change in found])

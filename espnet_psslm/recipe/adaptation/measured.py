@@ -1,0 +1,65 @@
+"""What the acoustic model of a pack does on given recordings, for the simulation to do the same."""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from espnet_psslm.bridge.hear import hear_posteriors
+from espnet_psslm.bridge.measure import measure
+from espnet_psslm.bridge.phone_sync import build_reduction
+from espnet_psslm.data.audio import read_audio
+from espnet_psslm.data.labelled import LabelledUtterance
+from espnet_psslm.progress import track
+from espnet_psslm.tasks.psslm import PSSLMTask
+from espnet_psslm.tasks.psslm_parts import build_acoustic
+from espnet_psslm.text.units import Units
+
+
+def measure_errors(
+    packed: Mapping[str, Any],
+    recordings: Sequence[LabelledUtterance],
+    *,
+    units: Units,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Hear recordings of known texts and count the errors.
+
+    Args:
+        packed: configuration of the packed model.
+        recordings: with their texts.
+        units: of the acoustic model.
+        device: where it is to run.
+
+    Returns:
+        What :func:`espnet_psslm.bridge.measure.measure` returns.
+
+    Raises:
+        ValueError: if a recording cannot be read, or nothing of its text is heard.
+    """
+    heard = _hear(packed, recordings, units=units, device=device)
+    return measure(heard, num_units=units.num_units, blank_id=units.blank_id)
+
+
+@torch.no_grad()
+def _hear(
+    packed: Mapping[str, Any],
+    recordings: Sequence[LabelledUtterance],
+    *,
+    units: Units,
+    device: torch.device,
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    defaults = vars(PSSLMTask.get_parser().parse_args([]))
+    args = argparse.Namespace(**defaults | dict(packed) | {"source": "audio"})
+    acoustic = build_acoustic(args, units).to(device).eval()
+    reduction = build_reduction(args.reduction, blank_id=units.blank_id, **args.reduction_conf)
+    for utterance in track(recordings, len(recordings), "measure", units="recordings"):
+        try:
+            speech = torch.from_numpy(read_audio(utterance.path))[None].to(device)
+        except ValueError as error:
+            raise ValueError(f"--measure, {utterance.utt}: {error}") from error
+        lengths = torch.tensor([speech.shape[1]], device=device)
+        steps = hear_posteriors(acoustic, reduction, speech, lengths)
+        yield units.encode(utterance.text), steps.unit_ids[0].cpu(), steps.probs[0].cpu()
