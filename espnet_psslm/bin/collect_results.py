@@ -19,6 +19,7 @@ from typing import Any
 
 from espnet2.utils.types import str2bool
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.common.lines import read_lines
 from espnet_psslm.data.kaldi import read_table
@@ -167,7 +168,7 @@ def write_results(
     commands = [line for _, line in read_lines(expdir / "commands.txt")]
     table = render_table(results, commands=commands)
     write_json(expdir / "results.json", results)
-    (expdir / "RESULTS.md").write_text(table, encoding="utf-8")
+    atomic_text(expdir / "RESULTS.md", table)
     if print_table:
         print(table)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.bin.skipped import check_skipped
 from espnet_psslm.common.lines import split_lines
@@ -52,7 +53,11 @@ def join(data_dir: Path, output_dir: Path, *, nj: int) -> None:
     folders = [output_dir / "jobs" / str(job + 1) for job in range(nj)]
     names: dict[Path, None] = {}
     for folder in folders:
-        found = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+        found = [
+            path.relative_to(folder)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and not path.name.startswith(".")  # what a killed job left
+        ]
         if not found:
             raise ValueError(f"{folder}: holds nothing; run the job again")
         names |= dict.fromkeys(found)
@@ -68,10 +73,10 @@ def join(data_dir: Path, output_dir: Path, *, nj: int) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if name.name == STATS:
             stats = join_stats([json.loads(text) for text in texts])
-            target.write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
+            atomic_text(target, json.dumps(stats, indent=2) + "\n")
         else:
             key_of = _key_of_json if name.suffix == ".jsonl" else _first_word
-            target.write_text(_in_order(texts, place, key_of), encoding="utf-8")
+            atomic_text(target, _in_order(texts, place, key_of))
     _judge_skipped(output_dir)
 
 

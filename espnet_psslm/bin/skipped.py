@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.common.lines import read_lines
 
 SKIPPED = "skipped.txt"
@@ -17,7 +18,7 @@ def write_skipped(folder: Path, skipped: Mapping[str, str]) -> None:
         skipped: key -> reason.
     """
     lines = [f"{key}\t{' '.join(reason.split())}\n" for key, reason in skipped.items()]
-    (folder / SKIPPED).write_text("".join(lines), encoding="utf-8")
+    atomic_text(folder / SKIPPED, "".join(lines))
     for key, reason in skipped.items():
         logging.warning("skipped '%s': %s", key, reason)
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.common.lines import read_lines
 
 FILE_NAME = "dropped.txt"
@@ -51,7 +52,7 @@ def write_dropped(folder: str | Path, entries: Iterable[Dropped]) -> None:
         entries: what was left out, over all stages so far.
     """
     lines = (f"{e.name}\t{' '.join(e.reason.split())}\t{e.stage}\t{e.kind}\n" for e in entries)
-    (Path(folder) / FILE_NAME).write_text("".join(lines), encoding="utf-8")
+    atomic_text(Path(folder) / FILE_NAME, "".join(lines))
 
 
 def check_limit(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.common.lines import read_lines
 
 
@@ -58,11 +59,11 @@ def write_table(path: str | Path, table: Mapping[str, object]) -> None:
     """Write a table, sorted by utterance id as Kaldi's and ESPnet's tools expect.
 
     Args:
-        path: the file.
+        path: the file, whole or not at all.
         table: value by utterance id.
     """
     lines = (f"{utt_id} {table[utt_id]}".rstrip() + "\n" for utt_id in sorted(table))
-    Path(path).write_text("".join(lines), encoding="utf-8")
+    atomic_text(path, "".join(lines))
 
 
 def write_speakers(folder: str | Path, utt2spk: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.atomic import atomic_file
 from espnet_psslm.samples.segments import find_beside
 
 Row = dict[str, Any]
@@ -116,12 +117,12 @@ def write_jsonl(path: str | Path, rows: Collection[Row]) -> None:
     """Write rows as JSON Lines, in UTF-8 and not escaped.
 
     Args:
-        path: file to write.
+        path: file to write, whole or not at all.
         rows: the rows.
     """
-    with open(path, "w", encoding="utf-8") as stream:
+    with atomic_file(path) as stream:
         for row in rows:
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            stream.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
 
 
 def _scan(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.common.lines import read_lines
 from espnet_psslm.data.dropped import UTTERANCE, Dropped, write_dropped
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
@@ -138,7 +139,7 @@ def write_sets(datadir: Path, sets: Mapping[str, CorpusSet], args: argparse.Name
         }
         logging.info("%s: %s", datadir / name, statistics[name])
     text = json.dumps(statistics, indent=1) + "\n"
-    (datadir / "statistics.json").write_text(text, encoding="utf-8")
+    atomic_text(datadir / "statistics.json", text)
 
 
 def read_sentences(

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
 from espnet_psslm.common.file_names import file_name
@@ -23,6 +22,7 @@ from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
 from espnet_psslm.progress import track
+from espnet_psslm.samples.flac import write_flac
 from espnet_psslm.samples.segments import read_sources
 
 STAGE = 2
@@ -140,7 +140,7 @@ def _perturb_one(
         return Formatted(name, fault=f"{source}: no samples")
     path = folder / f"{file_name(name)}.flac"
     changed = np.clip(change_speed(samples, factor, fs=fs), -1.0, 1.0)
-    soundfile.write(path, changed, fs, subtype="PCM_16")
+    write_flac(path, changed, fs)
     return Formatted(name, str(path))
 
 

@@ -11,7 +11,6 @@ files are copied under fixed names first, and the configurations are changed to 
 import contextlib
 import logging
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from espnet_psslm.atomic import move_file, naming, remove_strays, unfinished_name
 from espnet_psslm.inference.outside import Familiarity
 from espnet_psslm.pack_files import FILE_KEYS
 from espnet_psslm.recipe.replay import describe_replay
@@ -251,13 +251,17 @@ def pack_bridge(bridge: Bridge, outpath: Path) -> None:
             raise ValueError(f"no such file: {name}")
     outpath = outpath.absolute()
     outpath.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the archive: what is full is full before the old archive is touched.
-    with tempfile.TemporaryDirectory(prefix=".psslm_pack_", dir=outpath.parent) as folder:
-        staging = Path(folder) / "files"
-        staging.mkdir()
-        finished = Path(folder) / outpath.name
-        _pack(bridge, staging, finished)
-        finished.replace(outpath)
+    remove_strays(outpath.parent)
+    # Beside its place: there is room for it, or there is none for the archive.
+    unfinished = unfinished_name(outpath)
+    try:
+        staging = (unfinished / "files").resolve()
+        staging.mkdir(parents=True)
+        with naming(outpath):
+            _pack(bridge, staging, unfinished / outpath.name)
+            move_file(unfinished / outpath.name, outpath)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     logging.info("wrote %s (%.1f MB)", outpath, outpath.stat().st_size / 1e6)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.manifest import numbered_rows
 
@@ -80,6 +81,4 @@ def write_json(path: str | Path, content: Any) -> None:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(target)
+    atomic_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

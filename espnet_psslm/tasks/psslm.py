@@ -29,7 +29,6 @@ from espnet_psslm.checkpoint import drop_frozen_from_state_dict
 from espnet_psslm.data.collate import LengthCollate, StepsCollate
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
-from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuning import TUNINGS
@@ -41,6 +40,7 @@ from espnet_psslm.tasks.psslm_parts import (
     build_acoustic,
     build_language_model,
     build_simulator,
+    build_tokenizer,
     check_keys,
     check_posterior,
     count_units,
@@ -139,7 +139,11 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
             "manifest has text-only ones too; without it batches are made of what there is",
         )
         for name, text in (
-            ("llm_conf", "name (hub name, folder, .gguf, package://...), dtype"),
+            (
+                "llm_conf",
+                "name (hub name, folder, .gguf, package://...), dtype; trust_remote_code: true "
+                "runs code that lies beside the weights",
+            ),
             ("prompt_conf", "layout, system, chat_template"),
             (
                 "acoustic_conf",
@@ -179,7 +183,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> PSSLMPreprocessor:
         """Reader of manifest rows."""
         units = bridge_units(args)
-        tokenizer = load_tokenizer(args.llm_conf["name"])
+        tokenizer = build_tokenizer(args)
         return PSSLMPreprocessor(
             train,
             prompts=PromptBook(args.prompt_file, tokenizer, **args.prompt_conf),
@@ -193,7 +197,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
         """Pad a batch; in stage 10 only measure it."""
-        tokenizer = load_tokenizer(args.llm_conf["name"])
+        tokenizer = build_tokenizer(args)
         if args.collect_stats:
             prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf).prompts
             return LengthCollate(prefix_lengths=[len(prompt.prefix_ids) for prompt in prompts])
@@ -294,7 +298,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
         check_keys(args)
         inline_files(args)
         units = bridge_units(args)
-        tokenizer = load_tokenizer(args.llm_conf["name"])
+        tokenizer = build_tokenizer(args)
         prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf)
         lm = build_language_model(args)
         acoustic = build_acoustic(args, units)
