@@ -26,6 +26,8 @@ INSTALL_REQUIRES = [
     "humanfriendly",
     "jiwer",
     "sacrebleu",
+    # Error rates as the Open ASR leaderboard counts them.
+    "whisper-normalizer",
     "numpy",
     "pyyaml",
     # ESPnet's trainer uses these four, its own requirements do not name them.

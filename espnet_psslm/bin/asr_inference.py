@@ -32,6 +32,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import DEVICE_HELP, command
 from espnet_psslm.bin.skipped import check_skipped, write_skipped
 from espnet_psslm.inference.options import add_skipped_arguments
@@ -52,7 +53,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--asr_train_config", required=True, help="config.yaml of the training")
     parser.add_argument("--asr_model_file", required=True, help="checkpoint")
-    parser.add_argument("--data_dir", required=True, help="with wav.scp, utt2num_samples")
+    parser.add_argument("--data_dir", required=True, help="with wav.scp")
     parser.add_argument("--output_dir", required=True, help="for hypotheses and stats.json")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances per batch")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
@@ -183,8 +184,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
     }
     limit = {"num_rows": len(batches.utt_ids), "max_skipped": args.max_skipped}
     write_skipped(output, batches.skipped)
-    text = json.dumps(stats | limit, indent=2) + "\n"
-    (output / "stats.json").write_text(text, encoding="utf-8")
+    atomic_text(output / "stats.json", json.dumps(stats | limit, indent=2) + "\n")
     if args.judge_skipped == "true":
         check_skipped(output, **limit)
     return stats

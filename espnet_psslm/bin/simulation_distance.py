@@ -2,17 +2,26 @@
 
     python -m espnet_psslm.bin.simulation_distance --steps_manifest dump/steps/dev/psslm.jsonl \\
         --token_list exp/units/tokens.txt --bpemodel exp/units/bpe.model \\
-        --measured exp/simulation.yaml --output_dir exp/simulation_distance
+        --measured exp/simulation.yaml --learned_config exp/simulator/config.yaml \\
+        --learned_file exp/simulator/valid.loss.ave.pth --output_dir exp/simulation_distance
 
-Writes ``distance.csv``, a line for each simulator and utterance, and ``distance.png``: divergence
-(Jensen-Shannon, bits), cross-entropy (nats), argmax agreement and normalised edit distance of
-noise-free simulation (``one-hot``), of TASU's, and of the measured one where ``--measured`` is
-given. Small distances say that training hears what decoding will; take other speech than what was
-measured.
+Compared are the noise-free simulation (``one-hot``), TASU's, the measured one where ``--measured``
+is given, and the learned one where its two files are. Take other speech than what was measured or
+learnt from. Small distances say that training hears what decoding will.
+
+``judgement.json`` has, for each simulator, the cross-entropy of the rows that were heard under what
+it predicts for them (nats a row; the rows before are known), how often its likeliest unit is not
+the one that was heard, how unlike its errors are (total variation), and, beside the same figures of
+what was heard, errors, rows and blanks per unit, and what an error says of the next one (bits).
+
+``distance.csv`` has a line for each simulator and utterance, drawn in ``distance.png``: divergence
+(Jensen-Shannon, bits), cross-entropy (nats), argmax agreement and normalised edit distance of one
+drawn simulation, aligned with what was heard.
 """
 
 import argparse
 import csv
+import io
 import logging
 import zlib
 from collections.abc import Sequence
@@ -23,6 +32,7 @@ import numpy as np
 import torch
 import yaml
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.bridge.distance import StepDistance, step_distance
 from espnet_psslm.bridge.plot import distance_figure, save_png
@@ -35,6 +45,9 @@ from espnet_psslm.bridge.simulate import (
 from espnet_psslm.bridge.steps_file import read_steps
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.progress import track
+from espnet_psslm.score.files import write_json
+from espnet_psslm.steps.judge import Judgement, predicted_rows
+from espnet_psslm.steps.simulation import Learned
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
@@ -51,6 +64,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps_manifest", required=True, help="manifest of dump_steps")
     add_unit_arguments(parser.add_argument_group("Units"))
     parser.add_argument("--measured", help="what simulation_stats (stage 9) wrote")
+    parser.add_argument("--learned_config", help="config.yaml of simulator_train")
+    parser.add_argument("--learned_file", help="its trained parameters")
     parser.add_argument("--seed", type=int, default=0, help="of the simulation")
     parser.add_argument("--output_dir", required=True, help="for distance.csv, distance.png")
     return parser
@@ -81,11 +96,22 @@ def simulators(args: argparse.Namespace, units: Units) -> dict[str, Simulator]:
         made["measured"] = MeasuredSimulator(
             units.num_units, blank_id=units.blank_id, measured=measured
         )
+    if (args.learned_config is None) != (args.learned_file is None):
+        raise ValueError("give --learned_config and --learned_file together, or neither")
+    if args.learned_config:
+        made["learned"] = Learned(
+            units.num_units,
+            blank_id=units.blank_id,
+            train_config=args.learned_config,
+            model_file=args.learned_file,
+        )
     return made
 
 
-def compare(args: argparse.Namespace) -> dict[str, dict[str, StepDistance]]:
-    """Distances by simulator and utterance.
+def compare(
+    args: argparse.Namespace,
+) -> tuple[dict[str, dict[str, StepDistance]], dict[str, Judgement]]:
+    """Distances by simulator and utterance, and each simulator's judgement.
 
     Raises:
         ValueError: if the dump, its units and the measured numbers do not belong together.
@@ -95,6 +121,8 @@ def compare(args: argparse.Namespace) -> dict[str, dict[str, StepDistance]]:
     rows = {row["steps"]: row for row in read_manifest(args.steps_manifest).values()}
     made = simulators(args, units)
     found: dict[str, dict[str, StepDistance]] = {name: {} for name in made}
+    judged = {name: Judgement() for name in made if name != "one-hot"}  # which predicts no error
+    begins_word = [text.startswith(" ") for text in units.unit_texts()]
     for location, row in track(rows.items(), len(rows), "compare", units="utterances"):
         utt = row.get("utt", row["key"])
         known = [u for u in units.encode(normalize_text(row["GT"])) if u != units.unk_id]
@@ -103,20 +131,34 @@ def compare(args: argparse.Namespace) -> dict[str, dict[str, StepDistance]]:
             rng = np.random.default_rng([args.seed, zlib.crc32(utt.encode())])
             drawn = tuple(torch.from_numpy(array) for array in simulator(known, rng))
             found[name][utt] = step_distance(real, drawn, num_units=units.num_units)
-    return found
+            if known and name in judged:
+                judged[name].add_predicted(predicted_rows(simulator, known, *real), *real)
+                for errors, side in ((judged[name].heard, real), (judged[name].drawn, drawn)):
+                    errors.add(
+                        known,
+                        side[0][:, 0].tolist(),
+                        blank_id=units.blank_id,
+                        begins_word=begins_word,
+                    )
+    return found, judged
 
 
-def write(folder: str | Path, found: dict[str, dict[str, StepDistance]]) -> None:
-    """Write the table and the picture."""
+def write(
+    folder: str | Path,
+    found: dict[str, dict[str, StepDistance]],
+    judged: dict[str, Judgement],
+) -> None:
+    """Write the judgement, the table and the picture."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     names = ["simulator", "utt", *(field.name for field in fields(StepDistance))]
-    with open(folder / "distance.csv", "w", encoding="utf-8", newline="") as stream:
-        table = csv.DictWriter(stream, names)
-        table.writeheader()
-        for simulator, by_utt in found.items():
-            for utt, distance in by_utt.items():
-                table.writerow({"simulator": simulator, "utt": utt} | asdict(distance))
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, names)
+    table.writeheader()
+    for simulator, by_utt in found.items():
+        for utt, distance in by_utt.items():
+            table.writerow({"simulator": simulator, "utt": utt} | asdict(distance))
+    atomic_text(folder / "distance.csv", text.getvalue())
     measures = {
         measure: {name: [getattr(d, measure) for d in by.values()] for name, by in found.items()}
         for measure in MEASURES
@@ -126,6 +168,10 @@ def write(folder: str | Path, found: dict[str, dict[str, StepDistance]]) -> None
         means = {measure: np.nanmean(measures[measure][simulator]) for measure in MEASURES}
         text = ", ".join(f"{measure} {mean:.4f}" for measure, mean in means.items())
         logging.info("%s: %s", simulator, text)
+    figures = {name: judgement.figures() for name, judgement in judged.items()}
+    for name, values in figures.items():
+        logging.info("%s: %s", name, ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
+    write_json(folder / "judgement.json", figures)
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
@@ -135,7 +181,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         cmd: arguments; None reads the command line.
     """
     with command(get_parser(), cmd) as args:
-        write(args.output_dir, compare(args))
+        write(args.output_dir, *compare(args))
     logging.info("distances: %s", args.output_dir)
 
 

@@ -51,7 +51,7 @@ def measure(
         spoken = [step for step, label in enumerate(labels) if label != blank_id]
         counts["blanks"] += len(labels) - len(spoken)
         peaks["blank"] += [float(probs[s, 0]) for s, u in enumerate(labels) if u == blank_id]
-        for kind, unit, place in _align(reference, [labels[step] for step in spoken]):
+        for kind, unit, place in align(reference, [labels[step] for step in spoken]):
             counts[kind] += 1
             if place is None:
                 continue
@@ -85,7 +85,7 @@ def measure(
     }
 
 
-def _align(reference: list[int], heard: list[int]) -> Iterable[tuple[str, int, int | None]]:
+def align(reference: list[int], heard: list[int]) -> Iterable[tuple[str, int, int | None]]:
     """(kind, unit of the text or of the step, place in ``heard`` or None) along the edit path."""
     if not reference or not heard:
         yield from (("delete", unit, None) for unit in reference)

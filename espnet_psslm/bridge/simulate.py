@@ -38,6 +38,8 @@ class Simulator(ABC):
         blank_id: the CTC blank.
     """
 
+    writes_together = False  # many texts at once are far faster: see ``Learned``
+
     def __init__(self, num_units: int, *, blank_id: int) -> None:
         self.num_units = num_units
         self.blank_id = blank_id
@@ -256,6 +258,3 @@ class MeasuredSimulator(Simulator):
             ]  # fmt: skip
         shares = self.measured["rival_share"], self.measured["blank_share"]
         return [best, second, self.blank_id], [peak, left * shares[0], left * shares[1]]
-
-
-SIMULATORS = {"tasu": TASUSimulator, "measured": MeasuredSimulator}

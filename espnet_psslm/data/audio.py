@@ -11,13 +11,16 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.samples.audio_file import read_audio_file
+from espnet_psslm.samples.segments import Part, read_sources
 
 SAMPLE_RATE = 16000  # Hz, what every acoustic model here expects
 RATES = (1_000, 1_000_000)  # Hz, between which a recording's rate lies: others are broken headers
@@ -66,7 +69,8 @@ def read_recording(source: str, *, fs: int = SAMPLE_RATE, allow_pipes: bool = Fa
 
     Args:
         source: as :func:`read_audio` takes it, or ``command |`` (its standard output is an
-            audio file). What exists as a file is a file, whatever it is called.
+            audio file); or a part of either (``samples/segments``). What exists as a file is a
+            file, whatever it is called.
         fs: Hz of the result.
         allow_pipes: run commands. For sources of a ``wav.scp``, where the user has asked for it.
 
@@ -76,9 +80,19 @@ def read_recording(source: str, *, fs: int = SAMPLE_RATE, allow_pipes: bool = Fa
     Raises:
         AudioError: if the source cannot be used.
     """
+    if part := Part.of(source):
+        whole = _whole(part.source, fs, allow_pipes)
+        with _audio_errors(source):
+            return replace(whole, samples=part.cut(whole.samples, fs))
     with _audio_errors(source):
         samples, rate = _read_as_stored(source, allow_pipes=allow_pipes)
         return _convert(samples, rate, fs, source)
+
+
+@lru_cache(maxsize=1)
+def _whole(source: str, fs: int, allow_pipes: bool) -> Recording:
+    """The recording that parts are taken of, mostly one after the other."""
+    return read_recording(source, fs=fs, allow_pipes=allow_pipes)
 
 
 def read_open_file(file: BinaryIO, *, name: str, fs: int = SAMPLE_RATE) -> np.ndarray:
@@ -108,7 +122,8 @@ class AudioScpReader(Mapping):
 
     Args:
         path: lines ``utt source``, sources as :func:`read_audio` takes them; relative paths are
-            relative to the working directory, as in Kaldi.
+            relative to the working directory, as in Kaldi. Where ``segments`` lies beside it,
+            utterances are its parts of recordings.
         fs: Hz of the samples.
 
     Raises:
@@ -117,7 +132,8 @@ class AudioScpReader(Mapping):
 
     def __init__(self, path: str | Path, *, fs: int = SAMPLE_RATE) -> None:
         self.path, self.fs = str(path), fs
-        self.sources = read_scp(path)
+        read_scp(path)  # strict: every line has a source
+        self.sources = read_sources(path)
 
     def __getitem__(self, utt_id: str) -> np.ndarray:
         try:
@@ -141,16 +157,15 @@ def read_scp(path: str | Path) -> dict[str, str]:
         ValueError: if a line has no value, an utterance comes twice, or there is none.
     """
     entries: dict[str, str] = {}
-    with Path(path).open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            utt_id, _, value = line.strip().partition(" ")
-            if not value.strip():
-                raise ValueError(f"{path}:{number}: '{utt_id}' has no value; write 'utt value'")
-            if utt_id in entries:
-                raise ValueError(f"{path}:{number}: utterance '{utt_id}' comes twice")
-            entries[utt_id] = value.strip()
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        utt_id, *value = line.strip().split(maxsplit=1)
+        if not value:
+            raise ValueError(f"{path}:{number}: '{utt_id}' has no value; write 'utt value'")
+        if utt_id in entries:
+            raise ValueError(f"{path}:{number}: utterance '{utt_id}' comes twice")
+        entries[utt_id] = value[0]
     if not entries:
         raise ValueError(f"{path}: holds no utterance")
     return entries

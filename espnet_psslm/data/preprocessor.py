@@ -9,7 +9,7 @@ from espnet2.train.preprocessor import AbsPreprocessor
 
 from espnet_psslm.bridge.columns import Column, TextSamples
 from espnet_psslm.bridge.draws import Draws
-from espnet_psslm.bridge.simulate import Simulator, one_hot, one_hot_rows
+from espnet_psslm.bridge.simulate import Rows, Simulator, one_hot, one_hot_rows
 from espnet_psslm.bridge.steps_file import read_sample
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.text.normalize import normalize_text
@@ -59,6 +59,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
         self.seed = seed
         self.epoch = 0
         self.heard: dict[str, dict[str, np.ndarray]] = {}  # Steps of audio, by its path
+        self.written: dict[str, Rows] = {}  # by key, what is simulated ahead
 
     def __call__(self, uid: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
         """Arrays of one sample.
@@ -73,7 +74,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
             (U, D).
         """
         row = data["sample"]
-        rng = np.random.default_rng([self.seed, self.epoch, zlib.crc32(uid.encode())])
+        rng = self._rng(uid)
         index = self._draw_prompt(row["task"], rng)
         before, after = self.prompts.token_ids(index, row)
         target = [*self.prompts.encode_text(row["target"]), self.end_id]
@@ -83,6 +84,25 @@ class PSSLMPreprocessor(AbsPreprocessor):
             for name, ids in (arrays | {"target_ids": target}).items()
         }
         return arrays | self.speech_side(row, rng)
+
+    def write_ahead(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Simulate the speech of many rows at once: what the call would, but faster.
+
+        Args:
+            rows: of the manifest; what is no text alone is left out.
+        """
+        rows = [row for row in rows if self.source_of(row) == "text"]
+        texts = [self._units_of([row["GT"]], row["key"]).values.tolist() for row in rows]
+        drawn = []
+        for row, text in zip(rows, texts, strict=True):
+            rng = self._rng(row["key"])
+            self._draw_prompt(row["task"], rng)  # which is drawn first
+            drawn.append(self.simulator.draw(len(text), rng))
+        written = self.simulator.together(texts, drawn)
+        self.written = {row["key"]: found for row, found in zip(rows, written, strict=True)}
+
+    def _rng(self, key: str) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.epoch, zlib.crc32(key.encode())])
 
     def many_texts(self, rows: Sequence[Mapping[str, Any]]) -> TextSamples:
         """What the call gives for each of many rows whose speech side is made from text.
@@ -164,8 +184,10 @@ class PSSLMPreprocessor(AbsPreprocessor):
             )
         value = row[FIELDS[source]]
         if source == "text":
-            known = self._units_of([value], row["key"]).values.tolist()
-            rows = self.simulator(known, rng) if self.simulator else one_hot_rows(known)
+            rows = self.written.get(row["key"])
+            if rows is None:
+                known = self._units_of([value], row["key"]).values.tolist()
+                rows = self.simulator(known, rng) if self.simulator else one_hot_rows(known)
             return {"unit_ids": rows[0], "probs": rows[1]}
         try:
             return self._read(source, value)

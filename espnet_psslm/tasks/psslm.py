@@ -7,6 +7,7 @@ launchers serve it unchanged. A saved ``config.yaml`` is enough to build the mod
 import argparse
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
@@ -22,23 +23,24 @@ from torch.utils.data import DataLoader
 from espnet_psslm.bridge.hear import HEAR
 from espnet_psslm.bridge.phone_sync import REDUCTIONS, Reduction, build_reduction
 from espnet_psslm.bridge.projector import PROJECTORS, Ends, Projector, build_projector
-from espnet_psslm.bridge.simulate import SIMULATORS, Simulator
+from espnet_psslm.bridge.simulate import Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.checkpoint import drop_frozen_from_state_dict
 from espnet_psslm.data.collate import LengthCollate, StepsCollate
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
-from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.progress import track
+from espnet_psslm.steps.simulators import SIMULATORS
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.psslm_parts import (
     bridge_units,
     build_acoustic,
     build_language_model,
     build_simulator,
+    build_tokenizer,
     check_keys,
     check_posterior,
     count_units,
@@ -56,6 +58,7 @@ from espnet_psslm.tasks.validation import ByKind, kinds_of_validation
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import add_unit_arguments
+from espnet_psslm.training.unheard import heard_shapes
 
 MANIFEST_TYPE = "psslm_jsonl"
 DATA_TYPES[MANIFEST_TYPE] = {
@@ -80,11 +83,22 @@ class _PerEpoch(AbsIterFactory):
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> object:
         self.preprocessor.epoch = epoch if self.preprocessor.train else 0
         batches = self.factory.build_iter(epoch, shuffle)
+        if not self.preprocessor.train:
+            return batches
+        simulator = self.preprocessor.simulator
+        if simulator is not None and simulator.writes_together:
+            self._write_ahead(batches)
         per_epoch = self.args.num_iters_per_epoch
-        if not self.preprocessor.train or per_epoch is None:
+        if per_epoch is None:
             return batches
         left = per_epoch * (self.args.max_epoch - epoch + 1)
         return track(batches, left, f"training from epoch {epoch} on", units="batches")
+
+    def _write_ahead(self, batches: DataLoader) -> None:
+        """Simulate the speech of an epoch at once. A stream does so batch by batch by itself."""
+        if (sampler := batches.batch_sampler) is not None:
+            rows = self.factory.dataset.loader_dict["sample"]
+            self.preprocessor.write_ahead([rows[key] for batch in sampler for key in batch])
 
 
 class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
@@ -125,7 +139,11 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
             "manifest has text-only ones too; without it batches are made of what there is",
         )
         for name, text in (
-            ("llm_conf", "name (hub name, folder, .gguf, package://...), dtype"),
+            (
+                "llm_conf",
+                "name (hub name, folder, .gguf, package://...), dtype; trust_remote_code: true "
+                "runs code that lies beside the weights",
+            ),
             ("prompt_conf", "layout, system, chat_template"),
             (
                 "acoustic_conf",
@@ -165,7 +183,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> PSSLMPreprocessor:
         """Reader of manifest rows."""
         units = bridge_units(args)
-        tokenizer = load_tokenizer(args.llm_conf["name"])
+        tokenizer = build_tokenizer(args)
         return PSSLMPreprocessor(
             train,
             prompts=PromptBook(args.prompt_file, tokenizer, **args.prompt_conf),
@@ -179,7 +197,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
         """Pad a batch; in stage 10 only measure it."""
-        tokenizer = load_tokenizer(args.llm_conf["name"])
+        tokenizer = build_tokenizer(args)
         if args.collect_stats:
             prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf).prompts
             return LengthCollate(prefix_lengths=[len(prompt.prefix_ids) for prompt in prompts])
@@ -202,10 +220,13 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
         """ESPnet's batches, with draws that depend on the epoch and not on the worker.
 
         Those of validation are of real or of simulated speech, where one process has them all.
+        Samples in which nothing is heard are left out.
         """
         if streamed(iter_options.data_path_and_name_and_type):
             factory = build_stream(args, iter_options, mode)
             return _PerEpoch(factory, iter_options.preprocess_fn, args)
+        shapes = heard_shapes(iter_options.shape_files, args.output_dir, mode=mode)
+        iter_options = replace(iter_options, shape_files=shapes)
         factory = super().build_sequence_iter_factory(args, iter_options, mode)
         if iter_options.train and args.audio_share is not None:
             factory.sampler = mixed_batches(args, iter_options, factory)
@@ -277,7 +298,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
         check_keys(args)
         inline_files(args)
         units = bridge_units(args)
-        tokenizer = load_tokenizer(args.llm_conf["name"])
+        tokenizer = build_tokenizer(args)
         prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf)
         lm = build_language_model(args)
         acoustic = build_acoustic(args, units)

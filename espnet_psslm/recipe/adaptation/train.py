@@ -12,8 +12,9 @@ from typing import Any
 import torch
 import yaml
 
-from espnet_psslm.data.manifest import Row, read_manifest
+from espnet_psslm.data.manifest import Row
 from espnet_psslm.device import training_device
+from espnet_psslm.samples.lengths import write_lengths
 from espnet_psslm.tasks.psslm import PSSLMTask
 
 SETTINGS = Path(__file__).with_name("train.yaml")
@@ -155,15 +156,6 @@ def train_on(
     options = ["--config", str(config_file), "--output_dir", str(output), "--resume", "true"]
     for name, path in {"train": train, "valid": valid}.items():
         options += [f"--{name}_data_path_and_name_and_type", f"{path},sample,psslm_jsonl"]
-        options += [f"--{name}_shape_file", str(_write_lengths(path))]
+        options += [f"--{name}_shape_file", str(write_lengths(path, path.with_suffix(".length")))]
     PSSLMTask.main(cmd=[*options, "--init_param", str(model_file)])
     return output / "valid.acc.ave.pth"
-
-
-def _write_lengths(manifest: Path) -> Path:
-    """Characters of question and answer, by which ESPnet puts rows of like length in one batch."""
-    path = manifest.with_suffix(".length")
-    rows = read_manifest(manifest).items()
-    lines = (f"{key} {len(row['GT']) + len(row['target'])}\n" for key, row in rows)
-    path.write_text("".join(lines), encoding="utf-8")
-    return path

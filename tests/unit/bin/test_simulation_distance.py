@@ -1,4 +1,5 @@
 import csv
+import json
 
 import pytest
 import torch
@@ -63,6 +64,11 @@ def test_table_and_picture(dump, tmp_path, caplog):
     assert means["tasu"] > 0.001 and means["measured"] > 0.001
     assert (tmp_path / "out/distance.png").stat().st_size > 1000
     assert "tasu: jensen_shannon 0." in caplog.text
+    judged = json.loads((tmp_path / "out/judgement.json").read_text())
+    assert judged.keys() == {"tasu", "measured"}
+    for figures in judged.values():
+        assert figures["disagreement"] == 0.0 and figures["heard_error_rate"] == 0.0
+        assert figures["cross_entropy"] < 0.5 and figures["heard_length_ratio"] == 1.0
     first = (tmp_path / "out/distance.csv").read_bytes()
     main([*dump, "--measured", str(tmp_path / "simulation.yaml")])
     assert (tmp_path / "out/distance.csv").read_bytes() == first

@@ -1,0 +1,1 @@
+"""Steps of a CTC posterior, real and simulated."""

@@ -1,0 +1,140 @@
+"""The learned simulator in the training of the bridge: ``simulator: learned``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from numpy.random import Generator
+from torch.nn.utils.rnn import pad_sequence
+
+from espnet_psslm.bridge.columns import Column
+from espnet_psslm.bridge.draws import Draws
+from espnet_psslm.bridge.simulate import Rows, Simulator, one_hot_rows
+from espnet_psslm.steps.learned import (
+    NUM_DRAWS,
+    UNKNOWN_BIN,
+    LearnedSimulator,
+    most_rows,
+)
+
+BATCH = 256  # texts that are written at once
+
+
+class Learned(Simulator):
+    """Draws rows with a network that was trained on texts and dumped Steps.
+
+    Every text has random numbers of its own, so that it is heard alike however it is batched.
+
+    Args:
+        num_units: V.
+        blank_id: the CTC blank.
+        train_config: ``config.yaml`` of ``simulator_train``.
+        model_file: its trained parameters.
+        bins: error bin -> weight: a text is asked in one of these, drawn anew each time; none: the
+            network decides how many errors there are.
+        temperature: of the choice of each row's best unit; above 1 for more errors.
+
+    Raises:
+        ValueError: if a file is missing or of other units, or a bin is unknown.
+    """
+
+    writes_together = True
+
+    def __init__(
+        self,
+        num_units: int,
+        *,
+        blank_id: int,
+        train_config: str,
+        model_file: str,
+        bins: Mapping[int, float] | None = None,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__(num_units, blank_id=blank_id)
+        self.network = load_network(train_config, model_file, num_units=num_units)
+        weights = {int(number): float(weight) for number, weight in (bins or {}).items()}
+        if unknown := [n for n in weights if not 0 <= n <= self.network.num_bins]:
+            raise ValueError(
+                f"simulator_conf.bins: {unknown} is unknown; use 1 to {self.network.num_bins}"
+            )
+        self.bins = list(weights) or [UNKNOWN_BIN]
+        shares = np.array(list(weights.values()) or [1.0])
+        if not (shares >= 0).all() or not shares.sum():
+            raise ValueError(f"simulator_conf.bins: weights {shares.tolist()} have no sense")
+        self.shares = np.cumsum(shares / shares.sum())
+        self.temperature = temperature
+
+    def __call__(self, unit_ids: list[int], rng: Generator) -> Rows:
+        """Draw one posterior; see ``Simulator``."""
+        return self.together([unit_ids], [self.draw(len(unit_ids), rng)])[0]
+
+    def many(self, units: Column, draws: Draws) -> tuple[Column, Column]:
+        """See ``Simulator``: the network is asked for many texts at once."""
+        texts = [ids.tolist() for ids in units]
+        numbers = [self.draw(len(ids), rng) for ids, rng in zip(texts, draws, strict=True)]
+        rows = self.together(texts, numbers)
+        return Column.of_arrays([ids for ids, _ in rows]), Column.of_arrays([p for _, p in rows])
+
+    def draw(self, num_units: int, rng: Generator) -> tuple[int, np.ndarray]:
+        """All randomness of a text of so many units: its error bin, and numbers for its rows."""
+        number = self.bins[int(np.searchsorted(self.shares, rng.random(), side="right"))]
+        return number, rng.random((int(most_rows(num_units)), NUM_DRAWS))
+
+    def together(
+        self, texts: Sequence[list[int]], drawn: Sequence[tuple[int, np.ndarray]]
+    ) -> list[Rows]:
+        """Rows of many texts.
+
+        Args:
+            texts: units of each.
+            drawn: what :meth:`draw` gives for each.
+        """
+        rows: list[Rows] = [one_hot_rows([]) for _ in texts]
+        spoken = sorted((i for i, text in enumerate(texts) if text), key=lambda i: len(texts[i]))
+        for start in range(0, len(spoken), BATCH):
+            part = spoken[start : start + BATCH]
+            longest = max(len(drawn[i][1]) for i in part)
+            numbers = np.zeros((len(part), longest, NUM_DRAWS))
+            for place, i in enumerate(part):
+                numbers[place, : len(drawn[i][1])] = drawn[i][1]
+            written = self.network.write(
+                pad_sequence([torch.tensor(texts[i]) for i in part], batch_first=True),
+                torch.tensor([len(texts[i]) for i in part]),
+                numbers,
+                torch.tensor([drawn[i][0] for i in part]),
+                temperature=self.temperature,
+            )
+            for i, (ids, probs) in zip(part, written, strict=True):
+                rows[i] = ids, probs.astype(np.float32)
+        return rows
+
+
+def load_network(
+    train_config: str | Path, model_file: str | Path, *, num_units: int
+) -> LearnedSimulator:
+    """Load what ``simulator_train`` has trained.
+
+    Args:
+        train_config: its ``config.yaml``.
+        model_file: its trained parameters.
+        num_units: V that is needed.
+
+    Raises:
+        ValueError: if a file is missing, or of other units.
+    """
+    for name, path in {"train_config": train_config, "model_file": model_file}.items():
+        if not Path(path).is_file():
+            raise ValueError(f"simulator_conf.{name}: no file {path}; simulator_train makes it")
+    # Imported here: ESPnet's tasks take seconds, and other simulations do without.
+    from espnet_psslm.training.simulator import SimulatorTask
+
+    config = yaml.safe_load(Path(train_config).read_text(encoding="utf-8"))
+    if (trained := len(config["token_list"])) != num_units:
+        raise ValueError(
+            f"simulator_conf.train_config {train_config} is of {trained} units, the vocabulary "
+            f"has {num_units}: train the simulator on Steps of this acoustic model"
+        )
+    model, _ = SimulatorTask.build_model_from_file(train_config, model_file, "cpu")
+    return model.network.eval()

@@ -1,0 +1,1 @@
+"""ESPnet tasks: how models are trained, and what may go wrong."""

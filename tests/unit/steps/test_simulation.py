@@ -1,0 +1,223 @@
+"""The learned simulator from its training to the training of the bridge, on tiny models."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from espnet_psslm.bridge.columns import Column
+from espnet_psslm.bridge.draws import Draws
+from espnet_psslm.bridge.steps import PosteriorSteps
+from espnet_psslm.bridge.steps_file import StepsWriter
+from espnet_psslm.steps.learned import UNKNOWN_BIN, most_rows
+from espnet_psslm.steps.simulation import Learned
+from espnet_psslm.text.units import SentencePieceUnits
+from espnet_psslm.training.simulator import error_bin
+from tests.helpers import SENTENCES, run_and_fail, text_rows, write_jsonl
+
+SMALL = {"width": 16, "layers": 1, "heads": 2, "hidden": 16, "num_listed": 4}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, units_folder):
+    """An experiment folder of ``simulator_train``, and the options of ``simulator: learned``."""
+    from espnet_psslm.bin.simulator_train import main
+
+    folder = tmp_path_factory.mktemp("simulator")
+    units = SentencePieceUnits(
+        units_folder / "tokens.txt", bpemodel=str(units_folder / "bpe.model")
+    )
+    with StepsWriter(folder / "steps.ark") as writer:
+        for number, sentence in enumerate(SENTENCES):
+            ids = torch.tensor(units.encode(sentence))[:, None]
+            steps = PosteriorSteps(
+                torch.cat([ids, (ids + 1) % units.num_units], 1)[None],
+                torch.tensor([0.9, 0.05]).expand(1, len(ids), 2),
+                torch.tensor([len(ids)]),
+                units.num_units,
+                frame_start=torch.arange(len(ids))[None],
+                frame_end=torch.arange(1, len(ids) + 1)[None],
+            )
+            writer.write_batch([f"utt{number}"], steps)
+    rows = [
+        row | {"steps": writer.locations[f"utt{number}"]} for number, row in enumerate(text_rows())
+    ]
+    write_jsonl(folder / "steps.jsonl", rows)
+    config = {
+        "network_conf": SMALL,
+        "optim": "adamw",
+        "batch_type": "sorted",
+        "batch_size": 4,
+        "max_epoch": 1,
+        "keep_nbest_models": 1,
+        "num_workers": 0,
+        "num_att_plot": 0,
+        "use_matplotlib": False,
+        "use_tensorboard": False,
+        "token_list": str(units_folder / "tokens.txt"),
+        "bpemodel": str(units_folder / "bpe.model"),
+    }
+    (folder / "train.yaml").write_text(yaml.safe_dump(config))
+    command = ["--config", folder / "train.yaml", "--output_dir", folder / "exp"]
+    for part in ("train", "valid"):
+        data = f"{folder / 'steps.jsonl'},sample,psslm_jsonl"
+        command += [f"--{part}_data_path_and_name_and_type", data]
+    main([str(word) for word in command])
+    conf = {
+        "train_config": str(folder / "exp/config.yaml"),
+        "model_file": str(folder / "exp/valid.loss.ave.pth"),
+    }
+    return conf, units
+
+
+@pytest.fixture(scope="module")
+def learned(trained):
+    conf, units = trained
+    return Learned(units.num_units, blank_id=units.blank_id, bins={1: 2.0, 3: 1.0}, **conf)
+
+
+def texts_of(units):
+    return [[], *(units.encode(sentence) for sentence in SENTENCES)]
+
+
+def test_many_texts_are_heard_as_one_by_one(learned, trained):
+    texts = texts_of(trained[1])
+    words, last = [0, 3], list(range(len(texts)))
+    ids, probs = learned.many(Column.of_lists(texts), Draws(words, last))
+    for place, text in enumerate(texts):
+        alone = learned(text, np.random.default_rng([*words, last[place]]))
+        width = alone[0].shape[1]  # 1 of a text without units, which has no row
+        np.testing.assert_array_equal(alone[0], ids[place][:, :width])
+        np.testing.assert_allclose(alone[1], probs[place][:, :width], atol=1e-5)
+        assert len(ids[place]) <= most_rows(len(text)) and bool(len(ids[place])) == bool(text)
+
+
+def test_a_text_is_heard_anew_each_time(learned, trained):
+    text = trained[1].encode(SENTENCES[0])
+    rng = np.random.default_rng(0)
+    heard = {learned(text, rng)[0].tobytes() for _ in range(5)}
+    assert len(heard) > 1
+    assert {learned.draw(3, rng)[0] for _ in range(50)} == {1, 3}
+
+
+def test_without_bins_the_network_decides(trained):
+    conf, units = trained
+    plain = Learned(units.num_units, blank_id=units.blank_id, **conf)
+    assert plain.draw(2, np.random.default_rng(0))[0] == UNKNOWN_BIN
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"bins": {4: 1.0}}, r"bins: \[4\] is unknown; use 1 to 3"),
+        ({"bins": {1: -1.0}}, "have no sense"),
+        ({"model_file": "gone.pth"}, "no file gone.pth; simulator_train makes it"),
+    ],
+)
+def test_bad_options_are_named(trained, change, said):
+    conf, units = trained
+    with pytest.raises(ValueError, match=said):
+        Learned(units.num_units, blank_id=units.blank_id, **conf | change)
+
+
+def test_other_units_are_refused(trained):
+    with pytest.raises(ValueError, match="the vocabulary has 7"):
+        Learned(7, blank_id=0, **trained[0])
+
+
+def test_error_bins_are_those_of_the_paper():
+    text = list(range(2, 22))
+    assert error_bin(text, text) == 1
+    assert error_bin(text, [*text[:-4], *[1] * 4]) == 2
+    assert error_bin(text, text[:10]) == 3
+    assert error_bin(text, []) == 3
+    assert error_bin(text, [*text[:18], 1, *text[19:]]) == 1
+    assert error_bin(text, [1, *text, 1, 1]) == 2
+    assert error_bin(text, [*text, *[1] * 40]) == UNKNOWN_BIN
+
+
+def test_a_row_without_dumped_steps_is_named(trained, tmp_path, capsys):
+    from espnet_psslm.bin.simulator_train import main
+
+    write_jsonl(tmp_path / "text.jsonl", text_rows())
+    data = ["--train_data_path_and_name_and_type", "--valid_data_path_and_name_and_type"]
+    source = f"{tmp_path / 'text.jsonl'},sample,psslm_jsonl"
+    command = ["--config", trained[0]["train_config"].replace("exp/config.yaml", "train.yaml")]
+    command += ["--output_dir", str(tmp_path / "exp"), data[0], source, data[1], source]
+    said = run_and_fail(main, command, capsys)
+    assert "utt" in said and "give the manifest that stage 8" in said
+
+
+@pytest.fixture
+def bridge(trained, tmp_path, lm_folder, prompt_file):
+    """Options of the bridge's training on text, simulated by the network."""
+    conf, _ = trained
+    config = yaml.safe_load(open(conf["train_config"], encoding="utf-8"))
+    settings = {
+        "source": "text",
+        "simulator": "learned",
+        "simulator_conf": conf,
+        "llm_conf": {"name": str(lm_folder)},
+        "projector_conf": {"hidden": 16},
+        "token_list": config["token_list"],
+        "bpemodel": config["bpemodel"],
+        "prompt_file": str(prompt_file),
+        "optim": "adamw",
+        "batch_type": "unsorted",
+        "batch_size": 4,
+        "max_epoch": 2,
+        "num_iters_per_epoch": 1,
+        "keep_nbest_models": 1,
+        "num_workers": 0,
+        "num_att_plot": 0,
+        "use_matplotlib": False,
+        "use_tensorboard": False,
+    }
+    (tmp_path / "psslm.yaml").write_text(yaml.safe_dump(settings))
+    rows = write_jsonl(tmp_path / "text.jsonl", text_rows())
+    (tmp_path / "shape").write_text("".join(f"{row['key']} 5\n" for row in text_rows()))
+    command = ["--config", str(tmp_path / "psslm.yaml"), "--output_dir", str(tmp_path / "exp")]
+    for part in ("train", "valid"):
+        command += [f"--{part}_data_path_and_name_and_type", f"{rows},sample,psslm_jsonl"]
+        command += [f"--{part}_shape_file", str(tmp_path / "shape")]
+    return command, tmp_path
+
+
+def test_the_bridge_trains_on_what_is_written_ahead(bridge, monkeypatch):
+    """Each sample is what the network would write for it alone; each epoch's are its own."""
+    from espnet_psslm.bin.psslm_train import main
+    from espnet_psslm.data.preprocessor import PSSLMPreprocessor
+
+    command, folder = bridge
+    ahead, plain = [], PSSLMPreprocessor.speech_side
+
+    def compare(self, row, rng):
+        given = plain(self, row, rng)
+        if self.train:
+            found = self.written.pop(row["key"])
+            alone = plain(self, row, rng)
+            np.testing.assert_array_equal(found[0], alone["unit_ids"])
+            np.testing.assert_allclose(found[1], alone["probs"], atol=1e-5)
+            np.testing.assert_array_equal(found[0], given["unit_ids"])
+            ahead.append((self.epoch, row["key"]))
+        return given
+
+    monkeypatch.setattr(PSSLMPreprocessor, "speech_side", compare)
+    main(command)
+    assert len(ahead) == 8 and {epoch for epoch, _ in ahead} == {1, 2}
+    config = yaml.safe_load((folder / "exp/config.yaml").read_text())
+    assert config["simulator"] == "learned"
+
+
+def test_a_pack_carries_the_simulator(bridge, trained, tmp_path):
+    from espnet_psslm.recipe.packing import Contents
+
+    command, folder = bridge
+    (folder / "staging").mkdir()
+    contents = Contents(folder / "staging")
+    member = contents.add_config(folder / "psslm.yaml", "psslm/config.yaml")
+    packed = yaml.safe_load((folder / "staging" / member).read_text())["simulator_conf"]
+    inner = yaml.safe_load((folder / "staging" / packed["train_config"]).read_text())
+    assert (folder / "staging" / packed["model_file"]).read_bytes()
+    assert inner["bpemodel"].startswith("units/")
+    assert inner["network_conf"] == SMALL
