@@ -19,12 +19,15 @@ INSTALL_REQUIRES = [
     "funasr",
     "kaldiio",
     "soundfile",
+    "av>=19",
     "soxr",
     "pebble",
     "sentencepiece",
     "humanfriendly",
     "jiwer",
     "sacrebleu",
+    # Error rates as the Open ASR leaderboard counts them.
+    "whisper-normalizer",
     "numpy",
     "pyyaml",
     # ESPnet's trainer uses these four, its own requirements do not name them.

@@ -115,7 +115,7 @@ def steps_rates(folder: Path, count: int = 400) -> dict[str, float]:
     places = list(writer.locations.values())
     seconds = cpu_seconds(lambda: [read_sample(place) for place in places], count)
     return {
-        "steps_bytes_per_audio_s": os.path.getsize(folder / "steps.ark") / count / UTT_S,
+        "steps_bytes_per_audio_s": os.path.getsize(writer.path) / count / UTT_S,
         "steps_s_per_audio_s": seconds / UTT_S,
     }
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.inference.decoded import Decoded
 
 
@@ -39,7 +40,7 @@ def _write(path: Path, values: Mapping[str, str]) -> None:
     """Write ``key value`` lines, in the order of the keys given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"{key} {value}".rstrip() + "\n" for key, value in values.items()]
-    path.write_text("".join(lines), encoding="utf-8")
+    atomic_text(path, "".join(lines))
 
 
 def answer_stats(decoded: Decoded, *, guarded: bool) -> dict[str, float]:

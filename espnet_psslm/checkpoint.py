@@ -9,15 +9,26 @@ It also saves with ``torch.save(state, path)``: a training that is stopped meanw
 checkpoint under the name that resumption reads. :func:`atomic_saves` makes that all or nothing.
 """
 
+import importlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
 
 from espnet_psslm.atomic import atomic_file
+from espnet_psslm.common.replaced import replaced
+from espnet_psslm.common.tensors import load_tensors
+
+# Where ESPnet reads checkpoints. Its own reader offers to run what is in a file.
+ESPNETS_READERS = (
+    "espnet2.tasks.abs_task",
+    "espnet2.train.trainer",
+    "espnet2.main_funcs.average_nbest_models",
+    "espnet2.torch_utils.load_pretrained_model",
+)
 
 
 @contextmanager
@@ -30,13 +41,47 @@ def atomic_saves() -> Iterator[None]:
             plain(state, file, *args, **options)
             return
         with atomic_file(file) as stream:
-            plain(state, stream, *args, **options)
+            noting = _NotingErrors(stream)
+            try:
+                plain(state, noting, *args, **options)
+            except RuntimeError as error:
+                if noting.error is None:
+                    raise
+                raise noting.error from error  # torch says that, and not why
 
     torch.save = save
     try:
         yield
     finally:
         torch.save = plain
+
+
+class _NotingErrors:
+    """A binary stream that remembers why it could not write."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.stream.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+@contextmanager
+def safe_loads() -> Iterator[None]:
+    """Within it ESPnet reads checkpoints as we do: :func:`load_tensors`."""
+    with ExitStack() as stack:
+        for name in ESPNETS_READERS:
+            module = importlib.import_module(name)
+            stack.enter_context(replaced(module, "safe_torch_load", load_tensors))
+        yield
 
 
 def drop_frozen_from_state_dict(module: nn.Module) -> None:

@@ -27,13 +27,13 @@ from espnet_psslm.device import is_host, resolve_device
 from espnet_psslm.inference.decoded import Decoded
 from espnet_psslm.inference.kept_answers import KeptAnswers
 from espnet_psslm.llm.answers import Answer, Hypothesis, join_hypotheses
-from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.llm.confidence import CONFIDENCES
 from espnet_psslm.llm.fallback import CTCFallback
 from espnet_psslm.llm.labels import LabelTrie, build_trie
 from espnet_psslm.llm.lora import LoRA
 from espnet_psslm.pieces import PieceCutter
 from espnet_psslm.tasks.psslm import PSSLMTask
+from espnet_psslm.tasks.psslm_parts import build_tokenizer
 from espnet_psslm.trained import load_model, read_config
 
 STEP_INPUTS = ("unit_ids", "probs", "unit_ids_lengths", "features", "features_lengths")
@@ -64,6 +64,8 @@ class PSSLMDecoder:
         confidence: name in ``CONFIDENCES``; None: none is computed.
         choices: task -> labels that its answers must be one of.
         guard: when a transcript falls back to CTC's text; None: never.
+        trust_remote_code: run code that lies beside the language model's weights. What the
+            configuration says does not count: it may have come with a pack.
 
     Raises:
         ValueError: if a file is missing or does not fit the others.
@@ -87,6 +89,7 @@ class PSSLMDecoder:
         confidence: str | None = None,
         choices: Mapping[str, Sequence[str]] | None = None,
         guard: Guard | None = None,
+        trust_remote_code: bool = False,
     ) -> None:
         sizes = {
             "batch_size": batch_size,
@@ -110,6 +113,7 @@ class PSSLMDecoder:
         args.source = "text" if oracle else source
         args.acoustic_conf = dict(acoustic_conf or args.acoustic_conf)
         args.ngpu = int(not is_host(self.device))
+        args.llm_conf = {**args.llm_conf, "trust_remote_code": trust_remote_code}
         args.projector_init = "none"  # the checkpoint holds the projector
         self.model = load_model(args, model_file, self.device)
         if merge_lora:
@@ -120,7 +124,7 @@ class PSSLMDecoder:
         if oracle:
             self.preprocessor.simulator = None
         self.collate = PSSLMTask.build_collate_fn(args, train=False)
-        self.tokenizer = load_tokenizer(args.llm_conf["name"])
+        self.tokenizer = build_tokenizer(args)
         self.choices = self._build_choices(choices or {})
         self.guard = None if guard is None else self._build_guard(guard, args.step_kind)
         self.cutter = PieceCutter(

@@ -37,8 +37,7 @@ class PieceCutter:
         self.model = model
         self.max_new_tokens = max_new_tokens
         self.whole_tasks = whole_tasks
-        config = model.lm.module.config.get_text_config()
-        self.window: int | None = getattr(config, "max_position_embeddings", None)
+        self.window = model.window
 
     def __call__(self, row: Mapping[str, Any], sample: Sample) -> list[Sample]:
         """Pieces of a sample, one where it fits.

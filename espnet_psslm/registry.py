@@ -34,6 +34,6 @@ def register() -> None:
     DATA_TYPES[AUDIO_TYPE] = {
         "func": AudioScpReader,
         "kwargs": [],
-        "help": "Audio of any kind, 16 kHz mono float32 in [-1, 1]: utt, then a wav, flac or mp3 "
-        "file, or path.ark:offset",
+        "help": "Audio of any kind, 16 kHz mono float32 in [-1, 1]: utt, then a file (wav, flac, "
+        "mp3, m4a, webm, ogg), or path.ark:offset",
     }

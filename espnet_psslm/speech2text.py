@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from espnet_psslm.bridge.cut import cut_audio
-from espnet_psslm.data.audio import SAMPLE_RATE, resample
+from espnet_psslm.data.audio import SAMPLE_RATE, check_samples, resample
 from espnet_psslm.decode import PSSLMDecoder, Row
 from espnet_psslm.inference.outside import TASK, Familiarity
 from espnet_psslm.llm.answers import Hypothesis
@@ -79,18 +79,21 @@ class Speech2Text:
         self.familiarity = familiarity if TASK in self.tasks else None
 
     @classmethod
-    def from_pretrained(cls, model_tag: str | Path, **options: object) -> Self:
+    def from_pretrained(
+        cls, model_tag: str | Path, *, max_unpacked_gb: float | None = None, **options: object
+    ) -> Self:
         """Load a packed model.
 
         Args:
             model_tag: archive of stage 14, folder of one that is unpacked, or its name on a hub.
+            max_unpacked_gb: what an archive may unpack to; None: 20 GB, and 100 times its own size.
             options: of the constructor; ``outside=None`` leaves out the check that the pack may
                 have, which takes a transcript more of each recording.
 
         Raises:
             ValueError: if it is no packed model, or cannot be loaded.
         """
-        files = open_pack(model_tag)
+        files = open_pack(model_tag, max_unpacked_gb=max_unpacked_gb)
         # The acoustic model of the pack is named in the configuration already. Another one is sure
         # of other things: what the pack calls outside does not hold for it.
         if options.get("asr_model_file") is None:
@@ -205,4 +208,5 @@ def _waveform(speech: Waveform, fs: int) -> np.ndarray:
     if not np.issubdtype(samples.dtype, np.floating):
         raise ValueError(f"a waveform of {samples.dtype}: needs floating point in [-1, 1]")
     samples = np.ascontiguousarray(samples, dtype=np.float32)
+    check_samples(samples)
     return samples if fs == SAMPLE_RATE else resample(samples, fs, SAMPLE_RATE)

@@ -1,14 +1,13 @@
 """What a training left: its configuration, and the model with its trained parameters."""
 
 import argparse
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from espnet_psslm.device import HOST
+from espnet_psslm.common.tensors import check_finite, load_tensors
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.pack_files import relocate
 from espnet_psslm.tasks.psslm import PSSLMTask
@@ -46,16 +45,13 @@ def load_model(
         The model, in eval mode.
 
     Raises:
-        ValueError: if the file is missing, or is no checkpoint of such a model.
+        ValueError: if the file is missing, is no checkpoint of such a model, or its weights
+            are NaN.
     """
     if not Path(model_file).is_file():
         raise ValueError(f"--psslm_model_file {model_file}: no such file; stage 11 makes it")
-    try:
-        state = torch.load(model_file, map_location=HOST, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"--psslm_model_file {model_file} is no checkpoint: {str(error).splitlines()[0]}"
-        ) from error
+    state = load_tensors(model_file, option="--psslm_model_file")
+    check_finite(state, model_file, option="--psslm_model_file")
     model = PSSLMTask.build_model(args)
     model.load_state_dict(state)
     return model.to(device).eval()

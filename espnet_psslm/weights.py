@@ -29,7 +29,7 @@ def resolve_weights(name: str) -> str:
         ValueError: if the package is not installed or has no such file.
     """
     if not name.startswith(PACKAGE_SCHEME):
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))  # stays where there is no home
         return str(path) if path.exists() else _local_copy(name) or name
     module, _, inside = name.removeprefix(PACKAGE_SCHEME).partition("/")
     # find_spec of a top-level name runs no code of the package, whose own imports may be missing.

@@ -23,3 +23,9 @@ need_corpus() {
     [ -n "$folder" ] || die "$1= is empty in $PWD/db.sh: set it to $2"
     [ -d "$folder" ] || die "$1=$folder of $PWD/db.sh is no folder: set it to $2"
 }
+
+# copy FROM TO: whole or not at all.
+copy() {
+    cp "$1" "$2.tmp" || { rm -f "$2.tmp"; die "$1 cannot be copied to $2"; }
+    mv "$2.tmp" "$2"
+}

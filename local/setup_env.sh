@@ -3,7 +3,8 @@
 #
 #   local/setup_env.sh
 #
-# The folder is ${XDG_CACHE_HOME:-~/.cache}/espnet_psslm/env-HASH, with the hash of the requirement files:
+# The folder is env-HASH in our cache folder ($ESPNET_PSSLM_CACHE, or espnet_psslm in $XDG_CACHE_HOME or
+# ~/.cache), with the hash of the requirement files:
 # another checkout with the same requirements uses the same environment. It holds no checkout: path.sh
 # and tests/run.sh put theirs on PYTHONPATH. May be run again, and by several processes, at any time.
 # Uses $PYTHON, or the first Python >= 3.12, < 3.14 that it finds. Old environments may be deleted.
@@ -91,9 +92,23 @@ build_env() {
     touch "$env/.complete"
 }
 
+# The rule of espnet_psslm/common/cache.py.
+cache_folder() {
+    local home=${HOME:-~}
+    if [ -n "${ESPNET_PSSLM_CACHE:-}" ]; then
+        echo "$ESPNET_PSSLM_CACHE"
+    elif [ -n "${XDG_CACHE_HOME:-}" ]; then
+        echo "$XDG_CACHE_HOME/espnet_psslm"
+    elif [ "$home" != / ]; then
+        echo "$home/.cache/espnet_psslm"
+    else # no account
+        echo "${TMPDIR:-/tmp}/espnet_psslm-$(id -u)"
+    fi
+}
+
 main() {
     local cache env python
-    cache=${XDG_CACHE_HOME:-$HOME/.cache}/espnet_psslm
+    cache=$(cache_folder)
     env=$cache/env-$(hash_of_files "${requirement_files[@]}")
     if ! env_is_ready "$env"; then
         python=$(find_python)

@@ -30,16 +30,27 @@ def update(path: Path, stage: str, value: float, *, keep_larger: bool) -> None:
         keep_larger: keep what is there if it is larger.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        stream.seek(0)
-        values = json.loads(stream.read() or "{}")
+    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        values = read(path)
         if keep_larger:
             value = max(value, values.get(stage, value))
         values[stage] = value
-        stream.seek(0)
-        stream.truncate()
-        json.dump(values, stream, indent=2)
+        unfinished = path.with_name(f".{path.name}.tmp")
+        unfinished.write_text(json.dumps(values, indent=2), encoding="utf-8")
+        unfinished.replace(path)
+
+
+def read(path: Path) -> dict[str, float]:
+    """What is there; nothing, where there is nothing, or half a file."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        print(f"stage_log.py: {path} is broken; begun anew", file=sys.stderr)
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def run(command: Sequence[str]) -> tuple[int, float]:
@@ -74,11 +85,13 @@ def main(cmd: Sequence[str] | None = None) -> None:
     # All after the first -- belongs to the command, options too.
     cut = words.index("--") if "--" in words else len(words)
     args, command = parser.parse_args(words[:cut]), words[cut + 1 :]
-    if args.action == "note":
-        update(args.log, args.stage, round(args.value, 1), keep_larger=False)
-        return
-    code, peak_mb = run(command)
-    update(args.log, args.stage, round(peak_mb, 1), keep_larger=True)
+    note = args.action == "note"
+    code, value = (0, args.value) if note else run(command)
+    try:
+        update(args.log, args.stage, round(value, 1), keep_larger=not note)
+    except OSError as error:
+        print(f"stage_log.py: error: {args.log}: {error.strerror}", file=sys.stderr)
+        code = code or 1
     # A child that a signal killed has a negative status; shells say 128 + signal.
     sys.exit(code if code >= 0 else 128 - code)
 

@@ -160,6 +160,7 @@ def build_covost2(root: Path) -> tuple[Path, Path]:
         ]
         rows.append({"path": "gone.mp3", "translation": "Weg", "split": "test"})
         rows.append({**rows[0], "translation": "doppelt"})
+        rows.append({**rows[0], "path": "removed.mp3", "translation": "REMOVE"})
         table = root / f"covost/covost_v2.{source}_{target}.tsv"
         write_tsv(table, ("split", "path", "translation"), rows)
     return root / "covost", root / "cv"

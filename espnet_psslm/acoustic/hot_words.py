@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from espnet_psslm.acoustic.prefix_scorer import PrefixScorer
-from espnet_psslm.text.words import UNSPACED
+from espnet_psslm.common.lines import read_lines
+from espnet_psslm.text.scripts import UNSPACED
 
 START = 0
 
@@ -27,8 +28,7 @@ def read_hot_words(path: str | Path) -> list[str]:
     """
     if not Path(path).is_file():
         raise ValueError(f"--hot_words {path}: no such file; it holds one phrase a line")
-    lines = Path(path).read_text(encoding="utf-8").split("\n")
-    phrases = [" ".join(line.split()) for line in lines if line.strip()]
+    phrases = [" ".join(line.split()) for _, line in read_lines(path) if line.strip()]
     if not phrases:
         raise ValueError(f"--hot_words {path} is empty; it holds one phrase a line")
     return phrases

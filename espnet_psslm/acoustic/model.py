@@ -19,6 +19,8 @@ from espnet_psslm.acoustic.long_audio import (
 )
 from espnet_psslm.acoustic.waveform import check_duration, give_a_frame
 from espnet_psslm.acoustic.whisper import FEATURE_SHIFT_S, HFSpeechEncoder
+from espnet_psslm.checkpoint import safe_loads
+from espnet_psslm.common.tensors import check_finite
 from espnet_psslm.device import HOST
 from espnet_psslm.pack_files import relocated
 from espnet_psslm.registry import register
@@ -158,7 +160,8 @@ def load_ctc_acoustic(
         device: where to put it.
 
     Raises:
-        ValueError: if a file is missing, or the checkpoint has other weights than the model.
+        ValueError: if a file is missing, or the checkpoint has other weights than the model,
+            or such that are NaN.
     """
     for path, option in ((train_config, "asr_train_config"), (model_file, "asr_model_file")):
         if not Path(path).is_file():
@@ -167,8 +170,9 @@ def load_ctc_acoustic(
     # Imported here: ESPnet's ASR task takes over ten seconds.
     from espnet_psslm.tasks.whisper_ctc import WhisperCTCTask
 
-    with relocated(train_config) as config:
+    with relocated(train_config) as config, safe_loads():
         model, args = WhisperCTCTask.build_model_from_file(
             str(config), str(model_file), str(device)
         )
+    check_finite(model.state_dict(), model_file, option="--asr_model_file")
     return CTCAcoustic(model, make_units=partial(units_of, args))

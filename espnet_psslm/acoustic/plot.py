@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from espnet_psslm.acoustic.align import TimedWord
+from espnet_psslm.atomic import atomic_file
 
 INCHES_PER_S = 2.5
 MIN_WIDTH = 6.0  # inches
@@ -69,4 +70,5 @@ def plot_posterior(
         below.text(middle, 1.04, unit.text, ha="center", va="bottom", fontsize=7, rotation=60)
     below.set(xlabel="s", ylabel="posterior", xlim=(0.0, duration_s), ylim=(0.0, 1.35))
     below.legend(loc="center right", fontsize=7)
-    figure.savefig(path, format="png")
+    with atomic_file(path) as stream:
+        figure.savefig(stream, format="png")

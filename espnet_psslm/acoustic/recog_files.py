@@ -9,6 +9,7 @@ from pathlib import Path
 
 from espnet_psslm.acoustic.align import TimedWord, UnitSpan, time_units, time_words
 from espnet_psslm.acoustic.ctc_search import Hypothesis
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.data.kaldi import write_table
 from espnet_psslm.text.words import UnitWords
 
@@ -64,8 +65,8 @@ def write_times(
         timed = time_words(aligned, words, frame_shift_s=frame_shift_s)
         word_lines += _ctm_lines(utt, timed)
         unit_lines += _ctm_lines(utt, time_units(aligned, token_list, frame_shift_s=frame_shift_s))
-    (folder / "ctm").write_text("".join(word_lines), encoding="utf-8")
-    (folder / "ctm_token").write_text("".join(unit_lines), encoding="utf-8")
+    atomic_text(folder / "ctm", "".join(word_lines))
+    atomic_text(folder / "ctm_token", "".join(unit_lines))
 
 
 def _ctm_lines(utt: str, timed: Sequence[TimedWord]) -> list[str]:

@@ -17,7 +17,7 @@ import yaml
 from torch import Tensor, nn
 
 from espnet_psslm.acoustic.waveform import check_duration, give_a_frame
-from espnet_psslm.device import HOST
+from espnet_psslm.common.tensors import load_tensors
 from espnet_psslm.weights import resolve_weights
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def load_sensevoice(name: str, *, hub: str = "modelscope", **options: Any) -> Se
         vocab_size=units.get_piece_size(),
         **config["model_conf"],
     )
-    state = torch.load(folder / "model.pt", map_location=HOST, weights_only=True)
+    state = load_tensors(folder / "model.pt", option="SenseVoice")
     try:
         model.load_state_dict(state.get("state_dict", state), strict=True)
     except RuntimeError as error:

@@ -46,7 +46,9 @@ def load_whisper_encoder(name: str) -> WhisperEncoder:
         encoder.load_state_dict(state, strict=True)
         return encoder
     try:
-        whole = WhisperModel.from_pretrained(path, dtype=torch.float32, attn_implementation="sdpa")
+        whole = WhisperModel.from_pretrained(
+            path, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False
+        )
     except OSError as error:
         raise ValueError(
             f"Whisper weights '{name}': neither a folder nor a model that the hub gives out "

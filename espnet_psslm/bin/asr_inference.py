@@ -34,6 +34,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import DEVICE_HELP, command
 from espnet_psslm.bin.skipped import check_skipped, write_skipped
 from espnet_psslm.inference.options import add_skipped_arguments
@@ -58,7 +59,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--asr_train_config", required=True, help="config.yaml of the training")
     parser.add_argument("--asr_model_file", required=True, help="checkpoint")
-    parser.add_argument("--data_dir", required=True, help="with wav.scp, utt2num_samples")
+    parser.add_argument("--data_dir", required=True, help="with wav.scp")
     parser.add_argument("--output_dir", required=True, help="for hypotheses and stats.json")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances per batch")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
@@ -190,7 +191,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         write_skipped(output, batches.skipped)
         audio_s = batches.num_samples / SAMPLE_RATE
         stats = _stats(decoded, wall_s=wall_s, audio_s=audio_s) | limit
-        (output / "stats.json").write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
+        atomic_text(output / "stats.json", json.dumps(stats, indent=2) + "\n")
         write_made_with(output, model_and_options)
         kept.remove()
     if args.judge_skipped == "true":

@@ -4,7 +4,8 @@
         --test_sets test --sft true --language en --seed 0
 
 What is scored follows from the tasks of ``<raw_dir>/<set>/psslm.jsonl``: ASR by WER and CER (CER
-alone in languages without spaces between words), translations (EN2DE) by BLEU and chrF, scenario
+alone in languages without spaces between words), once more under Whisper's normalisation as the
+Open ASR leaderboard counts, translations (EN2DE) by BLEU and chrF, scenario
 and action by accuracy, SLU_entities by SLURP's metrics. Other tasks are left out. Where there are
 two bridges they are compared on every task. With NIST's sclite on PATH, its alignments are in
 ``decode/<set>/score_wer/result.txt``.
@@ -18,7 +19,9 @@ from typing import Any
 
 from espnet2.utils.types import str2bool
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.labelled import ASR, ENTITIES, MANIFEST
 from espnet_psslm.data.manifest import read_manifest
@@ -101,6 +104,10 @@ class Collector:
             if metric in ("wer", "cer"):
                 folder = system / "decode" / name / f"score_{metric}"
                 write_sclite(folder, refs, hyps, metric=metric, language=language)
+                if metric == metrics[0]:
+                    options = {"language": language, "seed": self.args.seed}
+                    result = score(refs, hyps, metric=metric, normalizer="whisper", **options)
+                    self.scores.append(place | result | {"metric": f"{metric}_whisper"})
 
     def _compare(
         self,
@@ -158,10 +165,10 @@ def write_results(
         render_table: of the results and ``commands``.
         print_table: to the standard output as well.
     """
-    commands = (expdir / "commands.txt").read_text(encoding="utf-8").splitlines()
+    commands = [line for _, line in read_lines(expdir / "commands.txt")]
     table = render_table(results, commands=commands)
     write_json(expdir / "results.json", results)
-    (expdir / "RESULTS.md").write_text(table, encoding="utf-8")
+    atomic_text(expdir / "RESULTS.md", table)
     if print_table:
         print(table)
 

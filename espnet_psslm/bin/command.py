@@ -14,6 +14,10 @@ class _DeviceHelp:
 
 # In a docstring, because device.py alone works with such names, and takes seconds to import.
 DEVICE_HELP = _DeviceHelp.__doc__
+TRUST_HELP = "true: run code that lies beside the language model's weights; read it before (false)"
+MAX_UNPACKED_HELP = (
+    "GB that an archive may unpack to, whatever its own size (20, and 100 times its own size)"
+)
 FROM_DATA_WORKER = re.compile(r"Caught \w+ in DataLoader worker process")
 
 

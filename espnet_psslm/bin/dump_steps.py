@@ -6,12 +6,12 @@ Usage::
         --asr_model_file exp/ctc/valid.loss.ave.pth --data_dir dump/raw/dev \\
         --output_dir dump/steps/dev --reduction merge_then_drop --max_units 16
 
-Writes ``steps.ark``, ``steps.scp``, ``psslm.jsonl`` (the data folder's rows with a field
-``steps``) and ``stats.json`` (``--stats_file``): how many frames make a step, and the share of
-probability that reduction dropped: of blank, which is its purpose, and of all other units.
-Utterances whose audio cannot be read are left out, with their rows, and listed in ``skipped.txt``;
-more than ``--max_skipped`` of them end in an error, after all others are written.
-``made_with.json`` holds a hash of model and options.
+Writes ``steps-MARK.ark`` (named by its content), ``steps.scp``, ``psslm.jsonl`` (the data folder's
+rows with a field ``steps``) and ``stats.json`` (``--stats_file``): how many frames make a step, and
+the share of probability that reduction dropped: of blank, which is its purpose, and of all other
+units. A dump that fails leaves the one before as it was. Utterances whose audio cannot be read are
+left out, with their rows, and listed in ``skipped.txt``; more than ``--max_skipped`` of them end in
+an error, after all others are written. ``made_with.json`` holds a hash of model and options.
 """
 
 import argparse
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from espnet_psslm.acoustic.model import CTCAcoustic
     from espnet_psslm.acoustic.sensevoice import SenseVoice
     from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
+    from espnet_psslm.bridge.steps_file import StepsWriter
 
 
 @dataclass
@@ -115,7 +116,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--sensevoice", help="folder or ModelScope id of a SenseVoiceSmall, in place of these two"
     )
     parser.add_argument("--data_dir", required=True, help="with wav.scp, psslm.jsonl")
-    parser.add_argument("--output_dir", required=True, help="for steps.ark, steps.scp, psslm.jsonl")
+    parser.add_argument("--output_dir", required=True, help="for the ark, steps.scp, psslm.jsonl")
     parser.add_argument(
         "--reduction",
         default="merge_then_drop",
@@ -139,11 +140,11 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def dump(args: argparse.Namespace) -> tuple[dict[str, str], DumpStats, dict[str, str]]:
+def dump(args: argparse.Namespace) -> tuple["StepsWriter", DumpStats, dict[str, str]]:
     """Write the ark.
 
     Returns:
-        Location ``ark:offset`` of each utterance, the counts, and why an utterance has no Steps.
+        What has written it, the counts, and why an utterance has no Steps.
 
     Raises:
         ValueError: if the model or the data folder cannot be used.
@@ -172,7 +173,7 @@ def dump(args: argparse.Namespace) -> tuple[dict[str, str], DumpStats, dict[str,
                 steps = reduction(posterior, lengths)
             writer.write_batch(batch.utt_ids, steps)
             stats.add(posterior, lengths, steps, blank_id=acoustic.blank_id)
-    return writer.locations, stats, batches.skipped
+    return writer, stats, batches.skipped
 
 
 def _acoustic(args: argparse.Namespace, device: "torch.device") -> "CTCAcoustic | SenseVoice":
@@ -221,18 +222,20 @@ def write_manifest(
     Raises:
         ValueError: if a row names no utterance, or one that is not in ``wav.scp``.
     """
-    with path.open("w", encoding="utf-8") as file:
-        for key, row in rows.items():
-            utt_id = row.get("utt")
-            if utt_id in skipped:
-                continue
-            if utt_id not in locations:
-                raise ValueError(
-                    f"row '{key}': its field utt is {utt_id!r}, which is not in wav.scp; run "
-                    "stages 3 and 4 again"
-                )
-            row = {**row, "steps": locations[utt_id]}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    from espnet_psslm.data.manifest import write_jsonl
+
+    placed = []
+    for key, row in rows.items():
+        utt_id = row.get("utt")
+        if utt_id in skipped:
+            continue
+        if utt_id not in locations:
+            raise ValueError(
+                f"row '{key}': its field utt is {utt_id!r}, which is not in wav.scp; run "
+                "stages 3 and 4 again"
+            )
+        placed.append({**row, "steps": locations[utt_id]})
+    write_jsonl(path, placed)
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
@@ -241,19 +244,21 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
+    from espnet_psslm.atomic import atomic_text
     from espnet_psslm.data.manifest import read_manifest
     from espnet_psslm.inference.made_with import made_with, write_made_with
 
     with command(get_parser(), cmd) as args:
         output = Path(args.output_dir)
         rows = read_manifest(Path(args.data_dir) / "psslm.jsonl")
-        locations, stats, skipped = dump(args)
-        write_manifest(rows, locations, output / "psslm.jsonl", skipped=skipped)
+        writer, stats, skipped = dump(args)
+        limit = {"num_rows": len(writer.locations) + len(skipped), "max_skipped": args.max_skipped}
         write_skipped(output, skipped)
-        limit = {"num_rows": len(locations) + len(skipped), "max_skipped": args.max_skipped}
         stats_file = Path(args.stats_file or output / "stats.json")
         stats_file.parent.mkdir(parents=True, exist_ok=True)
-        stats_file.write_text(stats.to_json(limit), encoding="utf-8")
+        atomic_text(stats_file, stats.to_json(limit))
+        write_manifest(rows, writer.locations, output / "psslm.jsonl", skipped=skipped)
+        writer.remove_older()
         write_made_with(output, made_with(args))
         if args.judge_skipped == "true":
             check_skipped(output, **limit)

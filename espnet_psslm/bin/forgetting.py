@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin import score
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.labelled import ASR
@@ -158,7 +159,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     with command(get_parser(), cmd) as args:
         found = compare(args)
         write_json(args.output.with_suffix(".json"), found)
-        args.output.write_text(render(found), encoding="utf-8")
+        atomic_text(args.output, render(found))
     worse = [task for task, row in found.items() if row["verdict"] == "worse"]
     logging.info("%d tasks, worse: %s: %s", len(found), ", ".join(worse) or "none", args.output)
 

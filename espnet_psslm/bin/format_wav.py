@@ -4,9 +4,10 @@ Usage::
 
     python -m espnet_psslm.bin.format_wav --data_dir data/train --output_dir dump/raw/train --nj 2
 
-Reads ``wav.scp``, ``text``, ``utt2spk``, ``psslm.jsonl``; writes them to the output folder with
-``utt2num_samples`` and ``dropped.txt``. Recordings that are mono wav or flac of the rate wanted
-stay where they are; others, and what commands put out (``--allow_pipes true``), go to ``audio``.
+Reads ``wav.scp`` (with ``segments``, which are cut), ``text``, ``utt2spk``, ``psslm.jsonl``; writes
+them to the output folder with ``utt2num_samples`` and ``dropped.txt``. Recordings that are mono wav
+or flac of the rate wanted stay where they are; others, and what commands put out (``--allow_pipes
+true``), go to ``audio``.
 """
 
 import argparse

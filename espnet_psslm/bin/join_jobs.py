@@ -16,12 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.bin.skipped import check_skipped
-from espnet_psslm.data.kaldi import read_table
+from espnet_psslm.common.lines import split_lines
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.inference.made_with import MADE_WITH
+from espnet_psslm.samples.segments import read_sources
 
 STATS = "stats.json"
 LARGEST = ("peak_rss_mb", "load_s", "max_skipped")
@@ -54,13 +56,17 @@ def join(data_dir: Path, output_dir: Path, *, nj: int) -> None:
     folders = [output_dir / "jobs" / str(job + 1) for job in range(nj)]
     names: dict[Path, None] = {}
     for folder in folders:
-        found = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+        found = [
+            path.relative_to(folder)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and not path.name.startswith(".")  # what a killed job left
+        ]
         if not found:
             raise ValueError(f"{folder}: holds nothing; run the job again")
         names |= dict.fromkeys(found)
     _check_made_with(folders)
     spoken = data_dir / "wav.scp"  # a set of text alone has none
-    keys = [*(read_table(spoken) if spoken.exists() else ()), *read_manifest(data_dir / MANIFEST)]
+    keys = [*(read_sources(spoken) if spoken.exists() else ()), *read_manifest(data_dir / MANIFEST)]
     place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     for name in names:
         if name.suffix == ".ark":
@@ -70,13 +76,13 @@ def join(data_dir: Path, output_dir: Path, *, nj: int) -> None:
         target = output_dir / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if name.name == MADE_WITH:
-            target.write_text(texts[0], encoding="utf-8")  # all say the same
+            atomic_text(target, texts[0])  # all say the same
         elif name.name == STATS:
             stats = join_stats([json.loads(text) for text in texts])
-            target.write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
+            atomic_text(target, json.dumps(stats, indent=2) + "\n")
         else:
             key_of = _key_of_json if name.suffix == ".jsonl" else _first_word
-            target.write_text(_in_order(texts, place, key_of), encoding="utf-8")
+            atomic_text(target, _in_order(texts, place, key_of))
     _judge_skipped(output_dir)
 
 
@@ -101,7 +107,7 @@ def _judge_skipped(folder: Path) -> None:
 
 
 def _in_order(texts: Sequence[str], place: Mapping[str, int], key_of: Callable[[str], str]) -> str:
-    lines = [line for text in texts for line in text.splitlines(keepends=True)]
+    lines = [line for text in texts for line in split_lines(text)]
     return "".join(sorted(lines, key=lambda line: place.get(key_of(line), len(place))))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_psslm.bin.command import DEVICE_HELP, command
+from espnet_psslm.bin.command import DEVICE_HELP, TRUST_HELP, command
 
 if TYPE_CHECKING:
     from espnet_psslm.bridge.plot import HeardUtterance
@@ -37,6 +37,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--beam_size", type=int, default=4, help="beams; 1 is greedy")
     parser.add_argument("--max_new_tokens", type=int, default=64, help="longest answer")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    parser.add_argument(
+        "--trust_remote_code", choices=("true", "false"), default="false", help=TRUST_HELP
+    )
     return parser
 
 
@@ -122,6 +125,7 @@ def run(args: argparse.Namespace) -> list[Path]:
         batch_size=1,
         beam_size=args.beam_size,
         max_new_tokens=args.max_new_tokens,
+        trust_remote_code=args.trust_remote_code == "true",
     )
     pictures = []
     for row in rows:

@@ -36,6 +36,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import DEVICE_HELP, command
 from espnet_psslm.bin.skipped import check_skipped, write_skipped
 from espnet_psslm.inference.options import (
@@ -82,7 +83,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def write_json(path: Path, values: Mapping[str, float]) -> None:
     """Write a small JSON file."""
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    atomic_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def run(args: argparse.Namespace) -> int:

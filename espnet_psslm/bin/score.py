@@ -4,8 +4,11 @@
         --hyp exp/psslm_text/decode/test/ASR/1best_recog/text --metric wer --output score.json
 
 References are a manifest (``target`` by ``key``) or a Kaldi-style text file. Hypotheses outside the
-references are an error, unless ``--where`` picked a subset: then they are left out. A reference
-without a hypothesis counts as an empty one, and is counted.
+references are an error, unless ``--where`` picked a subset or ``--unknown left_out`` says so. A
+reference without a hypothesis counts as an empty one, and is counted.
+
+Error rates can be compared only under one normalisation: ``--normalizer whisper`` is that of the
+Open ASR leaderboard, and the score says which it was.
 
 ``--metric slu`` reads answers of task SLU_entities, and counts those that are none. Predictions in
 SLURP's own format (``--hyp x.jsonl``) are scored against SLURP's release (``--ref test.jsonl``).
@@ -21,6 +24,7 @@ from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.score.classification import Accuracy, accuracy
 from espnet_psslm.score.error_rate import ErrorRate, error_rate
 from espnet_psslm.score.files import read_references, write_json
+from espnet_psslm.score.normalizers import NORMALIZERS
 from espnet_psslm.score.slu import SLUScore, parse_answers, slu_score
 from espnet_psslm.score.slu_files import read_slurp
 from espnet_psslm.score.translation import Translation, translation_score
@@ -56,7 +60,19 @@ def get_parser() -> argparse.ArgumentParser:
         help="what becomes of references without a hypothesis; either is said",
     )
     parser.add_argument(
+        "--unknown",
+        choices=("error", "left_out"),
+        default="error",
+        help="what becomes of hypotheses without a reference; SLURP's own scorer leaves them out",
+    )
+    parser.add_argument(
         "--language", default="en", help="of the texts: their normalisation, the tokeniser of BLEU"
+    )
+    parser.add_argument(
+        "--normalizer",
+        default="psslm",
+        choices=tuple(NORMALIZERS),
+        help="of WER and CER: the training text's, or Whisper's as in the Open ASR leaderboard",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
@@ -97,11 +113,13 @@ def score(args: argparse.Namespace) -> ErrorRate | Accuracy | Translation | SLUS
         if where or args.task:
             raise ValueError("--task and --where pick rows of a manifest, not of SLURP's release")
         answers, predictions = read_slurp(args.ref, args.hyp)
+        predictions = _known(args, predictions, answers)
         return slu_score(_keep(args, answers, predictions), predictions, seed=args.seed)
     refs = read_references(args.ref, task=args.task, key_field=args.key_field, where=where)
     hyps = read_table(args.hyp)
     if where:
         hyps = {key: text for key, text in hyps.items() if key in refs}
+    hyps = _known(args, hyps, refs)
     refs = _keep(args, refs, hyps)
     if args.metric == "slu":
         right = {key: parse_answer(line) for key, line in refs.items()}
@@ -113,7 +131,27 @@ def score(args: argparse.Namespace) -> ErrorRate | Accuracy | Translation | SLUS
             refs, hyps, metric=args.metric, language=args.language, seed=args.seed
         )
     unit = "word" if args.metric == "wer" else "char"
-    return error_rate(refs, hyps, unit=unit, seed=args.seed, language=args.language)
+    return error_rate(
+        refs,
+        hyps,
+        unit=unit,
+        seed=args.seed,
+        language=args.language,
+        normalizer=args.normalizer,
+    )
+
+
+def _known[Answer](
+    args: argparse.Namespace, hyps: Mapping[str, Answer], refs: Mapping[str, object]
+) -> dict[str, Answer]:
+    """Hypotheses to score, as ``--unknown`` says."""
+    unknown = hyps.keys() - refs.keys() if args.unknown == "left_out" else set()
+    if unknown:
+        logging.warning(
+            "%s: %d hypotheses without a reference are left out, e.g. %r",
+            args.hyp, len(unknown), min(unknown),
+        )  # fmt: skip
+    return {key: hyp for key, hyp in hyps.items() if key not in unknown}
 
 
 def _keep[Reference](

@@ -21,6 +21,7 @@ drawn simulation, aligned with what was heard.
 
 import argparse
 import csv
+import io
 import logging
 import zlib
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ import numpy as np
 import torch
 import yaml
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.bridge.distance import StepDistance, step_distance
 from espnet_psslm.bridge.plot import distance_figure, save_png
@@ -150,12 +152,13 @@ def write(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     names = ["simulator", "utt", *(field.name for field in fields(StepDistance))]
-    with open(folder / "distance.csv", "w", encoding="utf-8", newline="") as stream:
-        table = csv.DictWriter(stream, names)
-        table.writeheader()
-        for simulator, by_utt in found.items():
-            for utt, distance in by_utt.items():
-                table.writerow({"simulator": simulator, "utt": utt} | asdict(distance))
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, names)
+    table.writeheader()
+    for simulator, by_utt in found.items():
+        for utt, distance in by_utt.items():
+            table.writerow({"simulator": simulator, "utt": utt} | asdict(distance))
+    atomic_text(folder / "distance.csv", text.getvalue())
     measures = {
         measure: {name: [getattr(d, measure) for d in by.values()] for name, by in found.items()}
         for measure in MEASURES

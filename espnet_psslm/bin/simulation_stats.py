@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.bridge.measure import measure
 from espnet_psslm.bridge.steps_file import read_steps
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     )
     measured = measure(utterances, num_units=units.num_units, blank_id=units.blank_id)
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-    Path(args.output).write_text(yaml.safe_dump(measured, sort_keys=False), encoding="utf-8")
+    atomic_text(args.output, yaml.safe_dump(measured, sort_keys=False))
     logging.info(
         "%d utterances, %d units: wrong %.4f, missing %.4f, extra %.4f, blank-labelled %.4f per "
         "unit; median peak %.3f: %s",

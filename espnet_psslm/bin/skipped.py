@@ -4,6 +4,9 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from espnet_psslm.atomic import atomic_text
+from espnet_psslm.common.lines import read_lines
+
 SKIPPED = "skipped.txt"
 
 
@@ -15,7 +18,7 @@ def write_skipped(folder: Path, skipped: Mapping[str, str]) -> None:
         skipped: key -> reason.
     """
     lines = [f"{key}\t{' '.join(reason.split())}\n" for key, reason in skipped.items()]
-    (folder / SKIPPED).write_text("".join(lines), encoding="utf-8")
+    atomic_text(folder / SKIPPED, "".join(lines))
     for key, reason in skipped.items():
         logging.warning("skipped '%s': %s", key, reason)
 
@@ -31,7 +34,7 @@ def check_skipped(folder: Path, *, num_rows: int, max_skipped: float) -> None:
     Raises:
         ValueError: if they are more.
     """
-    lines = (folder / SKIPPED).read_text(encoding="utf-8").splitlines()
+    lines = [line for _, line in read_lines(folder / SKIPPED)]
     if len(lines) > max_skipped * num_rows:
         key, reason = lines[0].split("\t", 1)
         raise ValueError(

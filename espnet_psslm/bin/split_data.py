@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.kaldi import read_table, write_table
 from espnet_psslm.data.labelled import MANIFEST
@@ -75,7 +76,7 @@ def split(data_dir: Path, output_dir: Path, *, nj: int) -> int:
         lines = [
             json.dumps(row, ensure_ascii=False) + "\n" for utt_id in chosen for row in rows[utt_id]
         ]
-        (folder / MANIFEST).write_text("".join(lines), encoding="utf-8")
+        atomic_text(folder / MANIFEST, "".join(lines))
     return parts
 
 

@@ -30,7 +30,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.atomic import atomic_file, atomic_text
+from espnet_psslm.bin.command import TRUST_HELP, command
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.text.hugging_face import (
     TOKENIZER_FILE,
     load_tokenizer,
@@ -68,7 +70,7 @@ def read_sentences(path: str | Path, *, kaldi_text: bool) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"training text {path} does not exist: run stage 1")
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = [line for _, line in read_lines(path)]
     if kaldi_text:
         lines = [(line.split(maxsplit=1) + ["", ""])[1] for line in lines]
     return [line.strip() for line in lines if line.strip()]
@@ -83,6 +85,7 @@ def train_units(
     source: str = "",
     restrict: bool = False,
     phone_language: str = "",
+    trust_remote_code: bool = False,
 ) -> list[str]:
     """Make the units and write ``tokens.txt``, and ``bpe.model`` or ``tokenizer.json``.
 
@@ -95,6 +98,7 @@ def train_units(
         source: what is given: tokenizer, SentencePiece model, list, or language model.
         restrict: keep the tokens that occur, of Hugging Face tokenizers.
         phone_language: of "phn".
+        trust_remote_code: run code that lies beside the tokenizer of "llm".
 
     Returns:
         The units.
@@ -117,12 +121,15 @@ def train_units(
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     if model_type in SENTENCEPIECE:
-        model_bytes = _sentencepiece(sentences, model_type, vocab_size, source)
-        (output_dir / "bpe.model").write_bytes(model_bytes)
+        model_bytes = _sentencepiece(
+            sentences, model_type, vocab_size, source, trust_remote_code=trust_remote_code
+        )
+        with atomic_file(output_dir / "bpe.model") as stream:
+            stream.write(model_bytes)
         tokens = piece_token_list(model_bytes)
     elif model_type in HUGGING_FACE:
         tokenizer = load_tokenizer(source or model_type)
-        tokenizer.save(str(output_dir / TOKENIZER_FILE))
+        atomic_text(output_dir / TOKENIZER_FILE, tokenizer.to_str(pretty=True))
         tokens = (
             occurring_token_list(tokenizer, sentences) if restrict else whole_token_list(tokenizer)
         )
@@ -132,12 +139,17 @@ def train_units(
         tokens = phone_token_list(sentences, language=phone_language)
     else:
         tokens = read_unit_file(source)
-    (output_dir / "tokens.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    atomic_text(output_dir / "tokens.txt", "\n".join(tokens) + "\n")
     return tokens
 
 
 def _sentencepiece(
-    sentences: Sequence[str], model_type: str, vocab_size: int, source: str
+    sentences: Sequence[str],
+    model_type: str,
+    vocab_size: int,
+    source: str,
+    *,
+    trust_remote_code: bool,
 ) -> bytes:
     """The model of one of the types that SentencePiece serves."""
     if model_type == "given":
@@ -146,7 +158,9 @@ def _sentencepiece(
         return Path(source).read_bytes()
     if vocab_size <= 0:
         raise ValueError(f"--model_type {model_type} needs --vocab_size, the number of units")
-    tokenizer = _load_llm_tokenizer(source) if model_type == "llm" else None
+    tokenizer = None
+    if model_type == "llm":
+        tokenizer = _load_llm_tokenizer(source, trust_remote_code=trust_remote_code)
     try:
         if tokenizer is not None:
             return llm_unit_model(sentences, tokenizer, num_pieces=vocab_size)
@@ -158,10 +172,10 @@ def _sentencepiece(
         ) from error
 
 
-def _load_llm_tokenizer(name: str) -> Any:
+def _load_llm_tokenizer(name: str, *, trust_remote_code: bool) -> Any:
     from espnet_psslm.llm.backbone import load_tokenizer  # torch: seconds, of use here only
 
-    return load_tokenizer(name)
+    return load_tokenizer(name, trust_remote_code=trust_remote_code)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -200,6 +214,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--phone_language", default="", help="phn: espeak-ng's name of it, e.g. en-us, de, cmn"
     )
+    parser.add_argument(
+        "--trust_remote_code", choices=("true", "false"), default="false", help=TRUST_HELP
+    )
     parser.add_argument("--output_dir", required=True, help="for tokens.txt and its model")
     return parser
 
@@ -224,6 +241,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             source=args.source,
             restrict=args.restrict == "true",
             phone_language=args.phone_language,
+            trust_remote_code=args.trust_remote_code == "true",
         )
     logging.info("%d units from %d sentences in %s", len(tokens), len(sentences), args.output_dir)
 

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import DEVICE_HELP, command
+from espnet_psslm.atomic import atomic_text
+from espnet_psslm.bin.command import DEVICE_HELP, MAX_UNPACKED_HELP, TRUST_HELP, command
 from espnet_psslm.common.file_names import file_name
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("audio", nargs="+", help="wav, flac, mp3, ...; - is standard input")
+    parser.add_argument("audio", nargs="+", help="wav, mp3, m4a, webm, ...; - is standard input")
     parser.add_argument("--model", help="archive of stage 14, folder of one, or its hub name")
+    parser.add_argument("--max_unpacked_gb", type=float, help=MAX_UNPACKED_HELP)
     parser.add_argument("--psslm_train_config", help="in place of --model: config.yaml")
     parser.add_argument("--psslm_model_file", help="its checkpoint")
     parser.add_argument("--task", default="ASR", help="what to answer, e.g. ASR, EN2DE (ASR)")
@@ -82,6 +84,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--beam_size", type=int, default=4, help="beams; 1 is greedy (4)")
     parser.add_argument("--max_new_tokens", type=int, default=200, help="longest answer (200)")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    parser.add_argument(
+        "--trust_remote_code", choices=("true", "false"), default="false", help=TRUST_HELP
+    )
     return parser
 
 
@@ -100,9 +105,12 @@ def load(args: argparse.Namespace) -> "Speech2Text":
         "device": args.device,
         "beam_size": args.beam_size,
         "max_new_tokens": args.max_new_tokens,
+        "trust_remote_code": args.trust_remote_code == "true",
     }
     if args.model is not None:
-        model = Speech2Text.from_pretrained(args.model, **options)
+        model = Speech2Text.from_pretrained(
+            args.model, max_unpacked_gb=args.max_unpacked_gb, **options
+        )
     else:
         model = Speech2Text(*files, **options)
     if args.task not in model.tasks:
@@ -259,7 +267,7 @@ def run(args: argparse.Namespace) -> Iterator[tuple[int, str]]:
                 else:
                     args.output_dir.mkdir(parents=True, exist_ok=True)
                     path = args.output_dir / f"{_name(source)}{SUFFIXES[args.format]}"
-                    path.write_text(text, encoding="utf-8")
+                    atomic_text(path, text)
                 if reason := doubt(source, segments, args, model.familiarity):
                     yield logging.WARNING, reason
             progress(1)

@@ -9,7 +9,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.atomic import atomic_link
+from espnet_psslm.bin.command import MAX_UNPACKED_HELP, command
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -18,6 +19,7 @@ def get_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", required=True, help="archive, unpacked folder, or hub name")
+    parser.add_argument("--max_unpacked_gb", type=float, help=MAX_UNPACKED_HELP)
     parser.add_argument("--psslm_exp", type=Path, required=True, help="folder for the bridge")
     parser.add_argument("--psslm_name", required=True, help="name of its checkpoint")
     parser.add_argument("--ctc_exp", type=Path, required=True, help="folder for the CTC model")
@@ -28,8 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
 def link(source: str, target: Path) -> None:
     """Make a symbolic link, in place of an older one."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    target.symlink_to(Path(source).absolute())
+    atomic_link(target, Path(source).absolute())
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
@@ -41,7 +42,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     with command(get_parser(), cmd) as args:
         from espnet_psslm.pack_files import open_pack
 
-        files = open_pack(args.model)
+        files = open_pack(args.model, max_unpacked_gb=args.max_unpacked_gb)
         link(files["psslm_train_config"], args.psslm_exp / "config.yaml")
         link(files["psslm_model_file"], args.psslm_exp / args.psslm_name)
         if "asr_train_config" in files:

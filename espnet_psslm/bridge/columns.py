@@ -70,6 +70,11 @@ class Column:
         ends = self.ends[start : stop + 1]
         return Column(self.values[ends[0] : ends[-1]], ends - ends[0])
 
+    def select(self, kept: np.ndarray) -> "Column":
+        """The samples at which a mask (N,) is true."""
+        values = self.values[np.repeat(kept, self.lengths)]
+        return Column.of_lengths(values, self.lengths[kept])
+
     def where(self, mask: np.ndarray) -> "Column":
         """Without the values at which a mask (S,) is false."""
         before = np.zeros(len(mask) + 1, dtype=np.int64)
@@ -128,6 +133,14 @@ class TextSamples(Sequence[tuple[str, Sample]]):
         row = range(len(self))[row]
         arrays = {"prompt_index": np.array([self.prompt_index[row]])}
         return self.uids[row], arrays | {name: c[row] for name, c in self.columns.items()}
+
+    def select(self, kept: np.ndarray) -> "TextSamples":
+        """The samples at which a mask (N,) is true."""
+        rows = kept.nonzero()[0].tolist()
+        columns = {name: column.select(kept) for name, column in self.columns.items()}
+        return TextSamples(
+            [self.uids[row] for row in rows], [self.prompt_index[row] for row in rows], columns
+        )
 
     def __iter__(self) -> Iterator[tuple[str, Sample]]:
         """Key and arrays of each."""

@@ -35,8 +35,7 @@ def greedy_units(steps: PosteriorSteps, *, blank_id: int, merged: bool) -> list[
         merged: whether a step is a whole run of its unit (phone-synchronous reduction); else
             neighbours of one unit are merged here, as CTC does with frames.
     """
-    places = steps.probs.argmax(2, keepdim=True)
-    unit_ids = steps.unit_ids.gather(2, places)[..., 0].tolist()
+    unit_ids = steps.best_units().tolist()
     found = []
     for row, clarity in zip(unit_ids, clarity_of(steps), strict=True):
         row = row[: clarity.num_steps]

@@ -4,8 +4,10 @@ Legend: B batch, N samples, T frames, V units, D encoder width.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from espnet_psslm.bridge.phone_sync import Reduction
@@ -38,10 +40,19 @@ def hear_posteriors(
 def hear_features(
     acoustic: Acoustic, reduction: Reduction, speech: Tensor, speech_lengths: Tensor
 ) -> FeatureSteps:
-    """Reduced encoder outputs of waveforms (B, N); the CTC posterior only marks the steps."""
+    """Reduced encoder outputs of waveforms (B, N); the CTC posterior only marks the steps.
+
+    Encoder outputs do not say whether anything was heard, the posterior does: where the best unit
+    of every frame is the blank, there are no steps.
+    """
     features, lengths = acoustic.encode(speech, speech_lengths)
-    posterior = acoustic.classify(features).exp() if reduction.needs_posterior else None
-    return reduction.reduce_features(features, lengths, posterior)
+    if not reduction.needs_posterior:
+        return reduction.reduce_features(features, lengths)
+    posterior = acoustic.classify(features).exp()
+    steps = reduction.reduce_features(features, lengths, posterior)
+    valid = torch.arange(posterior.shape[1], device=lengths.device) < lengths[:, None]
+    spoken = ((posterior.argmax(2) != reduction.blank_id) & valid).any(1)
+    return replace(steps, lengths=steps.lengths * spoken)
 
 
 Hear = Callable[[Any, Reduction, Tensor, Tensor], Steps]

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from espnet_psslm.atomic import atomic_file
+
 INCHES_PER_S = 2.5
 MIN_WIDTH = 6.0  # inches
 DOTS_PER_INCH = 120
@@ -126,4 +128,5 @@ def distance_figure(measures: Mapping[str, Mapping[str, Sequence[float]]]) -> Fi
 def save_png(figure: Figure, path: str | Path) -> None:
     """Write a figure; its folder is made."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png")
+    with atomic_file(path) as stream:
+        figure.savefig(stream, format="png")

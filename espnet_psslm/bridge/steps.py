@@ -145,6 +145,14 @@ class PosteriorSteps(_Batch):
         rows = self.rest[..., None].expand(*self.probs.shape[:2], self.num_units)
         return rows.scatter(2, self.unit_ids, self.probs.to(rows.dtype))
 
+    def best_units(self) -> Tensor:
+        """(B, U), the likeliest unit of each step."""
+        return self.unit_ids.gather(2, self.probs.argmax(2, keepdim=True))[..., 0]
+
+    def has_unit(self, *, blank_id: int) -> Tensor:
+        """(B,), whether the likeliest unit of any step is one: of silence all are the blank."""
+        return ((self.best_units() != blank_id) & self.mask).any(1)
+
     def inputs(self) -> dict[str, Tensor]:
         """The arguments of ``PSSLMModel.steps`` that give these steps."""
         return {"unit_ids": self.unit_ids, "probs": self.probs, "unit_ids_lengths": self.lengths}

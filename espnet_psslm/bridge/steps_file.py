@@ -6,28 +6,39 @@ half precision, and frame spans. Half precision moves a value by at most 5e-4 re
 what distinguishes units.
 """
 
+import hashlib
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from numpy.lib.format import read_array
 
+from espnet_psslm.atomic import atomic_text, move_file, naming, remove_strays, unfinished_name
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
 from espnet_psslm.device import HOST
 
 
 class StepsWriter:
-    """Write Steps utterance by utterance.
+    """Write Steps utterance by utterance; the ark is there whole or not at all.
+
+    It is named by its content: ``steps-1a2b3c4d.ark`` for ``steps.ark``. So an ark never changes
+    under those who read it by offset, and an older manifest goes with the older ark until
+    :meth:`remove_older`.
 
     Args:
-        ark: file to create; ``locations`` afterwards maps each utterance to ``ark:offset``.
+        ark: file to create, but for the mark of its content. Afterwards ``path`` is the file, and
+            ``locations`` maps each utterance to ``ark:offset``.
     """
 
     def __init__(self, ark: str | Path) -> None:
-        self.path = Path(ark)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = self.path.open("wb")
-        self.locations: dict[str, str] = {}
+        self.ark = Path(ark)
+        self.ark.parent.mkdir(parents=True, exist_ok=True)
+        remove_strays(self.ark.parent)
+        self.unfinished = unfinished_name(self.ark)
+        self.file = _Hashed(open(self.unfinished, "wb"))
+        self.offsets: dict[str, int] = {}
 
     def write_batch(self, utt_ids: list[str], steps: PosteriorSteps | FeatureSteps) -> None:
         """Append a batch that came from audio (with frame spans)."""
@@ -37,24 +48,69 @@ class StepsWriter:
         spans = torch.stack([steps.frame_start, steps.frame_end], -1)
         for row, utt_id in enumerate(utt_ids):
             count = int(steps.lengths[row])
-            self.locations[utt_id] = f"{self.path}:{self.file.tell()}"
+            self.offsets[utt_id] = self.file.size
             arrays = {
                 name: value.numpy().astype(types[name]) for name, value in steps.sample(row).items()
             }
             for array in (*arrays.values(), spans[row, :count].numpy().astype(np.uint16)):
                 np.save(self.file, array, allow_pickle=False)
 
+    @property
+    def path(self) -> Path:
+        """The finished ark."""
+        mark = self.file.digest.hexdigest()[:8]
+        return self.ark.with_stem(f"{self.ark.stem}-{mark}")
+
+    @property
+    def locations(self) -> dict[str, str]:
+        """Where each utterance is in the finished ark."""
+        assert self.file.stream.closed, "its name is not known yet"
+        return {utt_id: f"{self.path}:{offset}" for utt_id, offset in self.offsets.items()}
+
     def close(self) -> None:
-        """Flush the ark and write its index ``*.scp`` beside it."""
+        """Name the ark, and write its index ``*.scp`` beside it."""
         self.file.close()
+        move_file(self.unfinished, self.path)
         lines = [f"{utt_id} {location}\n" for utt_id, location in self.locations.items()]
-        self.path.with_suffix(".scp").write_text("".join(lines), encoding="utf-8")
+        atomic_text(self.ark.with_suffix(".scp"), "".join(lines))
+
+    def remove_older(self) -> None:
+        """Remove earlier arks, when nothing names them any more."""
+        for path in self.ark.parent.glob(f"{self.ark.stem}*{self.ark.suffix}"):
+            if path != self.path:
+                path.unlink()
 
     def __enter__(self) -> "StepsWriter":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                with naming(self.ark):
+                    self.close()
+        finally:
+            with suppress(OSError):  # which has been said
+                self.file.stream.close()
+            self.unfinished.unlink(missing_ok=True)
+
+
+class _Hashed:
+    """A file to write to that knows what is in it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        with naming(self.stream.name):
+            self.stream.write(data)
+        self.digest.update(data)
+        self.size += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self.stream.close()
 
 
 def read_steps(location: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from espnet_psslm.atomic import atomic_text
+
 FILE_NAMES = "file_names.txt"
 MAX_BYTES = (
     150  # of an id that is taken as it is: file systems take 255, with what is put around it
@@ -55,6 +57,8 @@ def write_file_names(folder: str | Path, keys: Iterable[str]) -> None:
     lines = [f"{name}\t{key}\n" for key, name in names.items() if name != key]
     path = Path(folder) / FILE_NAMES
     if lines:
-        path.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+        # An id may hold half of a character, which UTF-8 cannot write.
+        text = "".join(lines).encode("utf-8", errors="backslashreplace").decode()
+        atomic_text(path, text)
     else:
         path.unlink(missing_ok=True)  # of an earlier run with other ids

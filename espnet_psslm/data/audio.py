@@ -1,8 +1,8 @@
-"""One reader for all audio: wav, flac, mp3, a Kaldi archive, or the output of a command.
+"""One reader for all audio: a file of any kind, a Kaldi archive, or the output of a command.
 
-What arrives is float32 in [-1, 1], mono, at the rate asked for. Whatever cannot be used raises
-:class:`AudioError`, whether it is missing, not readable, cut off, absurd or no audio; none is ever
-shortened or replaced in silence. Commands run for callers alone that say so.
+What arrives is float32 with full scale at 1, mono, at the rate asked for. Whatever cannot be used
+raises :class:`AudioError`, whether it is missing, not readable, cut off, absurd or no audio; none
+is ever shortened or replaced in silence. Commands run for callers alone that say so.
 """
 
 import io
@@ -11,17 +11,22 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import soundfile
 
-from espnet_psslm.samples.wav_size import check_wav_size
+from espnet_psslm.common.lines import read_lines
+from espnet_psslm.samples.audio_file import read_audio_file
+from espnet_psslm.samples.segments import Part, read_sources
 
 SAMPLE_RATE = 16000  # Hz, what every acoustic model here expects
 RATES = (1_000, 1_000_000)  # Hz, between which a recording's rate lies: others are broken headers
+# 40 dB above full scale. Floating point may go above 1, as encoders and mixers do, and is kept;
+# what is louder than this is on another scale, such as that of 16-bit integers.
+LOUDEST = 100.0
 
 _ARK = re.compile(r"(?P<path>.+):(?P<offset>[0-9]{1,18})", re.DOTALL)
 _said: set[str] = set()  # what this process has warned about
@@ -35,7 +40,7 @@ class AudioError(ValueError):
 class Recording:
     """Audio as it was asked for, and what it was before."""
 
-    samples: np.ndarray  # (N,) float32 in [-1, 1]
+    samples: np.ndarray  # (N,) float32, full scale at 1
     rate: int  # Hz, as stored
     channels: int  # as stored
 
@@ -51,7 +56,7 @@ def read_audio(source: str, *, fs: int = SAMPLE_RATE) -> np.ndarray:
         fs: Hz of the result.
 
     Returns:
-        (N,) float32 in [-1, 1].
+        (N,) float32, full scale at 1.
 
     Raises:
         AudioError: if the source cannot be used.
@@ -63,8 +68,9 @@ def read_recording(source: str, *, fs: int = SAMPLE_RATE, allow_pipes: bool = Fa
     """Read one recording, which may be the output of a command.
 
     Args:
-        source: as :func:`read_audio` takes it, or ``command |`` (its standard output is a wav or
-            flac file). What exists as a file is a file, whatever it is called.
+        source: as :func:`read_audio` takes it, or ``command |`` (its standard output is an
+            audio file); or a part of either (``samples/segments``). What exists as a file is a
+            file, whatever it is called.
         fs: Hz of the result.
         allow_pipes: run commands. For sources of a ``wav.scp``, where the user has asked for it.
 
@@ -74,9 +80,19 @@ def read_recording(source: str, *, fs: int = SAMPLE_RATE, allow_pipes: bool = Fa
     Raises:
         AudioError: if the source cannot be used.
     """
+    if part := Part.of(source):
+        whole = _whole(part.source, fs, allow_pipes)
+        with _audio_errors(source):
+            return replace(whole, samples=part.cut(whole.samples, fs))
     with _audio_errors(source):
         samples, rate = _read_as_stored(source, allow_pipes=allow_pipes)
         return _convert(samples, rate, fs, source)
+
+
+@lru_cache(maxsize=1)
+def _whole(source: str, fs: int, allow_pipes: bool) -> Recording:
+    """The recording that parts are taken of, mostly one after the other."""
+    return read_recording(source, fs=fs, allow_pipes=allow_pipes)
 
 
 def read_open_file(file: BinaryIO, *, name: str, fs: int = SAMPLE_RATE) -> np.ndarray:
@@ -88,13 +104,13 @@ def read_open_file(file: BinaryIO, *, name: str, fs: int = SAMPLE_RATE) -> np.nd
         fs: Hz of the result.
 
     Returns:
-        (N,) float32 in [-1, 1].
+        (N,) float32, full scale at 1.
 
     Raises:
         AudioError: if it cannot be used.
     """
     with _audio_errors(name):
-        samples, rate = _decode(io.BytesIO(file.read()))
+        samples, rate = read_audio_file(io.BytesIO(file.read()))
         return _convert(samples, rate, fs, name).samples
 
 
@@ -106,7 +122,8 @@ class AudioScpReader(Mapping):
 
     Args:
         path: lines ``utt source``, sources as :func:`read_audio` takes them; relative paths are
-            relative to the working directory, as in Kaldi.
+            relative to the working directory, as in Kaldi. Where ``segments`` lies beside it,
+            utterances are its parts of recordings.
         fs: Hz of the samples.
 
     Raises:
@@ -115,7 +132,8 @@ class AudioScpReader(Mapping):
 
     def __init__(self, path: str | Path, *, fs: int = SAMPLE_RATE) -> None:
         self.path, self.fs = str(path), fs
-        self.sources = read_scp(path)
+        read_scp(path)  # strict: every line has a source
+        self.sources = read_sources(path)
 
     def __getitem__(self, utt_id: str) -> np.ndarray:
         try:
@@ -139,16 +157,15 @@ def read_scp(path: str | Path) -> dict[str, str]:
         ValueError: if a line has no value, an utterance comes twice, or there is none.
     """
     entries: dict[str, str] = {}
-    with Path(path).open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            utt_id, _, value = line.strip().partition(" ")
-            if not value.strip():
-                raise ValueError(f"{path}:{number}: '{utt_id}' has no value; write 'utt value'")
-            if utt_id in entries:
-                raise ValueError(f"{path}:{number}: utterance '{utt_id}' comes twice")
-            entries[utt_id] = value.strip()
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        utt_id, *value = line.strip().split(maxsplit=1)
+        if not value:
+            raise ValueError(f"{path}:{number}: '{utt_id}' has no value; write 'utt value'")
+        if utt_id in entries:
+            raise ValueError(f"{path}:{number}: utterance '{utt_id}' comes twice")
+        entries[utt_id] = value[0]
     if not entries:
         raise ValueError(f"{path}: holds no utterance")
     return entries
@@ -176,9 +193,9 @@ def _read_as_stored(source: str, *, allow_pipes: bool) -> tuple[np.ndarray, int]
     """Samples (N, channels) float32 and their rate, of any kind of source."""
     if os.path.isfile(source):
         with open(source, "rb") as file:
-            return _decode(file)
+            return read_audio_file(file)
     if source.rstrip().endswith("|"):
-        return _decode(io.BytesIO(_run(source, allow_pipes=allow_pipes)))
+        return read_audio_file(io.BytesIO(_run(source, allow_pipes=allow_pipes)))
     if in_archive := _ARK.fullmatch(source):
         # Imported here: files are read on machines that have no kaldiio.
         from espnet_psslm.samples.archive import read_entry
@@ -207,24 +224,6 @@ def _run(source: str, *, allow_pipes: bool) -> bytes:
     return run_pipe(source.rstrip().removesuffix("|"))
 
 
-def _decode(file: BinaryIO) -> tuple[np.ndarray, int]:
-    """Samples (N, channels) float32 and their rate, of a file from its beginning to its end."""
-    if not file.seek(0, io.SEEK_END):
-        raise ValueError("the file is empty")
-    check_wav_size(file)
-    try:
-        with soundfile.SoundFile(file) as audio:
-            announced, rate = audio.frames, audio.samplerate
-            samples = audio.read(dtype="float32", always_2d=True)
-    # TypeError: of a file that is called .raw, soundfile wants to be told everything.
-    except (soundfile.SoundFileError, TypeError) as error:
-        reason = getattr(error, "error_string", error)
-        raise ValueError(f"is not audio, or damaged or truncated ({reason})") from error
-    if len(samples) < announced:
-        raise ValueError(f"truncated, {len(samples)} of {announced} samples are there")
-    return samples, rate
-
-
 def _convert(samples: np.ndarray, rate: int, fs: int, source: str) -> Recording:
     """Make samples (N, channels) mono, of the rate asked for."""
     channels = samples.shape[1]
@@ -233,12 +232,29 @@ def _convert(samples: np.ndarray, rate: int, fs: int, source: str) -> Recording:
     if channels > 1:
         _say_once(f"audio with {channels} channels is mixed down to one", source)
     mono = samples.mean(axis=1) if channels > 1 else samples[:, 0]
-    if not np.isfinite(mono).all():
-        raise ValueError("holds samples that are not finite numbers; convert it again")
+    check_samples(mono)
     if rate != fs:
         _say_once(f"audio at {rate} Hz is resampled to {fs} Hz", source)
         mono = resample(mono, rate, fs)
     return Recording(np.ascontiguousarray(mono, dtype=np.float32), rate, channels)
+
+
+def check_samples(samples: np.ndarray) -> None:
+    """Refuse samples (N,) that are no sound.
+
+    Nothing is scaled: a scale guessed from the peak would differ between recordings of one corpus.
+
+    Raises:
+        AudioError: if one is no finite number, or they are not in [-1, 1] by far.
+    """
+    peak = float(np.abs(samples).max())  # NaN if one is
+    if not np.isfinite(peak):
+        raise AudioError("holds samples that are not finite numbers; convert it again")
+    if peak > LOUDEST:
+        raise AudioError(
+            f"holds samples up to {peak:g}, where 1 is full scale; divide them, by 32768 if they "
+            "were 16-bit integers"
+        )
 
 
 def resample(samples: np.ndarray, rate: int, fs: int) -> np.ndarray:

@@ -1,13 +1,16 @@
 """Audio of a data folder in batches of similar length, for decoding and for dumping."""
 
-from collections.abc import Container, Iterator, Sequence
+import os
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import soundfile
 import torch
 from torch import Tensor
 
-from espnet_psslm.data.audio import AudioError, AudioScpReader, read_scp
+from espnet_psslm.data.audio import SAMPLE_RATE, AudioError, AudioScpReader, read_scp
+from espnet_psslm.samples.segments import Part
 
 
 @dataclass(frozen=True)
@@ -26,28 +29,31 @@ class AudioBatches:
     is left out and kept in ``skipped``, by utterance with the reason; it fills while one reads.
 
     Args:
-        data_dir: holds ``wav.scp`` and ``utt2num_samples`` (stage 3 writes both).
+        data_dir: holds ``wav.scp``, if need be with ``segments``; with ``utt2num_samples`` (stage 3
+            writes it) no file is looked into before it is read.
         batch_size: utterances per batch.
 
     Raises:
-        ValueError: if a file is missing, or ``utt2num_samples`` lacks an utterance.
+        ValueError: if ``wav.scp`` is missing, or ``utt2num_samples`` lacks an utterance.
     """
 
     def __init__(self, data_dir: str | Path, *, batch_size: int) -> None:
         if batch_size < 1:
             raise ValueError(f"--batch_size {batch_size}: must be at least 1")
         wav_scp, counts = Path(data_dir) / "wav.scp", Path(data_dir) / "utt2num_samples"
-        for path in (wav_scp, counts):
-            if not path.is_file():
-                raise ValueError(f"{path}: no such file; stage 3 (bin/format_wav) writes it")
+        if not wav_scp.is_file():
+            raise ValueError(f"{wav_scp}: no such file; it has a line 'utterance path' for each")
         self.audio = AudioScpReader(wav_scp)
-        self.counts = {utt: int(count) for utt, count in read_scp(counts).items()}
+        if counts.is_file():
+            self.counts = {utt: int(count) for utt, count in read_scp(counts).items()}
+        else:
+            self.counts = {utt: _announced(source) for utt, source in self.audio.sources.items()}
         self.skipped: dict[str, str] = {}
         missing = [utt for utt in self.audio if utt not in self.counts]
         if missing:
             raise ValueError(f"{counts}: lacks {len(missing)} utterances of wav.scp ({missing[0]})")
         self.utt_ids = list(self.audio)
-        ordered = sorted(self.utt_ids, key=self.counts.__getitem__, reverse=True)
+        ordered = _longest_first(self.counts, self.audio.sources)
         self.batches = [
             ordered[first : first + batch_size] for first in range(0, len(ordered), batch_size)
         ]
@@ -81,6 +87,30 @@ class AudioBatches:
         for utt in utt_ids:
             try:
                 signals[utt] = torch.from_numpy(self.audio[utt])
+                self.counts[utt] = len(signals[utt])
             except AudioError as error:
                 self.skipped[utt] = str(error)
         return signals
+
+
+def _longest_first(counts: Mapping[str, int], sources: Mapping[str, str]) -> list[str]:
+    """Utterances by length; parts of one recording stay together, so that it is read once."""
+    parts = {utt: Part.of(source) for utt, source in sources.items()}
+    recording = {utt: sources[utt] if p is None else p.source for utt, p in parts.items()}
+    longest: dict[str, int] = {}
+    for utt, name in recording.items():
+        longest[name] = max(longest.get(name, 0), counts[utt])
+    return sorted(sources, key=lambda u: (-longest[recording[u]], recording[u], -counts[u]))
+
+
+def _announced(source: str) -> int:
+    """Samples of an utterance, as far as they can be told without reading it; orders batches."""
+    part = Part.of(source)
+    if part is not None and part.end_s is not None:
+        return round((part.end_s - part.start_s) * SAMPLE_RATE)
+    path = source if part is None else part.source
+    try:
+        info = soundfile.info(path)
+    except (soundfile.SoundFileError, OSError, ValueError, TypeError):
+        return os.path.getsize(path) if os.path.isfile(path) else 0
+    return info.frames * SAMPLE_RATE // max(1, info.samplerate)

@@ -13,6 +13,7 @@ from espnet_psslm.bridge.steps import collate_features, collate_steps, uniform_r
 
 SAMPLES_PER_STEP = 4000  # about four units are spoken in a second of 16 kHz audio
 TOKEN_FIELDS = ("before_ids", "after_ids", "target_ids")
+SPEECH_FIELDS = ("speech", "unit_ids", "features")
 
 
 class StepsCollate:
@@ -98,7 +99,8 @@ class LengthCollate:
     """Length of each sample's sequence, for the shape file of stage 10.
 
     The constant prefix counts although it is cached: what follows attends to it, and a batch of
-    one prompt meets its prefix in one product.
+    one prompt meets its prefix in one product. A sample without any step has the length 0: it is
+    not trained on (``training/unheard``).
 
     Args:
         prefix_lengths: tokens of each prompt's prefix, by its index.
@@ -114,6 +116,8 @@ class LengthCollate:
         return [key for key, _ in data], {"length": rows, "length_lengths": lengths}
 
     def _length(self, sample: Sample) -> int:
+        if not any(len(sample[name]) for name in SPEECH_FIELDS if name in sample):
+            return 0
         spoken = len(sample.get("speech", ())) // SAMPLES_PER_STEP
         fields = (*TOKEN_FIELDS, "unit_ids", "features")
         tokens = sum(len(sample[name]) for name in fields if name in sample)

@@ -6,13 +6,13 @@ written otherwise), ``text.EN2DE`` the target of task EN2DE, and what else a pro
 ``utt2FIELD`` (``utt2hotword``). Both ways texts are copied, never normalised.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from espnet_psslm.data.kaldi import check_corpus_path, read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import ASR, MANIFEST
 from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
+from espnet_psslm.samples.segments import read_sources
 
 FIELDS = ("hotword", "prevtext", "lang")  # carried along where a sample has them
 TRANSCRIPT = "text"
@@ -42,7 +42,7 @@ def to_data_dir(
         row = row | {"utt": utt}
         where = f"{manifest}: key {key!r}"
         if "path" in row:
-            row["path"] = _found(row["path"], Path(manifest), where=where)
+            _check_path(row["path"], where=where)
         rows.append(row)
         for name, value in _cells(row, fields).items():
             _put(tables.setdefault(name, {}), name, utt, value, where=where)
@@ -59,14 +59,11 @@ def to_data_dir(
     return {name: len(table) for name, table in tables.items()}
 
 
-def _found(path: str, manifest: Path, *, where: str) -> str:
-    """The path as it is, or beside the manifest where the audio lies there."""
+def _check_path(path: str, *, where: str) -> None:
     try:
         check_corpus_path(path)
     except ValueError as error:
         raise ValueError(f"{where}: path {error}") from error
-    beside = manifest.parent / path
-    return str(beside) if os.path.isfile(beside) and not os.path.isfile(path) else path
 
 
 def _cells(row: Row, fields: Sequence[str]) -> dict[str, str]:
@@ -81,7 +78,8 @@ def _cells(row: Row, fields: Sequence[str]) -> dict[str, str]:
 
 def _put(table: dict[str, str], name: str, utt: str, value: str, *, where: str) -> None:
     """Set one cell."""
-    if not isinstance(value, str) or value != value.strip() or len(value.splitlines()) != 1:
+    is_line = isinstance(value, str) and value and value == value.strip()
+    if not is_line or "\n" in value or "\r" in value:
         raise ValueError(
             f"{where}: {value!r} does not fit into one line of {name}; remove line breaks and "
             "white space at its ends"
@@ -110,7 +108,8 @@ def to_rows(
     """Manifest rows of a data folder.
 
     Args:
-        folder: with ``text``, and ``wav.scp`` where there is audio; ``text.TASK`` for other tasks.
+        folder: with ``text``, and ``wav.scp`` where there is audio, of which ``segments`` takes
+            parts; ``text.TASK`` for other tasks.
         tasks: to make rows of; none: ASR, and every task that has a file.
         fields: read from ``utt2FIELD`` where that file exists.
 
@@ -121,8 +120,6 @@ def to_rows(
         ValueError: if a file is missing, or an utterance of one is not in ``text``.
     """
     folder = Path(folder)
-    if (folder / "segments").exists():
-        raise ValueError(f"{folder} has segments of recordings; cut them first (stage 3 does)")
     texts = read_table(folder / TRANSCRIPT)
     shared = _shared(folder, fields)
     targets = {task: _targets(folder, task, texts) for task in tasks or _tasks(folder)}
@@ -159,7 +156,7 @@ def _shared(folder: Path, fields: Sequence[str]) -> dict[str, dict[str, str]]:
     """Tables by the field that they become."""
     files = {"path": "wav.scp", "spk": "utt2spk"} | {field: f"utt2{field}" for field in fields}
     return {
-        field: read_table(folder / name)
+        field: read_sources(folder / name) if field == "path" else read_table(folder / name)
         for field, name in files.items()
         if (folder / name).is_file()
     }

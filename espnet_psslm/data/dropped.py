@@ -8,6 +8,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_psslm.atomic import atomic_text
+from espnet_psslm.common.lines import read_lines
+
 FILE_NAME = "dropped.txt"
 UTTERANCE, ROW = "utt", "row"
 
@@ -35,7 +38,7 @@ def read_dropped(folder: str | Path) -> list[Dropped]:
     if not path.is_file():
         return []
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for _, line in read_lines(path):
         name, reason, stage, kind = line.split("\t")
         entries.append(Dropped(name, reason, int(stage), kind))
     return entries
@@ -49,7 +52,7 @@ def write_dropped(folder: str | Path, entries: Iterable[Dropped]) -> None:
         entries: what was left out, over all stages so far.
     """
     lines = (f"{e.name}\t{' '.join(e.reason.split())}\t{e.stage}\t{e.kind}\n" for e in entries)
-    (Path(folder) / FILE_NAME).write_text("".join(lines), encoding="utf-8")
+    atomic_text(Path(folder) / FILE_NAME, "".join(lines))
 
 
 def check_limit(

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from espnet_psslm.common.file_names import file_name
 from espnet_psslm.common.workers import in_workers
@@ -29,6 +28,8 @@ from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import Row, check_manifest, write_jsonl
 from espnet_psslm.progress import show_progress
+from espnet_psslm.samples.flac import write_flac
+from espnet_psslm.samples.segments import read_sources
 
 FORMAT_STAGE, FILTER_STAGE = 3, 4
 KEPT_SUFFIXES = (".wav", ".flac")  # read as they are if rate and channels fit
@@ -56,9 +57,10 @@ def format_data(
     """Check every recording; convert those that are not ``fs`` Hz mono wav or flac.
 
     Args:
-        data_dir: ``wav.scp``, ``text``, and, if there, ``utt2spk`` and ``psslm.jsonl``.
-        output_dir: the same files, with ``utt2num_samples`` and ``dropped.txt``; converted audio
-            goes to its folder ``audio``.
+        data_dir: ``wav.scp``, ``text``, and, if there, ``segments``, ``utt2spk`` and
+            ``psslm.jsonl``.
+        output_dir: the same files but ``segments``, which are cut, with ``utt2num_samples`` and
+            ``dropped.txt``; converted audio goes to its folder ``audio``.
         fs: sampling rate wanted, Hz.
         nj: processes.
         allow_pipes: run the commands that ``wav.scp`` holds.
@@ -67,7 +69,7 @@ def format_data(
         ValueError: if a file is missing or broken, or no recording can be used.
     """
     data_dir, output_dir = Path(data_dir), Path(output_dir)
-    sources, texts = read_table(data_dir / "wav.scp"), read_table(data_dir / "text")
+    sources, texts = read_sources(data_dir / "wav.scp"), read_table(data_dir / "text")
     speakers = read_table(data_dir / "utt2spk") if (data_dir / "utt2spk").is_file() else {}
     (output_dir / "audio").mkdir(parents=True, exist_ok=True)
     both = {utt: sources[utt] for utt in sorted(sources) if utt in texts}
@@ -176,7 +178,7 @@ def format_one(item: Source, *, folder: Path, fs: int, allow_pipes: bool = False
     if is_kept_kind and (recording.rate, recording.channels) == (fs, 1):
         return Formatted(utt, source, len(samples), **stored)
     path = folder / f"{file_name(utt)}.flac"
-    soundfile.write(path, np.clip(samples, -1.0, 1.0), fs, subtype="PCM_16")
+    write_flac(path, np.clip(samples, -1.0, 1.0), fs)
     return Formatted(utt, str(path), len(samples), **stored)
 
 
@@ -273,10 +275,12 @@ def filter_data(
     limit(kind=UTTERANCE, num_kept=len(kept))
     if rows is not None:
         limit(kind=ROW, num_kept=num_rows)
+    # The lengths first: if this is stopped, a next run drops what they lack from the other tables.
+    # The shapes last: stage 6 asks for them.
+    write_table(data_dir / "utt2num_samples", kept)
     for name in ("wav.scp", "text"):
         write_table(data_dir / name, {utt: tables[name][utt] for utt in kept})
     write_speakers(data_dir, {utt: tables["utt2spk"][utt] for utt in kept})
-    for name in ("utt2num_samples", "speech_shape"):
-        write_table(data_dir / name, kept)
     if rows is not None:
         _write_rows(data_dir, rows, {utt: tables["wav.scp"][utt] for utt in kept})
+    write_table(data_dir / "speech_shape", kept)

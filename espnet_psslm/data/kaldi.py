@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from espnet_psslm.atomic import atomic_text
+from espnet_psslm.common.lines import read_lines
+
 
 def read_table(path: str | Path) -> dict[str, str]:
     """Read ``wav.scp``, ``text``, ``utt2spk`` and the like.
@@ -14,23 +17,22 @@ def read_table(path: str | Path) -> dict[str, str]:
         Value by utterance id, "" where a line has the id only.
 
     Raises:
-        ValueError: if the file is missing or an utterance is there twice.
+        ValueError: if the file is missing or no UTF-8, or an utterance is there twice.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} does not exist; run the stage that makes it")
     table: dict[str, str] = {}
-    with open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            utt_id, *value = line.strip().split(maxsplit=1)
-            if utt_id in table:
-                raise ValueError(
-                    f"{path}:{number}: utterance {utt_id} was there before; "
-                    "give every utterance an id of its own"
-                )
-            table[utt_id] = value[0] if value else ""
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        utt_id, *value = line.strip().split(maxsplit=1)
+        if utt_id in table:
+            raise ValueError(
+                f"{path}:{number}: utterance {utt_id} was there before; "
+                "give every utterance an id of its own"
+            )
+        table[utt_id] = value[0] if value else ""
     return table
 
 
@@ -48,7 +50,7 @@ def check_corpus_path(path: str) -> str:
     """
     if path.rstrip().endswith("|"):
         raise ValueError(f"{path!r} ends in '|', as commands do in wav.scp; rename the file")
-    if path.splitlines() != [path]:
+    if not path or "\n" in path or "\r" in path:
         raise ValueError(f"{path!r} is not one line; rename the file")
     return path
 
@@ -57,11 +59,11 @@ def write_table(path: str | Path, table: Mapping[str, object]) -> None:
     """Write a table, sorted by utterance id as Kaldi's and ESPnet's tools expect.
 
     Args:
-        path: the file.
+        path: the file, whole or not at all.
         table: value by utterance id.
     """
     lines = (f"{utt_id} {table[utt_id]}".rstrip() + "\n" for utt_id in sorted(table))
-    Path(path).write_text("".join(lines), encoding="utf-8")
+    atomic_text(path, "".join(lines))
 
 
 def write_speakers(folder: str | Path, utt2spk: Mapping[str, str]) -> None:

@@ -4,6 +4,8 @@ Fields: ``key`` (unique, no "/", no white space), ``task``, ``target`` (what the
 produce), and one of ``path`` (audio), ``steps`` (dumped Steps) or ``GT`` (a transcript that the
 posterior is simulated from). Others are carried along.
 
+A relative path that is not found from the working folder is looked for beside the manifest.
+
 A manifest may have millions of rows: one pass, plain dicts, nothing built per row but the row.
 """
 
@@ -13,6 +15,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from espnet_psslm.atomic import atomic_file
+from espnet_psslm.samples.segments import find_beside
 
 Row = dict[str, Any]
 REQUIRED = ("key", "task", "target")
@@ -48,13 +53,38 @@ def read_manifest(path: str | Path, *, tasks: Collection[str] | None = None) -> 
         ValueError: at the first row that cannot be used, or if the file is missing or empty.
     """
     rows: dict[str, Row] = {}
-    for row, problem in _scan(path, rows, tasks):
-        if problem is not None:
-            raise ValueError(str(problem))
+    for _, row in numbered_rows(path, seen=rows, tasks=tasks):
         rows[row["key"]] = row
     if not rows:
         raise ValueError(f"{path}: holds no row; run the stage that makes it again")
     return rows
+
+
+def numbered_rows(
+    path: str | Path,
+    *,
+    seen: Collection[str] = (),
+    tasks: Collection[str] | None = None,
+    heard: bool = True,
+) -> Iterator[tuple[int, Row]]:
+    """Read a manifest row by row, strictly.
+
+    Args:
+        path: JSON Lines file.
+        seen: keys that are taken; the caller may add to them on the way.
+        tasks: known tasks; None admits any.
+        heard: whether rows need speech or a transcript; references do not.
+
+    Yields:
+        Line number and row.
+
+    Raises:
+        ValueError: at the first row that cannot be used, or if the file is missing.
+    """
+    for number, row, problem in _scan(path, seen, tasks, heard=heard):
+        if problem is not None:
+            raise ValueError(str(problem))
+        yield number, row
 
 
 def check_manifest(
@@ -75,7 +105,7 @@ def check_manifest(
     """
     rows: dict[str, Row] = {}
     problems: list[Problem] = []
-    for row, problem in _scan(path, rows, tasks):
+    for _, row, problem in _scan(path, rows, tasks):
         if problem is None:
             rows[row["key"]] = row
         else:
@@ -87,18 +117,22 @@ def write_jsonl(path: str | Path, rows: Collection[Row]) -> None:
     """Write rows as JSON Lines, in UTF-8 and not escaped.
 
     Args:
-        path: file to write.
+        path: file to write, whole or not at all.
         rows: the rows.
     """
-    with open(path, "w", encoding="utf-8") as stream:
+    with atomic_file(path) as stream:
         for row in rows:
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            stream.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
 
 
 def _scan(
-    path: str | Path, seen: Collection[str], tasks: Collection[str] | None
-) -> Iterator[tuple[Row, Problem | None]]:
-    """Yield each row with its problem; ``seen`` holds the keys that the caller has taken."""
+    path: str | Path,
+    seen: Collection[str],
+    tasks: Collection[str] | None,
+    *,
+    heard: bool = True,
+) -> Iterator[tuple[int, Row, Problem | None]]:
+    """Yield number, row and problem of each line; ``seen``: keys that the caller has taken."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"manifest {path} does not exist; run the stage that makes it")
@@ -106,17 +140,23 @@ def _scan(
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
-            row, fault = parse_line(line, seen=seen, tasks=tasks)
+            row, fault = parse_line(line, seen=seen, tasks=tasks, heard=heard)
             if fault is None:
-                yield row, None
+                if "path" in row:
+                    row["path"] = find_beside(row["path"], path.parent)
+                yield number, row, None
             else:
                 key = row.get("key", "")
                 key = key if isinstance(key, str) else ""
-                yield row, Problem(str(path), number, key, *fault)
+                yield number, row, Problem(str(path), number, key, *fault)
 
 
 def parse_line(
-    line: bytes, *, seen: Collection[str] = (), tasks: Collection[str] | None = None
+    line: bytes,
+    *,
+    seen: Collection[str] = (),
+    tasks: Collection[str] | None = None,
+    heard: bool = True,
 ) -> tuple[Row, tuple[str, str] | None]:
     """Read and check one line.
 
@@ -124,12 +164,13 @@ def parse_line(
         line: of a manifest.
         seen: keys that are taken.
         tasks: known tasks; None admits any.
+        heard: whether it needs speech or a transcript.
 
     Returns:
         The row, and what is wrong with it: None, or (reason, fix) of a :class:`Problem`.
     """
     row, fault = _parse(line)
-    return row, fault or _check_row(row, seen, tasks)
+    return row, fault or _check_row(row, seen, tasks, heard=heard)
 
 
 def _parse(line: bytes) -> tuple[Row, tuple[str, str] | None]:
@@ -154,7 +195,7 @@ def _parse(line: bytes) -> tuple[Row, tuple[str, str] | None]:
 
 
 def _check_row(
-    row: Row, seen: Collection[str], tasks: Collection[str] | None
+    row: Row, seen: Collection[str], tasks: Collection[str] | None, *, heard: bool
 ) -> tuple[str, str] | None:
     """(reason, fix) of a row that cannot be used, else None."""
     for field in REQUIRED:
@@ -170,7 +211,7 @@ def _check_row(
             return f"{field!r} of key {key!r} is of type {kind}", f"make {field!r} a string"
         if not value or value.isspace():
             return f"{field!r} of key {key!r} is empty", f"fill {field!r} or remove the row"
-    if not ("GT" in row or "path" in row or "steps" in row):
+    if heard and not ("GT" in row or "path" in row or "steps" in row):
         return (
             f"key {key!r} has none of 'path', 'steps', 'GT'",
             "add 'path' (audio) or 'GT' (transcript, for training from text)",

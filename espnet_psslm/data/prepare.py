@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.atomic import atomic_text
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.data.dropped import UTTERANCE, Dropped, write_dropped
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 
@@ -137,7 +139,7 @@ def write_sets(datadir: Path, sets: Mapping[str, CorpusSet], args: argparse.Name
         }
         logging.info("%s: %s", datadir / name, statistics[name])
     text = json.dumps(statistics, indent=1) + "\n"
-    (datadir / "statistics.json").write_text(text, encoding="utf-8")
+    atomic_text(datadir / "statistics.json", text)
 
 
 def read_sentences(
@@ -157,10 +159,9 @@ def read_sentences(
     if not path.is_file():
         raise ValueError(f"{path}: no such file; --extra_text names one with a sentence a line")
     known = {utterance.text for utterance in into.utterances.values()}
-    with open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            text = normalize(line)
-            if text and text not in known:
-                known.add(text)
-                utterance = LabelledUtterance(f"{prefix}-{number:07d}", text)
-                into.add(utterance, place=f"{path.name}:{number}")
+    for number, line in read_lines(path):
+        text = normalize(line)
+        if text and text not in known:
+            known.add(text)
+            utterance = LabelledUtterance(f"{prefix}-{number:07d}", text)
+            into.add(utterance, place=f"{path.name}:{number}")

@@ -13,6 +13,7 @@ from typing import Any
 from espnet_psslm.data.kaldi import check_corpus_path
 from espnet_psslm.data.labelled import ACTION, ASR, SCENARIO, LabelledUtterance
 from espnet_psslm.data.manifest import Row, read_manifest
+from espnet_psslm.samples.segments import find_beside
 from espnet_psslm.text.normalize import normalize_text
 
 AUDIO_FOLDERS = ("", "flac", "audio", "wav")  # beside the JSON file, tried in this order
@@ -152,7 +153,8 @@ def row_entities(row: Row) -> list[dict[str, str]] | None:
         row: of SLURP's format.
 
     Returns:
-        ``{"type", "filler"}`` of each entity; None where the row has no annotation.
+        ``{"type", "filler"}`` of each entity, none for ``"entities": null``; None where the row has
+        no annotation.
 
     Raises:
         ValueError: if a span does not fit the tokens.
@@ -166,7 +168,7 @@ def row_entities(row: Row) -> list[dict[str, str]] | None:
                 "type": entity["type"],
                 "filler": " ".join(surfaces[index] for index in entity["span"]),
             }
-            for entity in row["entities"]
+            for entity in row["entities"] or ()
         ]
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(
@@ -184,9 +186,12 @@ def find_audio(name: str, json_file: str | Path) -> Path:
     Returns:
         The first path that exists, else where it was looked for first.
     """
-    json_file = Path(json_file)
-    candidates = [json_file.parent / sub / name for sub in (*AUDIO_FOLDERS, json_file.stem)]
+    candidates = [folder / name for folder in _audio_folders(Path(json_file))]
     return next((path for path in candidates if os.path.isfile(path)), candidates[0])
+
+
+def _audio_folders(json_file: Path) -> list[Path]:
+    return [json_file.parent / name for name in (*AUDIO_FOLDERS, json_file.stem)]
 
 
 def _from_manifest(path: Path, language: str) -> list[LabelledUtterance]:
@@ -197,9 +202,8 @@ def _from_manifest(path: Path, language: str) -> list[LabelledUtterance]:
             raise ValueError(f"{path}: key {key!r} has no 'path'; recordings are needed here")
         utt = row.get("utt") or key.removesuffix(f"-{row['task']}")
         try:
-            fields = groups.setdefault(
-                utt, {"path": str(find_audio(check_corpus_path(row["path"]), path))}
-            )
+            source = find_beside(check_corpus_path(row["path"]), *_audio_folders(path))
+            fields = groups.setdefault(utt, {"path": source})
         except ValueError as error:
             raise ValueError(f"{path}: key {key!r}: path {error}") from error
         if row["task"] == ASR:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
+from espnet_psslm.common.lines import read_lines
+
 BLOCK_BYTES = 1 << 17  # many lines, and little beside the buffer that blocks are shuffled in
 
 
@@ -37,8 +39,7 @@ def find_shards(name: str) -> list[Path]:
     elif path.suffix == ".jsonl":
         shards, what = [path], ""
     else:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        shards = [path.parent / line.strip() for line in lines if line.strip()]
+        shards = [path.parent / line.strip() for _, line in read_lines(path) if line.strip()]
         what = f"list {name} is empty"
     if not shards:
         raise ValueError(f"shards '{name}': {what}; write text as JSON Lines into *.jsonl files")

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
 from espnet_psslm.common.file_names import file_name
@@ -21,6 +20,8 @@ from espnet_psslm.data.format import Formatted, work_on_all
 from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
+from espnet_psslm.samples.flac import write_flac
+from espnet_psslm.samples.segments import read_sources
 
 STAGE = 2
 
@@ -37,9 +38,10 @@ def perturb_data(
     """Write a folder that holds every utterance once per factor.
 
     Args:
-        data_dir: ``wav.scp``, ``text``, and, if there, ``utt2spk`` and ``psslm.jsonl``.
-        output_dir: the same files and ``dropped.txt``; perturbed audio (flac) goes to its folder
-            ``audio``.
+        data_dir: ``wav.scp``, ``text``, and, if there, ``segments``, ``utt2spk`` and
+            ``psslm.jsonl``.
+        output_dir: the same files but ``segments``, and ``dropped.txt``; perturbed audio (flac)
+            goes to its folder ``audio``.
         factors: of the speed; 1 takes the recordings as they are.
         fs: sampling rate of the perturbed audio, Hz.
         nj: processes.
@@ -52,7 +54,7 @@ def perturb_data(
     if len(set(factors)) != len(factors) or not all(0 < factor < 10 for factor in factors):
         raise ValueError(f"--factors {list(factors)}: give each speed once, e.g. 0.9 1.0 1.1")
     data_dir, output_dir = Path(data_dir), Path(output_dir)
-    sources, texts = read_table(data_dir / "wav.scp"), read_table(data_dir / "text")
+    sources, texts = read_sources(data_dir / "wav.scp"), read_table(data_dir / "text")
     speakers = read_table(data_dir / "utt2spk") if (data_dir / "utt2spk").is_file() else {}
     folder = output_dir / "audio"
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +131,7 @@ def _perturb_one(
         return Formatted(name, fault=f"{source}: no samples")
     path = folder / f"{file_name(name)}.flac"
     changed = np.clip(change_speed(samples, factor, fs=fs), -1.0, 1.0)
-    soundfile.write(path, changed, fs, subtype="PCM_16")
+    write_flac(path, changed, fs)
     return Formatted(name, str(path))
 
 

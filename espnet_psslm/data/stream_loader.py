@@ -183,8 +183,27 @@ class StreamDataset(IterableDataset):
         samples, start = self.factory.reader.samples(tasks), 0
         for position, _, rows in tasks:
             stop = start + len(rows)
-            yield position, self.factory.collate(samples[start:stop])
+            heard = self._heard(samples[start:stop])
+            if len(heard):
+                yield position, self.factory.collate(heard)
             start = stop
+
+    def _heard(self, samples: TextSamples) -> TextSamples:
+        """The samples that have a unit; the others are named and left out."""
+        kept = samples.columns["unit_ids"].lengths > 0
+        if kept.all():
+            return samples
+        keys = [key for key, is_kept in zip(samples.uids, kept, strict=True) if not is_kept]
+        if not kept.any() and self.factory.world_size > 1:
+            raise ValueError(
+                f"a batch has no unit of the vocabulary in its transcripts ({keys[0]}, ...), and "
+                "other processes wait for it: remove such rows, or raise --batch_size"
+            )
+        logging.warning(
+            "%d rows are left out: no unit of the vocabulary is in their transcripts: %s",
+            len(keys), ", ".join(keys),
+        )  # fmt: skip
+        return samples.select(kept)
 
     def _tasks(self) -> Iterator[Task]:
         """This process's part of every W-th batch, W data workers."""

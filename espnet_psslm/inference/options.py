@@ -28,6 +28,12 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         default="false",
         help="add trained adapters to the weights: faster; rounded, where these are bfloat16",
     )
+    parser.add_argument(
+        "--trust_remote_code",
+        choices=("true", "false"),
+        default="false",
+        help="true: run code that lies beside the language model's weights; read it before",
+    )
 
 
 def add_row_arguments(parser: argparse._ActionsContainer) -> None:
@@ -192,4 +198,5 @@ def load_decoder(args: argparse.Namespace, prompts: Sequence[Mapping[str, Any]])
         confidence=args.confidence,
         choices=choices,
         guard=guard if args.guard_tasks else None,
+        trust_remote_code=args.trust_remote_code == "true",
     )

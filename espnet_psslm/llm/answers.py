@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from espnet_psslm.bridge.clarity import Clarity
-from espnet_psslm.text.words import UNSPACED
+from espnet_psslm.text.scripts import UNSPACED
 
 DEAD = -1e8  # transformers gives a place that no answer fills -1e9, or less
 
@@ -30,7 +30,7 @@ class Answer:
         return self.log_prob / self.num_tokens if self.num_tokens else 0.0
 
 
-UNASKED = Answer((), 0.0, 0)  # where reduction left nothing
+UNASKED = Answer((), 0.0, 0)  # where reduction left nothing, or blanks alone
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import logging
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,43 +10,43 @@ from typing import Any
 import torch
 from torch import nn
 
+from espnet_psslm.common.cache import cache_folder
 from espnet_psslm.weights import resolve_weights
 
-CACHE_VARIABLE = "ESPNET_PSSLM_CACHE"
 
-
-def cache_folder() -> Path:
-    """Where converted weights are kept: $ESPNET_PSSLM_CACHE, else the user's cache folder."""
-    if folder := os.environ.get(CACHE_VARIABLE):
-        return Path(folder)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "espnet_psslm"
-
-
-def load_tokenizer(name: str) -> Any:
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
     """The tokenizer of ``load_language_model(name)``.
+
+    Args:
+        name: see there.
+        trust_remote_code: run code that lies beside it.
 
     Raises:
         ValueError: if nothing can be loaded under that name.
     """
     from transformers import AutoTokenizer
 
-    return _load(AutoTokenizer.from_pretrained, name)
+    return _load(AutoTokenizer.from_pretrained, name, trust_remote_code=trust_remote_code)
 
 
-def load_language_model(name: str, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+def load_language_model(
+    name: str, *, dtype: torch.dtype = torch.float32, trust_remote_code: bool = False
+) -> nn.Module:
     """Load a causal language model, frozen and in eval mode.
 
     Args:
         name: hub name, folder, ``*.gguf`` file, or ``package://module/file``.
         dtype: of its weights.
+        trust_remote_code: run code that lies beside the weights. Without it transformers neither
+            runs such code nor asks whether it may.
 
     Raises:
         ValueError: if nothing can be loaded under that name.
     """
     from transformers import AutoModelForCausalLM
 
-    model = _load(AutoModelForCausalLM.from_pretrained, name, dtype=dtype)
+    loader = AutoModelForCausalLM.from_pretrained
+    model = _load(loader, name, dtype=dtype, trust_remote_code=trust_remote_code)
     return model.requires_grad_(False).eval()
 
 
@@ -60,6 +59,12 @@ def _load(loader: Any, name: str, **options: Any) -> Any:
     try:
         return loader(path, **options)
     except (OSError, ValueError) as error:
+        if "custom code" in str(error):
+            raise ValueError(
+                f"language model '{name}' comes with code of its own, which is not run: choose one "
+                "that transformers knows; or, when you have read that code, say "
+                "--trust_remote_code true (in training llm_conf: {trust_remote_code: true})"
+            ) from error
         raise ValueError(
             f"language model '{name}' cannot be loaded: {str(error).splitlines()[0]}; "
             "llm_conf.name takes a hub name, a folder, a .gguf file or package://module/file"
@@ -82,7 +87,6 @@ def dequantise_gguf(path: Path) -> Path:
     folder = cache_folder() / f"{path.stem}-{digest}"
     if folder.exists():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
@@ -97,14 +101,18 @@ def dequantise_gguf(path: Path) -> Path:
 def _convert_gguf(path: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    source: dict[str, Any] = {
+        "pretrained_model_name_or_path": str(path.parent),
+        "gguf_file": path.name,
+        "trust_remote_code": False,
+    }
     quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     # A model that came from GGUF refuses to be saved; its dequantised weights in a model
     # of the plain configuration do not.
     config = quantised.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     plain.load_state_dict(quantised.state_dict(), strict=True)
     plain.save_pretrained(folder)
     AutoTokenizer.from_pretrained(**source).save_pretrained(folder)

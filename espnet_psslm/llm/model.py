@@ -34,6 +34,7 @@ from espnet_psslm.llm.labels import LabelTrie
 from espnet_psslm.llm.search_limits import Bounds, answer_limits
 from espnet_psslm.llm.splice import splice
 from espnet_psslm.llm.tuning import build_prefix_cache
+from espnet_psslm.llm.window import Window, window_of
 
 
 class PSSLMModel(AbsESPnetModel):
@@ -71,6 +72,12 @@ class PSSLMModel(AbsESPnetModel):
         self.acoustic = Frozen(acoustic) if acoustic is not None else None
         self.reduction = reduction
         self.hear = hear
+        self.fits = Window(prefixes)
+
+    @property
+    def window(self) -> int | None:
+        """Positions that the language model has; None: no limit is known."""
+        return window_of(self.lm.module)
 
     def forward(
         self,
@@ -82,6 +89,8 @@ class PSSLMModel(AbsESPnetModel):
         **inputs: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss of a batch.
+
+        A sample that is longer than the language model's window is left out.
 
         Args:
             target_ids: (B, Lt), answer and end of turn, right-padded.
@@ -97,6 +106,13 @@ class PSSLMModel(AbsESPnetModel):
         context, prompt_index, _ = self.context(**inputs)
         fed = target_ids[:, :-1]  # the last token of each row is only ever predicted
         context.append((self._embed(fed), target_ids_lengths - 1))
+        kept = self.fits.fitting(self.window, context, prompt_index, utt_id)
+        if len(kept) < len(utt_id):
+            if not kept:
+                return self._no_loss(kind)
+            context = [(values[kept], lengths[kept]) for values, lengths in context]
+            prompt_index = [prompt_index[row] for row in kept]
+            target_ids, target_ids_lengths = target_ids[kept], target_ids_lengths[kept]
         embeddings, mask = splice(context)
         if self.lm.trained and torch.is_grad_enabled():
             self.prefixes.clear()  # an update comes: fused optimizers do not raise the version
@@ -109,16 +125,24 @@ class PSSLMModel(AbsESPnetModel):
         # The state that predicts target j stands j places behind the last context token.
         offset = sum(lengths for _, lengths in context[:-1]) - 1
         place = offset[:, None] + torch.arange(target_ids.shape[1], device=target_ids.device)
-        real = torch.arange(target_ids.shape[1], device=fed.device) < target_ids_lengths[:, None]
+        real = (
+            torch.arange(target_ids.shape[1], device=target_ids.device)
+            < target_ids_lengths[:, None]
+        )
         row = torch.arange(len(target_ids), device=fed.device)[:, None].expand_as(real)
         loss, accuracy = output_loss(
             self.lm.module, hidden[row[real], place[real]], target_ids[real]
         )
-        # Of one dimension, which is what ESPnet averages over several processes.
-        stats = {"loss": loss.detach()[None], "acc": accuracy[None]}
-        if kind is not None:
-            stats[f"acc_{kind}"] = stats["acc"]
-        return loss, stats, target_ids_lengths.sum()[None].to(loss.dtype)
+        weight = target_ids_lengths.sum()[None].to(loss.dtype)
+        return loss, _statistics(loss, accuracy, kind), weight
+
+    def _no_loss(self, kind: str | None) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Of a batch that is left out as a whole; every parameter has a gradient, of zeros."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        loss = sum((parameter.sum() * 0.0 for parameter in trained), torch.zeros(()))
+        # Not 0: averages divide by the sum of the weights.
+        weight = torch.full_like(loss.detach()[None], 1e-6)
+        return loss, _statistics(loss, torch.zeros_like(loss.detach()), kind), weight
 
     def collect_feats(self, **batch: Tensor) -> dict[str, Tensor]:
         """Nothing: stage 10 collects lengths only."""
@@ -137,7 +161,7 @@ class PSSLMModel(AbsESPnetModel):
         """Everything between the constant prefix and the answer, as segments to splice.
 
         Beside them, the prompts, and the number of steps heard (B,), of which a projector may make
-        more or fewer embeddings.
+        more or fewer embeddings; none were heard where every step is most likely blank.
 
         Args:
             prompt_index: (B,), prompt of each sample, a plain list.
@@ -152,7 +176,13 @@ class PSSLMModel(AbsESPnetModel):
             (speech, self.projector.output_lengths(steps.lengths)),
             (self._embed(after_ids), after_ids_lengths),
         ]
-        return segments, prompt_index, steps.lengths
+        return segments, prompt_index, self._num_heard(steps)
+
+    def _num_heard(self, steps: Steps) -> Tensor:
+        """(B,). Only a reduction knows the blank, and only of posteriors it is known here."""
+        if self.reduction is None or not isinstance(steps, PosteriorSteps):
+            return steps.lengths
+        return steps.lengths * steps.has_unit(blank_id=self.reduction.blank_id)
 
     def steps(
         self,
@@ -222,8 +252,8 @@ class PSSLMModel(AbsESPnetModel):
 
         Returns:
             Per sample its answers, best first: at least one, and fewer than ``num_best`` only
-            where fewer are possible. A sample whose reduction is empty gets an empty answer; the
-            model is not asked.
+            where fewer are possible. A sample whose reduction is empty, or holds blanks alone
+            (silence), gets an empty answer; the model is not asked.
         """
         context, prompt_index, num_steps = self.context(**inputs)
         heard = num_steps.nonzero()[:, 0]
@@ -271,6 +301,14 @@ class PSSLMModel(AbsESPnetModel):
             output_scores=beam_size > 1,
             output_logits=beam_size == 1,
         )
+
+
+def _statistics(loss: Tensor, accuracy: Tensor, kind: str | None) -> dict[str, Tensor]:
+    # Of one dimension, which is what ESPnet averages over several processes.
+    stats = {"loss": loss.detach()[None], "acc": accuracy[None]}
+    if kind is not None:
+        stats[f"acc_{kind}"] = stats["acc"]
+    return stats
 
 
 def _interleave(given: Steps, heard: Steps, heard_rows: list[int]) -> Steps:

@@ -9,10 +9,8 @@ files are copied under fixed names first, and the configurations are changed to 
 """
 
 import contextlib
-import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +18,11 @@ from typing import Any
 
 import yaml
 
+from espnet_psslm.atomic import move_file, naming, remove_strays, unfinished_name
 from espnet_psslm.inference.outside import Familiarity
 from espnet_psslm.pack_files import FILE_KEYS
 from espnet_psslm.recipe.replay import describe_replay
+from espnet_psslm.text.prompt import read_prompt_file
 from espnet_psslm.weights import PACKAGE_SCHEME
 
 # Of FILE_KEYS, the value is itself a configuration whose files are packed too.
@@ -251,13 +251,17 @@ def pack_bridge(bridge: Bridge, outpath: Path) -> None:
             raise ValueError(f"no such file: {name}")
     outpath = outpath.absolute()
     outpath.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the archive: what is full is full before the old archive is touched.
-    with tempfile.TemporaryDirectory(prefix=".psslm_pack_", dir=outpath.parent) as folder:
-        staging = Path(folder) / "files"
-        staging.mkdir()
-        finished = Path(folder) / outpath.name
-        _pack(bridge, staging, finished)
-        finished.replace(outpath)
+    remove_strays(outpath.parent)
+    # Beside its place: there is room for it, or there is none for the archive.
+    unfinished = unfinished_name(outpath)
+    try:
+        staging = (unfinished / "files").resolve()
+        staging.mkdir(parents=True)
+        with naming(outpath):
+            _pack(bridge, staging, unfinished / outpath.name)
+            move_file(unfinished / outpath.name, outpath)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     logging.info("wrote %s (%.1f MB)", outpath, outpath.stat().st_size / 1e6)
 
 
@@ -303,8 +307,7 @@ def write_card(bridge: Bridge, contents: Contents, prompt_file: Path, archive: s
         archive: its name.
     """
     tables = [path for path in bridge.option if path.suffix == ".md"]
-    lines = prompt_file.read_text(encoding="utf-8").split("\n")
-    tasks = list(dict.fromkeys(json.loads(line)["task"] for line in lines if line.strip()))
+    tasks = list(dict.fromkeys(row["task"] for row in read_prompt_file(prompt_file)))
     card = CARD.format(
         title=bridge.title,
         task=tasks[0],

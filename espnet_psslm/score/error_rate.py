@@ -8,7 +8,7 @@ import jiwer
 import numpy as np
 
 from espnet_psslm.score.bootstrap import ratio_interval
-from espnet_psslm.text.normalize import normalize_text
+from espnet_psslm.score.normalizers import NORMALIZERS
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class ErrorRate:
     num_utts: int
     num_missing: int  # references without a hypothesis, counted as empty ones
     num_wrong_utts: int  # utterances with an error
+    normalizer: str  # of NORMALIZERS, which both sides went through
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain types for JSON."""
@@ -38,11 +39,12 @@ def error_rate(
     unit: Literal["word", "char"],
     seed: int,
     language: str = "en",
+    normalizer: str = "psslm",
 ) -> ErrorRate:
     """Align each hypothesis with its reference and count the errors.
 
-    Both sides are normalised as the training text was. Blanks count as characters in "char", but
-    only single ones between words.
+    Both sides are normalised, by default as the training text was. Blanks count as characters in
+    "char", but only single ones between words.
 
     Args:
         refs: utterance -> reference.
@@ -50,6 +52,7 @@ def error_rate(
         unit: what is counted.
         seed: of the bootstrap.
         language: of the normalisation.
+        normalizer: name in ``NORMALIZERS``.
 
     Returns:
         Rates and counts.
@@ -59,8 +62,9 @@ def error_rate(
     """
     check_keys(refs, hyps)
     keys = sorted(refs)
-    ref_texts = [normalize_text(refs[key], language=language) for key in keys]
-    hyp_texts = [normalize_text(hyps.get(key, ""), language=language) for key in keys]
+    normalize = NORMALIZERS[normalizer].apply
+    ref_texts = [normalize(refs[key], language) for key in keys]
+    hyp_texts = [normalize(hyps.get(key, ""), language) for key in keys]
     counts = count_errors(ref_texts, hyp_texts, unit=unit)
     num_errors = counts[:, :3].sum(axis=1)
     num_ref = counts[:, 3]
@@ -78,6 +82,7 @@ def error_rate(
         num_utts=len(keys),
         num_missing=len(refs.keys() - hyps.keys()),
         num_wrong_utts=int((num_errors > 0).sum()),
+        normalizer=normalizer,
     )
 
 
@@ -95,7 +100,8 @@ def check_keys(refs: Mapping[str, str], hyps: Mapping[str, str]) -> None:
     if unknown:
         raise ValueError(
             f"{len(unknown)} hypotheses have no reference, e.g. {min(unknown)!r}: "
-            "hypotheses and references must come from one set"
+            "hypotheses and references must come from one set (score --unknown left_out does "
+            "without them)"
         )
 
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.data.kaldi import read_table
+from espnet_psslm.data.manifest import numbered_rows
 
 
 def read_references(
@@ -28,7 +30,7 @@ def read_references(
         key -> reference.
 
     Raises:
-        ValueError: naming file, line and field, for a row that lacks a field or repeats a key,
+        ValueError: naming file, line and field, for a row that cannot be used or repeats a key,
             or if ``task`` or ``where`` was given for a text file.
     """
     if Path(path).suffix != ".jsonl":
@@ -36,21 +38,21 @@ def read_references(
             raise ValueError(f"{path} is no manifest (.jsonl): no task or field to pick by")
         return read_table(path)
     refs: dict[str, str] = {}
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            row = json.loads(line)
-            if task is not None and row["task"] != task:
-                continue
-            needed = [key_field, "target", *(where or {})]
-            if lacking := [name for name in needed if name not in row]:
-                raise ValueError(f"{path}:{number}: no field {lacking[0]!r}, has {sorted(row)}")
-            if any(not _equals(row[name], value) for name, value in (where or {}).items()):
-                continue
-            if row[key_field] in refs:
-                raise ValueError(
-                    f"{path}:{number}: {key_field} {row[key_field]!r} is repeated; pick one task"
-                )
-            refs[row[key_field]] = row["target"]
+    keys: set[str] = set()
+    for number, row in numbered_rows(path, seen=keys, heard=False):
+        keys.add(row["key"])
+        if task is not None and row["task"] != task:
+            continue
+        needed = [key_field, *(where or {})]
+        if lacking := [name for name in needed if name not in row]:
+            raise ValueError(f"{path}:{number}: no field {lacking[0]!r}, has {sorted(row)}")
+        if any(not _equals(row[name], value) for name, value in (where or {}).items()):
+            continue
+        if row[key_field] in refs:
+            raise ValueError(
+                f"{path}:{number}: {key_field} {row[key_field]!r} is repeated; pick one task"
+            )
+        refs[row[key_field]] = row["target"]
     return refs
 
 
@@ -79,6 +81,4 @@ def write_json(path: str | Path, content: Any) -> None:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(target)
+    atomic_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

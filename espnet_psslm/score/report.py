@@ -11,7 +11,7 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
-from espnet_psslm.text.normalize import describe_normalization
+from espnet_psslm.score.normalizers import NORMALIZERS
 
 Row = Mapping[str, Any]
 ERROR_HEADER = ("dataset", "Snt", "{unit}", "Corr", "Sub", "Del", "Ins", "Err", "S.Err", "95 %")
@@ -23,7 +23,9 @@ SLU_HEADER = (
     *("scenario", "action", "intent", "majority class", "no answer", "unparsable"),
 )
 NAMES = {
-    **{"wer": "WER", "cer": "CER", "accuracy": "Accuracy", "bleu": "BLEU", "chrf": "chrF"},
+    **{"wer": "WER", "cer": "CER", "wer_whisper": "WER, Whisper's normalisation"},
+    **{"cer_whisper": "CER, Whisper's normalisation", "accuracy": "Accuracy"},
+    **{"bleu": "BLEU", "chrf": "chrF"},
     **dict.fromkeys(("slu", "slu_f1"), "SLU-F1"),
 }
 
@@ -142,12 +144,15 @@ def metric_table(metric: str, rows: Sequence[Row]) -> str:
     Returns:
         Markdown section.
     """
-    if metric in ("wer", "cer"):
-        unit = "Wrd" if metric == "wer" else "Chr"
+    if metric.startswith(("wer", "cer")):
+        unit = "Wrd" if metric.startswith("wer") else "Chr"
         header = [title.format(unit=unit) for title in ERROR_HEADER]
         body = table(header, [error_cells(row) for row in rows])
-        languages = sorted({row["language"] for row in rows})
-        notes = [f"Text normalisation, {describe_normalization(name)}." for name in languages]
+        used = sorted({(row["normalizer"], row["language"]) for row in rows})
+        notes = [
+            f"Text normalisation, {NORMALIZERS[name].describe(language)}."
+            for name, language in used
+        ]
         body += "\n" + "\n".join(notes) + "\n"
     elif metric == "accuracy":
         body = table(LABEL_HEADER, [label_cells(row) for row in rows])

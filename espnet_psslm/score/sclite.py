@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.text.normalize import normalize_text
 
 SPACE = "<space>"
@@ -41,7 +42,7 @@ def write_sclite(
             if metric == "cer":
                 text = " ".join(SPACE if char == " " else char for char in text)
             lines.append(f"{text} ({key}-{key})\n")
-        (folder / f"{name}.trn").write_text("".join(lines), encoding="utf-8")
+        atomic_text(folder / f"{name}.trn", "".join(lines))
     files = [*("-r", "ref.trn", "trn"), *("-h", "hyp.trn", "trn"), *("-i", "rm")]
     done = subprocess.run(
         [program, *files, *("-e", "utf-8"), *("-o", "all", "stdout")],
@@ -53,5 +54,5 @@ def write_sclite(
     if done.returncode != 0:
         logging.warning("sclite failed in %s: %s", folder, done.stderr.strip()[-200:])
         return False
-    (folder / "result.txt").write_text(done.stdout, encoding="utf-8")
+    atomic_text(folder / "result.txt", done.stdout)
     return True

@@ -207,10 +207,10 @@ def _count_near(
 
 
 def word_distance(ref: str, hyp: str) -> float:
-    """Word error rate of a filler; it may exceed 1."""
-    return editdistance.eval(ref.split(), hyp.split()) / len(ref.split())
+    """Word error rate of a filler; it may exceed 1. An empty gold filler counts as one word."""
+    return editdistance.eval(ref.split(), hyp.split()) / max(1, len(ref.split()))
 
 
 def char_distance(ref: str, hyp: str) -> float:
     """Levenshtein distance of two fillers over the longer length."""
-    return editdistance.eval(ref, hyp) / max(len(ref), len(hyp))
+    return editdistance.eval(ref, hyp) / max(1, len(ref), len(hyp))

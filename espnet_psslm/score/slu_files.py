@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.data.release import row_entities
 from espnet_psslm.text.slu_answer import SLUAnswer
 
@@ -49,17 +50,16 @@ def read_slurp(
 
 def _rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield ``FILE:LINE`` and the object there."""
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{path}:{number}: no JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{path}:{number}: a {type(row).__name__}, no object")
-            yield f"{path}:{number}", row
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: no JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}:{number}: a {type(row).__name__}, no object")
+        yield f"{path}:{number}", row
 
 
 def _get(row: dict[str, Any], name: str, where: str) -> Any:
@@ -79,6 +79,6 @@ def _answer(row: dict[str, Any], where: str) -> SLUAnswer:
         _get(row, name, where) for name in ("scenario", "action", "entities")
     )
     try:
-        return SLUAnswer.of(scenario, action, entities)
+        return SLUAnswer.of(scenario, action, entities or ())  # null: none
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error

@@ -8,7 +8,7 @@ from espnet_psslm.score.classification import accuracy
 from espnet_psslm.score.error_rate import error_rate
 from espnet_psslm.score.slu import parse_answers, slu_score
 from espnet_psslm.score.translation import translation_score
-from espnet_psslm.text.normalize import is_unspaced
+from espnet_psslm.text.scripts import is_unspaced
 from espnet_psslm.text.slu_answer import parse_answer
 from espnet_psslm.text.tasks import translation_languages
 
@@ -34,7 +34,13 @@ def metrics_of(task: str, language: str) -> tuple[tuple[str, ...], str]:
 
 
 def score(
-    refs: Mapping[str, str], hyps: Mapping[str, str], *, metric: str, language: str, seed: int
+    refs: Mapping[str, str],
+    hyps: Mapping[str, str],
+    *,
+    metric: str,
+    language: str,
+    seed: int,
+    normalizer: str = "psslm",
 ) -> dict[str, Any]:
     """Score one hypothesis file by one metric.
 
@@ -44,6 +50,7 @@ def score(
         metric: of :func:`metrics_of`.
         language: of the answers.
         seed: of the bootstrap.
+        normalizer: of error rates.
 
     Returns:
         The score, as plain types.
@@ -56,4 +63,6 @@ def score(
     if metric in ("bleu", "chrf"):
         return translation_score(refs, hyps, metric=metric, language=language, seed=seed).as_dict()
     unit = "word" if metric == "wer" else "char"
-    return error_rate(refs, hyps, unit=unit, language=language, seed=seed).as_dict()
+    return error_rate(
+        refs, hyps, unit=unit, language=language, seed=seed, normalizer=normalizer
+    ).as_dict()

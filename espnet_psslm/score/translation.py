@@ -13,10 +13,12 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from espnet_psslm.score.bootstrap import resampled_sums
 from espnet_psslm.score.error_rate import check_keys
+from espnet_psslm.text.scripts import UNSPACED_LANGUAGES, language_code
 
-# Language -> sacreBLEU's tokeniser. Japanese by characters, as CoVoST 2 does it: mecab would need a
-# package of its own.
-TOKENIZERS = {"zh": "zh", "ja": "char"}
+# Language -> sacreBLEU's tokeniser: its own for Chinese, whichever of its languages. Others without
+# spaces by characters, as CoVoST 2 does it for Japanese: mecab would need a package of its own.
+CHINESE = ("zh", "cmn", "yue")
+TOKENIZERS = dict.fromkeys(UNSPACED_LANGUAGES, "char") | dict.fromkeys(CHINESE, "zh")
 DEFAULT_TOKENIZER = "13a"
 
 
@@ -49,9 +51,9 @@ def build_metric(metric: str, language: str) -> BLEU | CHRF:
     """
     if metric == "chrf":
         return CHRF()
-    code = language.split("-")[0].lower()
+    tokenizer = TOKENIZERS.get(language_code(language), DEFAULT_TOKENIZER)
     # force: an answer that ends in " ." is what the model wrote, not a tokenised file.
-    return BLEU(tokenize=TOKENIZERS.get(code, DEFAULT_TOKENIZER), force=True)
+    return BLEU(tokenize=tokenizer, force=True)
 
 
 def segment_statistics(metric: BLEU | CHRF, refs: Sequence[str], hyps: Sequence[str]) -> np.ndarray:

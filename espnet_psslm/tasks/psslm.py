@@ -7,6 +7,7 @@ launchers serve it unchanged. A saved ``config.yaml`` is enough to build the mod
 import argparse
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
@@ -28,7 +29,6 @@ from espnet_psslm.checkpoint import drop_frozen_from_state_dict
 from espnet_psslm.data.collate import LengthCollate, StepsCollate
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
-from espnet_psslm.llm.backbone import load_tokenizer
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuning import TUNINGS
@@ -40,6 +40,7 @@ from espnet_psslm.tasks.psslm_parts import (
     build_acoustic,
     build_language_model,
     build_simulator,
+    build_tokenizer,
     check_keys,
     check_posterior,
     count_units,
@@ -57,6 +58,7 @@ from espnet_psslm.tasks.validation import ByKind, kinds_of_validation
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import add_unit_arguments
+from espnet_psslm.training.unheard import heard_shapes
 
 MANIFEST_TYPE = "psslm_jsonl"
 DATA_TYPES[MANIFEST_TYPE] = {
@@ -137,7 +139,11 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
             "manifest has text-only ones too; without it batches are made of what there is",
         )
         for name, text in (
-            ("llm_conf", "name (hub name, folder, .gguf, package://...), dtype"),
+            (
+                "llm_conf",
+                "name (hub name, folder, .gguf, package://...), dtype; trust_remote_code: true "
+                "runs code that lies beside the weights",
+            ),
             ("prompt_conf", "layout, system, chat_template"),
             (
                 "acoustic_conf",
@@ -177,7 +183,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> PSSLMPreprocessor:
         """Reader of manifest rows."""
         units = bridge_units(args)
-        tokenizer = load_tokenizer(args.llm_conf["name"])
+        tokenizer = build_tokenizer(args)
         return PSSLMPreprocessor(
             train,
             prompts=PromptBook(args.prompt_file, tokenizer, **args.prompt_conf),
@@ -191,7 +197,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
         """Pad a batch; in stage 10 only measure it."""
-        tokenizer = load_tokenizer(args.llm_conf["name"])
+        tokenizer = build_tokenizer(args)
         if args.collect_stats:
             prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf).prompts
             return LengthCollate(prefix_lengths=[len(prompt.prefix_ids) for prompt in prompts])
@@ -214,10 +220,13 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
         """ESPnet's batches, with draws that depend on the epoch and not on the worker.
 
         Those of validation are of real or of simulated speech, where one process has them all.
+        Samples in which nothing is heard are left out.
         """
         if streamed(iter_options.data_path_and_name_and_type):
             factory = build_stream(args, iter_options, mode)
             return _PerEpoch(factory, iter_options.preprocess_fn, args)
+        shapes = heard_shapes(iter_options.shape_files, args.output_dir, mode=mode)
+        iter_options = replace(iter_options, shape_files=shapes)
         factory = super().build_sequence_iter_factory(args, iter_options, mode)
         if iter_options.train and args.audio_share is not None:
             factory.sampler = mixed_batches(args, iter_options, factory)
@@ -289,7 +298,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
         check_keys(args)
         inline_files(args)
         units = bridge_units(args)
-        tokenizer = load_tokenizer(args.llm_conf["name"])
+        tokenizer = build_tokenizer(args)
         prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf)
         lm = build_language_model(args)
         acoustic = build_acoustic(args, units)

@@ -3,6 +3,7 @@
 import argparse
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -16,9 +17,10 @@ from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
 from espnet_psslm.bridge.simulate import Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
+from espnet_psslm.common.tensors import load_tensors
 from espnet_psslm.data.mixture import MixedSampler
-from espnet_psslm.device import HOST, resolve_dtype, training_device
-from espnet_psslm.llm.backbone import load_language_model
+from espnet_psslm.device import resolve_dtype, training_device
+from espnet_psslm.llm.backbone import load_language_model, load_tokenizer
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.pack_files import open_pack
@@ -30,7 +32,7 @@ from espnet_psslm.text.vocabulary import units_of
 FIXED_SIZES = ("unsorted", "sorted")  # batch types that count samples
 # Sections that no constructor reads as a whole: it would refuse what it does not know.
 KNOWN_KEYS = {
-    "llm_conf": ("name", "dtype"),
+    "llm_conf": ("name", "dtype", "trust_remote_code"),
     "model_conf": ("extract_feats_in_collect_stats",),
     "acoustic_conf": (
         *("train_config", "model_file", "packed"),
@@ -51,8 +53,26 @@ def build_language_model(args: argparse.Namespace) -> Held:
     """The language model, frozen or with adapters."""
     device = training_device(getattr(args, "ngpu", 0))
     dtype = resolve_dtype(args.llm_conf.get("dtype", "float32"), device)
-    lm = load_language_model(args.llm_conf["name"], dtype=dtype)
+    trusts = trusts_remote_code(args)
+    lm = load_language_model(args.llm_conf["name"], dtype=dtype, trust_remote_code=trusts)
     return TUNINGS[args.tuning](lm, **args.tuning_conf)
+
+
+def build_tokenizer(args: argparse.Namespace) -> Any:
+    """The language model's tokenizer."""
+    return load_tokenizer(args.llm_conf["name"], trust_remote_code=trusts_remote_code(args))
+
+
+def trusts_remote_code(args: argparse.Namespace) -> bool:
+    """Whether code beside the language model's weights is run.
+
+    Raises:
+        ValueError: if ``llm_conf`` does not say so clearly.
+    """
+    given = args.llm_conf.get("trust_remote_code", False)
+    if not isinstance(given, bool):
+        raise ValueError(f"llm_conf: trust_remote_code: {given!r}; write true or false")
+    return given
 
 
 def start_projector(args: argparse.Namespace, projector: Projector, ends: Ends) -> None:
@@ -76,7 +96,7 @@ def _ctc_head(args: argparse.Namespace) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"projector_init: ctc_head reads acoustic_conf.model_file, and there is no file {path}"
         )
-    state = torch.load(path, map_location=HOST, weights_only=True)
+    state = load_tensors(path, option="acoustic_conf.model_file")
     names = ("ctc.ctc_lo.weight", "ctc.ctc_lo.bias")
     if lacking := [name for name in names if name not in state]:
         raise ValueError(f"acoustic_conf.model_file {path} lacks {lacking}: it has no CTC layer")

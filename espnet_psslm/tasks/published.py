@@ -9,13 +9,12 @@ Legend: V units, H language model width.
 """
 
 import logging
-import pickle
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from espnet_psslm.bridge.projector import LinearSiLU
+from espnet_psslm.common.tensors import load_tensors
 
 PREFIX = "encoder_projector."
 SKIPPED = ("llm.", "encoder.")
@@ -112,10 +111,4 @@ def check_init_file(init_param: str) -> None:
     path = init_param.split(":")[0]
     if not Path(path).is_file():
         raise ValueError(f"--init_param {path}: no such file")
-    try:
-        torch.load(path, map_location="meta", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"--init_param {path} is no file of tensors alone, and code in it is never run: "
-            "save its state dict again with torch.save"
-        ) from error
+    load_tensors(path, "meta", option="--init_param")

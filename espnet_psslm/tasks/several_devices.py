@@ -7,11 +7,18 @@ from pathlib import Path
 
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks.abs_task import IteratorOptions
+from espnet2.train.distributed_utils import get_rank
 from espnet2.train.trainer import Trainer
 from espnet2.utils.types import str2bool
 
-from espnet_psslm.checkpoint import atomic_saves
+from espnet_psslm.atomic import remove_strays
+from espnet_psslm.checkpoint import atomic_saves, safe_loads
+from espnet_psslm.common.lock import folder_lock
+from espnet_psslm.common.replaced import replaced
 from espnet_psslm.tasks.zero_states import STATES, saved_epoch
+from espnet_psslm.training.divergence import watched
+from espnet_psslm.training.resume import complete_epoch
+from espnet_psslm.training.saving import atomic_outputs
 
 
 class SeveralDevices:
@@ -64,18 +71,44 @@ class SeveralDevices:
         _check_options(args, plain=cls.trainer is Trainer)
         by_deepspeed = args.use_deepspeed and args.distributed
         with ExitStack() as stack:
+            if _is_first(args):
+                stack.enter_context(folder_lock(args.output_dir))
             stack.enter_context(atomic_saves())
+            stack.enter_context(atomic_outputs())
+            stack.enter_context(safe_loads())
             if args.resume and not by_deepspeed and Path(args.output_dir, STATES).is_dir():
                 saved_epoch(Path(args.output_dir), num_processes=0)
+            if _is_first(args):
+                _tidy(args)
             if args.use_fsdp2:
                 from espnet_psslm.tasks.sharded import FSDP2Trainer
 
-                cls.trainer = FSDP2Trainer
+                cls.trainer = watched(FSDP2Trainer)
             elif by_deepspeed:
                 if args.ngpu == 0 and args.local_rank is None:
                     args.local_rank = 0  # ESPnet would tell DeepSpeed "None"
                 stack.enter_context(_our_deepspeed_trainer())
+            else:
+                cls.trainer = watched(cls.trainer)
             super().main_worker(args)
+
+
+def _tidy(args: argparse.Namespace) -> None:
+    """Mend what a training left that was killed at a bad moment."""
+    folder = Path(args.output_dir)
+    remove_strays(folder)
+    if args.resume:
+        keep = args.keep_nbest_models
+        complete_epoch(
+            folder,
+            criteria=args.best_model_criterion,
+            keep=keep if isinstance(keep, int) else max(keep, default=1),
+        )
+
+
+def _is_first(args: argparse.Namespace) -> bool:
+    """Whether this process writes what a training leaves."""
+    return not args.distributed or get_rank(args.dist_rank, args.dist_launcher) == 0
 
 
 def _our_deepspeed_trainer() -> object:
@@ -83,10 +116,9 @@ def _our_deepspeed_trainer() -> object:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # ESPnet reads it
     import espnet2.train.deepspeed_trainer as espnets
 
-    from espnet_psslm.tasks.sharded import replaced
     from espnet_psslm.tasks.zero import ZeROTrainer
 
-    return replaced(espnets, "DeepSpeedTrainer", ZeROTrainer)
+    return replaced(espnets, "DeepSpeedTrainer", watched(ZeROTrainer))
 
 
 def _check_options(args: argparse.Namespace, *, plain: bool) -> None:

@@ -10,8 +10,7 @@ processes must call them equally often.
 import functools
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,19 +23,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from espnet_psslm.common.replaced import replaced
 from espnet_psslm.device import HOST, is_host
 from espnet_psslm.llm.prefix_cache import PrefixCache
-
-
-@contextmanager
-def replaced(owner: object, name: str, value: object) -> Iterator[None]:
-    """Within it an attribute has another value: ESPnet's trainer names what it calls itself."""
-    own = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, own)
 
 
 class ShardedTrainer(Trainer):

@@ -18,6 +18,7 @@ from espnet_psslm.acoustic.ctc_search import frames_needed
 from espnet_psslm.acoustic.gathered_ctc import GatheredCTCModel, PlacedCTCLoss
 from espnet_psslm.acoustic.log_mel import HOP
 from espnet_psslm.acoustic.whisper import output_lengths
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.checkpoint import check_on_load
 from espnet_psslm.data.audio import read_scp
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
@@ -187,7 +188,7 @@ def _check_lengths(args: argparse.Namespace, mode: str, *, write: bool) -> None:
     num_utts = len(read_scp(shapes[0]))
     target = Path(args.output_dir) / TOO_SHORT_FILE.format(mode=mode)
     if write:
-        target.write_text("".join(f"{utt}\t{why}\n" for utt, why in too_short.items()))
+        atomic_text(target, "".join(f"{utt}\t{why}\n" for utt, why in too_short.items()))
     message = (
         f"{mode}: {len(too_short)} of {num_utts} utterances have fewer encoder frames than CTC "
         f"needs and train nothing ({', '.join(list(too_short)[:5]) or 'none'}); list: {target}"

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import torch
-
-from espnet_psslm.device import HOST
+from espnet_psslm.common.tensors import load_tensors
 
 STATES = "zero"  # folder of the divided optimizer states, one folder an epoch
 
@@ -25,7 +23,7 @@ def saved_epoch(folder: Path, *, num_processes: int) -> str | None:
     checkpoint = folder / "checkpoint.pth"
     if not checkpoint.is_file():
         return None
-    state = torch.load(checkpoint, map_location=HOST, weights_only=True)
+    state = load_tensors(checkpoint)
     epoch = str(state["reporter"]["epoch"])
     states = folder / STATES / epoch
     parts = len(list(states.glob("*_optim_states.pt")))

@@ -20,9 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Private-use characters: no prompt contains them, and no chat template touches them.
+from espnet_psslm.common.lines import read_lines
+
+# Private-use characters: prompts and fields that contain them are refused, and no chat template
+# touches them.
 SPEECH_MARK = "\ue000"
 FIELD_MARK = "\ue001"
+MARKS = (SPEECH_MARK, FIELD_MARK)
 FIELD = "{}"
 
 
@@ -72,6 +76,8 @@ class PromptBook:
             raise ValueError(f"layout '{layout}' must hold {{prompt}} and <speech> once each")
         if chat_template is None and not getattr(tokenizer, "chat_template", None):
             raise ValueError("the tokenizer has no chat template: set prompt_conf.chat_template")
+        refuse_marks(layout, "layout of prompt_conf")
+        refuse_marks(system or "", "system text of prompt_conf")
         self.tokenizer = tokenizer
         self.prompts: list[Prompt] = []
         self.by_task: dict[str, list[int]] = {}
@@ -136,7 +142,7 @@ class PromptBook:
         """Token ids between prefix and speech, and behind the speech, for one sample.
 
         Raises:
-            ValueError: if the prompt has a ``{}`` and the sample no field for it.
+            ValueError: if the prompt has a ``{}`` and the sample no usable field for it.
         """
         if index in self._constant:
             return self._constant[index]
@@ -149,12 +155,23 @@ class PromptBook:
                 f"sample '{sample.get('key')}': the prompt of task '{prompt.task}' needs the "
                 f"text field '{prompt.task}', got {value!r}; add it to the manifest"
             )
+        refuse_marks(value, f"field '{prompt.task}' of sample '{sample.get('key')}'")
         return self._fill(prompt.before, value), self._fill(prompt.after, value)
 
     def _fill(self, part: str, value: str) -> list[int]:
         left, mark, right = part.partition(FIELD_MARK)
         middle = self.encode_text(value) if mark else []
         return [*self.encode(left), *middle, *self.encode(right)]
+
+
+def refuse_marks(text: str, what: str) -> None:
+    """Raise ValueError where a text has a character that marks places in prompts."""
+    for mark in MARKS:
+        if mark in text:
+            raise ValueError(
+                f"{what} has the character U+{ord(mark):04X}, which marks the place of the speech "
+                f"or of a field in a prompt: remove it from {text!r}"
+            )
 
 
 def _turns(row: Mapping[str, Any], layout: str, system: str | None) -> list[dict[str, str]]:
@@ -183,7 +200,7 @@ def read_prompt_file(path: str | Path) -> list[dict[str, Any]]:
     if not Path(path).is_file():
         raise ValueError(f"prompt file {path}: no such file")
     rows = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in read_lines(path):
         if not line.strip():
             continue
         try:
@@ -209,6 +226,8 @@ def _check(row: Any) -> dict[str, Any]:
         raise ValueError(f"labels must be a list of texts, none of them empty, got {labels!r}")
     if not all(isinstance(text, str) for text in texts):
         raise ValueError(f"task, prompt, system and examples must be text, got {row!r}")
+    for text in texts:
+        refuse_marks(text, f"the prompt of task {row['task']}")
     if row["prompt"].count(FIELD) > 1:
         raise ValueError(f"a prompt may hold {{}} once, got {row['prompt']!r}")
     if FIELD in row["prompt"] and row.get("examples"):

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.text.units import BLANK, SOS_EOS, UNK, WORD_START, Units
 
 SPACE = "<space>"  # ESPnet's name of the unit between words
@@ -34,7 +35,7 @@ def read_unit_file(path: str | Path) -> list[str]:
     """
     if not Path(path).is_file():
         raise ValueError(f"unit file {path} does not exist; name one with a unit a line")
-    rows = [r.split() for r in Path(path).read_text(encoding="utf-8").split("\n") if r.strip()]
+    rows = [line.split() for _, line in read_lines(path) if line.strip()]
     if not rows:
         raise ValueError(f"unit file {path} is empty")
     indexed = all(len(row) == 2 and row[1].isdecimal() for row in rows)

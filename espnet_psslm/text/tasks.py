@@ -5,6 +5,8 @@ Languages are named without region, so that ``en_zh-CN`` of a corpus is ``EN2ZH`
 
 import re
 
+from espnet_psslm.text.scripts import language_code
+
 _TRANSLATION = re.compile(r"([A-Z]{2,3})2([A-Z]{2,3})")
 
 
@@ -18,7 +20,7 @@ def translation_task(source: str, target: str) -> str:
     Returns:
         The task.
     """
-    return "2".join(code.split("-")[0].upper() for code in (source, target))
+    return "2".join(language_code(code).upper() for code in (source, target))
 
 
 def translation_languages(task: str) -> tuple[str, str] | None:

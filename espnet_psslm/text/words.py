@@ -1,23 +1,25 @@
 """Words of a unit sequence: where they begin, and what they are.
 
-Units of all vocabularies say with their text where words begin: "▁turn" is " turn". In Chinese and
-Japanese no space is written, and every character counts as a word.
+Units of all vocabularies say with their text where words begin: "▁turn" is " turn". Where no space
+is written (Chinese, Thai), every character counts as a word, signs above and below it with it.
 """
 
-import re
+import unicodedata
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# Kana, ideographs with their extensions, compatibility ideographs.
-UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+from espnet_psslm.text.scripts import UNSPACED
 
 
 def spell_words(text: str) -> list[str]:
     """Words of a text; characters where no space is written between words."""
-    return [
-        item for word in text.split() for item in (word if UNSPACED.search(word) else [word])
-    ]
+    return [item for word in text.split() for item in (word if UNSPACED.search(word) else [word])]
+
+
+def _begins_character(text: str) -> bool:
+    """Whether a text starts with a character that is a word, no sign that belongs to one."""
+    return bool(UNSPACED.match(text)) and not unicodedata.category(text[0]).startswith("M")
 
 
 class UnitWords:
@@ -34,7 +36,7 @@ class UnitWords:
         self._decode = decode
         self.unit_texts = list(unit_texts)
         self.begins = np.array(
-            [text[:1].isspace() or bool(UNSPACED.match(text)) for text in unit_texts], dtype=bool
+            [text[:1].isspace() or _begins_character(text) for text in unit_texts], dtype=bool
         )  # (V,)
         self._is_space = np.array([text.isspace() for text in unit_texts], dtype=bool)
 

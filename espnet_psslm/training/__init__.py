@@ -1,1 +1,1 @@
-"""ESPnet tasks: how models are trained."""
+"""ESPnet tasks: how models are trained, and what may go wrong."""

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch.utils import cpp_extension
 
+from espnet_psslm.common.cache import cache_folder
+
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
 SOURCE = FOLDER / "simulated_npu.cpp"
@@ -39,11 +41,10 @@ def build_library(compiler: str) -> Path:
         RuntimeError: with the compiler's words, if it fails.
     """
     text = SOURCE.read_bytes() + f"{torch.__version__} {sys.platform} {FLAGS}".encode()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "espnet_psslm"
+    cache = cache_folder()
     library = cache / f"simulated_npu-{hashlib.sha256(text).hexdigest()[:16]}.so"
     if library.is_file():
         return library
-    cache.mkdir(parents=True, exist_ok=True)
     includes = [f"-I{path}" for path in cpp_extension.include_paths()]
     libraries = [f"-L{path}" for path in cpp_extension.library_paths()]
     with tempfile.TemporaryDirectory(dir=cache) as folder:  # several processes may build at once

@@ -172,8 +172,22 @@ packed_exp=$([ "$sft" = true ] && echo "$sft_exp" || echo "$text_exp")
 # shellcheck source=egs2/mini/psslm1/cmd.sh
 . ./cmd.sh
 
+# hold FD FOLDER: no other run works there as long as this one does, or a program that it has started.
+hold() {
+    mkdir -p "$2"
+    eval "exec $1<>\"\$2/.psslm.lock\""
+    "$python" "$main_root/local/lock_folder.py" --fd "$1" --folder "$2" --pid $$ \
+        --command "$command_line" || exit 1
+}
+
+hold 8 "$system"
+if [ "$stage" -le 9 ]; then # they make what all bridges share
+    hold 7 "$datadir"
+    hold 6 "$dumpdir"
+    hold 5 "$expdir"
+fi
+
 stage_log=$main_root/local/stage_log.py
-mkdir -p "$system"
 # The commands since stage 1, for RESULTS.md.
 if [ "$stage" -le 1 ]; then : >"$system/commands.txt"; fi
 echo "$command_line" >>"$system/commands.txt"
@@ -314,7 +328,7 @@ if begin 3 format "format audio: $datadir/{${all_sets[*]}} -> $raw, $fs Hz"; the
     for name in ${text_test_list[@]+"${text_test_list[@]}"}; do
         need "$datadir/$name/psslm.jsonl" 1
         mkdir -p "$raw/$name"
-        cp "$datadir/$name/psslm.jsonl" "$raw/$name/"
+        copy "$datadir/$name/psslm.jsonl" "$raw/$name/psslm.jsonl"
     done
     finish
 fi
@@ -401,7 +415,7 @@ if [ "$train_on" != audio ] && begin 8 dump_steps "dump steps: $raw/{${step_sets
             --reduction "$reduction" --blank_threshold "$blank_threshold" --max_units "$max_units" \
             --batch_size "${batch_size:-16}" --device "$device" $dump_args
         mkdir -p "$expdir/steps_stats"
-        cp "$steps/$name/stats.json" "$expdir/steps_stats/$name.json"
+        copy "$steps/$name/stats.json" "$expdir/steps_stats/$name.json"
     done
     finish
 fi

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.data.labelled import ASR
 from espnet_psslm.data.manifest import Row
 from espnet_psslm.text.normalize import normalize_text
@@ -114,20 +115,15 @@ def _parse(path: Path) -> Iterator[tuple[int, Row]]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give a text file, or JSON Lines (.jsonl)")
     is_json = path.suffix in (".jsonl", ".json")
-    with open(path, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                if not text:
-                    continue
-                row = json.loads(text) if is_json else {"text": text}
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path}:{number}: not UTF-8 (byte {error.start}); save the file as UTF-8"
-                ) from error
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number}: no JSON ({error}); {FORM}") from error
-            yield number, row
+    for number, line in read_lines(path):
+        text = line.strip()
+        if not text:
+            continue
+        try:
+            row = json.loads(text) if is_json else {"text": text}
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}:{number}: no JSON ({error}); {FORM}") from error
+        yield number, row
 
 
 def _check(row: object, *, tasks: Sequence[str], language: str) -> Row:

@@ -21,7 +21,6 @@ import numpy as np
 import soundfile
 import soxr
 
-from espnet_psslm.atomic import atomic_file
 from espnet_psslm.common.workers import in_workers
 from espnet_psslm.progress import show_progress
 from espnet_psslm.recipe.voices.engines import (
@@ -34,6 +33,7 @@ from espnet_psslm.recipe.voices.engines import (
 from espnet_psslm.recipe.voices.noise import FS
 from espnet_psslm.recipe.voices.recording import Recording, draw_recording, record
 from espnet_psslm.recipe.voices.table import NEURAL
+from espnet_psslm.samples.flac import write_flac
 
 VERSION = 1  # of what turns an Utterance into samples; another one makes all speech anew
 LIBRARIES = ("numpy", "scipy", "soxr", "pyroomacoustics")  # whose versions the samples depend on
@@ -194,8 +194,7 @@ def _speak_block(block: list[Utterance]) -> None:
     engine = _engine(block[0].voice.engine)
     for utterance in block:
         samples = speak(utterance, engine=engine)
-        with atomic_file(utterance.path) as file:
-            soundfile.write(file, samples, FS, format="FLAC", subtype="PCM_16")
+        write_flac(utterance.path, samples, FS)
 
 
 def speak(utterance: Utterance, *, engine: Engine) -> np.ndarray:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Collection
 from pathlib import Path
 
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.recipe.voices.engines import Voice, engine_class, installed_version
 
 VOICES_FILE = Path(__file__).parent / "voices.txt"
@@ -68,7 +69,7 @@ def read_voices(
         ValueError: if a line is not of that form, a name comes twice, or there is no such engine.
     """
     voices: dict[str, Voice] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in read_lines(path):
         if not line.strip() or line.startswith("#"):
             continue
         try:

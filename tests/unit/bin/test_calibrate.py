@@ -33,11 +33,10 @@ def dumped(trained, units_folder, tmp_path_factory):
             lengths = torch.tensor([0 if place == NUM_UTTS - 1 else 7])
             steps = PosteriorSteps(units, probs, lengths, tokens, spans, spans + 1)
             writer.write_batch([f"utt{place}"], steps)
-        for place in range(NUM_UTTS):
-            row = {"key": f"utt{place}", "target": SENTENCES[0], "GT": SENTENCES[0]}
-            row["steps"] = writer.locations[f"utt{place}"]
-            rows.append(row | {"task": "ASR"})
-            rows.append(row | {"task": "SLU_scenario", "key": f"utt{place}-2"})
+    for utt, location in writer.locations.items():
+        row = {"key": utt, "target": SENTENCES[0], "GT": SENTENCES[0], "steps": location}
+        rows.append(row | {"task": "ASR"})
+        rows.append(row | {"task": "SLU_scenario", "key": f"{utt}-2"})
     return write_jsonl(folder / "psslm.jsonl", rows)
 
 

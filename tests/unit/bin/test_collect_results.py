@@ -101,6 +101,7 @@ def test_table_has_espnets_columns(exp):
     # One of eleven words is wrong, in one of three sentences.
     assert "|test|3|11|90.9|9.1|0.0|0.0|9.1|33.3|" in text
     assert "Text normalisation, en: NFKC, lower case" in text
+    assert "### WER, Whisper's normalisation" in text and "en: Whisper's English" in text
     assert "\\|tok:13a\\|" in text and "psslm_sft compared with" in text
     assert "- espnet version: `espnet 20" in text
     assert "run.sh --pair en_de" in text

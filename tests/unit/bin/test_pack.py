@@ -1,3 +1,5 @@
+import errno
+import os
 import zipfile
 from pathlib import Path
 
@@ -173,3 +175,20 @@ def test_bridge_without_acoustic_model(recipe, capsys):
     path.write_text(yaml.safe_dump(config))
     error = run_and_fail(lambda command: pack(*command), [], capsys)
     assert "acoustic_conf names no train_config" in error
+
+
+def test_a_pack_that_fails_leaves_the_old_one(recipe, monkeypatch):
+    pack()
+    before = (recipe / "exp/psslm.zip").read_bytes()
+    listed = sorted(path.name for path in (recipe / "exp").iterdir())
+
+    def full(archive, *names, **_):
+        archive.fp.write(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(zipfile.ZipFile, "write", full)
+        pack("--title", "Other")
+    assert (recipe / "exp/psslm.zip").read_bytes() == before
+    pack()
+    assert sorted(path.name for path in (recipe / "exp").iterdir()) == listed

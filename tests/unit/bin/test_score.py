@@ -36,6 +36,13 @@ def test_all_and_subset(folder, capsys):
     assert run(folder, "--metric", "cer")["num_del"] == 3
 
 
+def test_normaliser_of_the_leaderboard(folder):
+    (folder / "hyp").write_text("u1 uh Play jazz!\nu2 stop it\n")
+    assert run(folder, "--metric", "wer")["rate"] == 0.25
+    found = run(folder, "--metric", "wer", "--normalizer", "whisper")
+    assert (found["rate"], found["normalizer"]) == (0.0, "whisper")
+
+
 def test_errors_are_one_line(folder, capsys):
     (folder / "hyp").write_text("other x\n")
     error = run_and_fail(lambda command: run(folder, *command), ["--metric", "wer"], capsys)

@@ -111,3 +111,37 @@ def test_unreadable_location_is_named(tmp_path):
     for location in (f"{tmp_path}/no.ark:3", f"{tmp_path}/absent.ark:0", f"{tmp_path}/no.ark"):
         with pytest.raises(ValueError, match="no Steps at '.*'.*dump them again with stage 8"):
             read_steps(location)
+
+
+def test_best_units_and_whether_any_is_one():
+    blanks = rows([[0, 3], [2, 0]], [[0.6, 0.3], [0.2, 0.7]])
+    steps = steps_of(ONE, blanks, NOTHING)
+    assert steps.best_units()[:2].tolist() == [[2, 0], [0, 0]]
+    assert steps.has_unit(blank_id=0).tolist() == [True, False, False]
+    assert steps.has_unit(blank_id=2).tolist() == [True, True, False]
+
+
+def test_an_ark_is_named_by_its_content(tmp_path):
+    """Who reads an older manifest reads the older ark, until that is removed."""
+    writers = []
+    for rows_of_one in (ONE, ONE, OTHER):
+        ids, probs, lengths = collate_steps([rows_of_one], num_units=NUM_UNITS)
+        places = torch.arange(ids.shape[1])[None]
+        steps = PosteriorSteps(ids, probs, lengths, NUM_UNITS, places, places + 1)
+        with StepsWriter(tmp_path / "steps.ark") as writer:
+            writer.write_batch(["a"], steps)
+        writers.append(writer)
+    first, again, other = writers
+    assert first.path == again.path != other.path
+    assert torch.equal(read_steps(first.locations["a"])[0], ONE[0])
+    other.remove_older()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [other.path.name, "steps.scp"]
+
+
+def test_a_dump_that_fails_leaves_the_old_one(tmp_path):
+    with StepsWriter(tmp_path / "steps.ark") as writer:
+        pass
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="stop"), StepsWriter(tmp_path / "steps.ark"):
+        raise ValueError("stop")
+    assert sorted(tmp_path.iterdir()) == before == sorted([writer.path, tmp_path / "steps.scp"])

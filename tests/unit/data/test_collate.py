@@ -103,5 +103,8 @@ def test_lengths_count_prefix_tokens_steps_and_audio():
     spoken = sample([], [1], [3, 4], speech=np.ones(9000, np.float32))  # two steps' worth
     keys, batch = LengthCollate(prefix_lengths=[1, 1, 10])([*DATA, ("f", spoken)])
     assert keys == list("abcdef")
-    assert batch["length_lengths"].tolist() == [17, 13, 16, 13, 13, 15]
+    assert batch["length_lengths"].tolist() == [17, 13, 16, 13, 0, 15]  # "e" has no step
     assert batch["length"].shape == (6, 17)
+    unheard = spoken | {"speech": np.zeros(0, np.float32)}
+    _, batch = LengthCollate(prefix_lengths=[1, 1, 10])([("f", spoken), ("g", unheard)])
+    assert batch["length_lengths"].tolist() == [15, 0]

@@ -112,7 +112,6 @@ def test_transcript_and_audio_of_all_or_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("segments", "u1 r 0 1\n", "has segments"),
         ("text.EN2DE", "u9 x\n", "'u9' of EN2DE is not in text"),
         ("wav.scp", "u1 a.wav\n", "'u2' of text has no audio"),
     ],

@@ -15,7 +15,7 @@ from espnet_psslm.data.format import filter_data, format_data
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.text.prompt import read_prompt_file
-from tests.corpora import build_common_voice, build_covost2, build_slurp
+from tests.corpora import build_common_voice, build_covost2, build_slurp, slurp_row
 from tests.helpers import run_and_fail
 from tests.unit.tasks.test_processes import UPDATES, bridge_command, curve
 
@@ -152,6 +152,37 @@ def test_slurp_text_only_with_further_sentences(slurp, tmp_path):
     rows = read_manifest(data / "train_text/psslm.jsonl")
     assert rows["text-slurp900-SLU_scenario"]["target"] == "iot"
     assert sum(row["task"] == "SLU_scenario" for row in rows.values()) == 3
+
+
+def test_slurp_rows_whose_entities_no_line_can_say(slurp, tmp_path):
+    """The row is left out, counted and named; the stage goes on."""
+    cases = {
+        901: ("wake me up at five", {"span": [], "type": "time"}),
+        902: ("say a | b", {"span": [1, 2, 3], "type": "event_name"}),
+        903: ("call bo", {"span": [1], "type": "person name"}),
+    }
+    with open(tmp_path / "slurp/dataset/slurp/train.jsonl", "a", encoding="utf-8") as stream:
+        for number, (words, entity) in cases.items():
+            row = slurp_row(number, words, "alarm_set", [f"{number}.flac"], entities=[entity])
+            stream.write(json.dumps(row) + "\n")
+    data = slurp("--audio", "real")
+    for name in ("train", "train_text"):
+        said = [reason for reason in reasons(data / name).values() if "slurp_id 90" in reason]
+        assert [reason[:13] for reason in said] == [f"slurp_id {n}:" for n in cases]
+        assert not {"wake me up at five", "call bo"} & set(
+            read_table(data / name / "text").values()
+        )
+    assert "audio-1" in read_table(data / "train/text")
+
+
+def test_slurp_extra_sentences_whose_ids_are_taken(slurp, tmp_path):
+    more = tmp_path / "more.jsonl"
+    rows = [slurp_row(1, words, "iot_dim", []) for words in ("dim it", "dim them", "dim it")]
+    more.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = read_table(slurp("--text_only", "--extra_text", more) / "train_text/text")
+    assert text["text-slurp1"] == "wake me at seven thirty"
+    assert (text["text-slurp1-extra0-1"], text["text-slurp1-extra0-2"]) == ("dim it", "dim them")
+    assert sorted(text.values()).count("dim it") == 1
 
 
 def test_slurp_through_formatting(slurp, tmp_path):
@@ -323,6 +354,7 @@ def test_covost2(covost2, tmp_path):
     assert list(read_table(data / "test/text")) == ["common_voice_en_6"]
     assert reasons(data / "train") == {
         "covost_v2.en_de.tsv:6": "no translation",
+        "covost_v2.en_de.tsv:14": "the corpus marks the clip as none with REMOVE",
         "covost_v2.en_de.tsv:13": "common_voice_en_0.mp3 was there before; the first one is kept",
     }
     dropped = reasons(data / "test")

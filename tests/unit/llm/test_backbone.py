@@ -4,6 +4,7 @@ import time
 import pytest
 import torch
 
+from espnet_psslm.common import cache
 from espnet_psslm.llm import backbone
 from espnet_psslm.llm.backbone import dequantise_gguf, load_language_model, load_tokenizer
 
@@ -28,7 +29,7 @@ def test_what_cannot_be_loaded_is_named_in_one_line(tmp_path, monkeypatch):
 @pytest.fixture
 def gguf(tmp_path, monkeypatch):
     """A stand-in for a GGUF file, and the folders that were written for it."""
-    monkeypatch.setenv(backbone.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
     path = tmp_path / "tiny.gguf"
     path.write_bytes(b"weights")
     written = []

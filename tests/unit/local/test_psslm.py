@@ -2,9 +2,12 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from espnet_psslm.common.lock import folder_lock
 
 ROOT = Path(__file__).resolve().parents[3]
 STUB = """#!/usr/bin/env bash
@@ -14,7 +17,7 @@ case "$1 ${2:-}" in
         while [ "$1" != -- ]; do shift; done
         shift
         exec "$@" ;;
-    */stage_log.py\\ note) exit ;;
+    */stage_log.py\\ note | */lock_folder.py\\ *) exit ;;
     -c*) echo 0; exit ;;
 esac
 echo "$*" >>"$SAID"
@@ -347,3 +350,21 @@ def test_the_environment_may_say_how_stages_are_started(path):
     command = ["bash", "-c", f"set -u; . {path}; echo $train_cmd, $decode_cmd"]
     out = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
     assert out.stdout == "srun --gpus=1, env\n"
+
+
+def test_two_runs_in_one_folder(psslm, tmp_path):
+    """The locks are real here."""
+    stub = tmp_path / "bin/python"
+    first, rest = stub.read_text().split("esac", 1)
+    lock = f'if [[ $1 == */lock_folder.py ]]; then exec {sys.executable} "$@"; fi\n'
+    stub.write_text(first.replace("case ", lock + "case ", 1) + "esac" + rest)
+    decode = ("--stage", "12", "--stop_stage", "12")
+    with folder_lock(tmp_path / "exp/new"):
+        refused = psslm(*decode, "--psslm_tag", "new")
+        assert refused.code == 1 and not refused.commands
+        assert f"ERROR: {tmp_path}/exp/new: process {os.getpid()} on" in refused.log
+        told = psslm(*decode)  # another bridge
+        assert told.code == 0, told.log
+    with folder_lock(tmp_path / "data"):
+        assert psslm("--stage", "4", "--stop_stage", "4").code == 1
+        assert psslm(*decode).code == 0

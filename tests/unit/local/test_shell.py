@@ -155,3 +155,20 @@ def test_setup_without_a_python_says_so_in_one_line(root, tmp_path):
         "PYTHON=/path/to/python3.12"
     ]
     assert not (tmp_path / "cache").exists()
+
+
+def test_half_written_bookkeeping_fails_nothing(root, tmp_path):
+    path = tmp_path / "peak_rss_mb.json"
+    path.write_text('{"stage3_format": 5')
+    done = stage_log(root, "run", "--log", str(path), "--stage", "a", "--", "true")
+    assert done.returncode == 0 and f"{path} is broken; begun anew" in done.stderr
+    assert json.loads(path.read_text()).keys() == {"a"}
+
+
+@pytest.mark.parametrize(("command", "code"), [("true", 1), ("exit 7", 7)])
+def test_bookkeeping_without_room_is_one_line(root, tmp_path, command, code):
+    (tmp_path / "file").write_text("")
+    log = ["--log", str(tmp_path / "file/seconds.json"), "--stage", "a", "--"]
+    done = stage_log(root, "run", *log, "bash", "-c", command)
+    assert done.returncode == code
+    assert f"{tmp_path}/file/seconds.json: " in done.stderr and done.stderr.count("\n") == 1

@@ -3,7 +3,13 @@ import json
 import pytest
 
 from espnet_psslm.bin.score import main
-from espnet_psslm.score.slu import METRICS, parse_answers, slu_score
+from espnet_psslm.score.slu import (
+    METRICS,
+    char_distance,
+    parse_answers,
+    slu_score,
+    word_distance,
+)
 from espnet_psslm.score.slu_files import read_slurp
 from espnet_psslm.text.slu_answer import parse_answer
 from tests.helpers import run_and_fail
@@ -161,3 +167,27 @@ def test_command_on_slurps_own_files(tmp_path, capsys):
         hyp.write_text("".join(json.dumps(line) + "\n" for line in lines))
         error = run_and_fail(lambda _: run(tmp_path / "test.jsonl", hyp), [], capsys)
         assert message in error
+
+
+def test_predictions_of_others(tmp_path, capsys):
+    """Null entities are none, an empty gold filler is one, what is not in the release is named."""
+    release = {
+        **{"slurp_id": 7, "scenario": "alarm", "action": "set", "tokens": [{"surface": "noon"}]},
+        "entities": [{"type": "time", "span": []}, {"type": "date", "span": [0]}],
+        "recordings": [{"file": "a.flac"}],
+    }
+    (tmp_path / "test.jsonl").write_text(json.dumps(release) + "\n")
+    said = {"scenario": "alarm", "action": "set", "entities": None}
+    hyp = tmp_path / "hyp.jsonl"
+    lines = [said | {"file": "a.flac"}, said | {"file": "other.flac"}]
+    hyp.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    error = run_and_fail(lambda _: run(tmp_path / "test.jsonl", hyp), [], capsys)
+    assert "1 hypotheses have no reference, e.g. 'other.flac'" in error and "left_out" in error
+    score = run(tmp_path / "test.jsonl", hyp, "--unknown", "left_out")
+    assert (score["num_utts"], score["metrics"]["entities"]["num_fn"]) == (1, 2)
+    assert score["metrics"]["scenario"]["f1"] == 1
+    entities = [{"type": "time", "filler": "five"}, {"type": "time", "filler": ""}]
+    hyp.write_text(json.dumps(said | {"file": "a.flac", "entities": entities}) + "\n")
+    score = run(tmp_path / "test.jsonl", hyp)
+    assert score["metrics"]["entities_word"]["num_tp"] == 1
+    assert word_distance("", "") == 0 and char_distance("", "") == 0 and word_distance("", "x") == 1

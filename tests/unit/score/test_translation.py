@@ -31,6 +31,9 @@ def test_signature_names_the_tokeniser():
     zh = score(ZH_REFS, ZH_HYPS, metric="bleu", language="zh-CN", seed=0)
     assert "|tok:zh|" in zh.signature and "version:" in zh.signature
     assert "|tok:char|" in score(ZH_REFS, ZH_HYPS, metric="bleu", language="ja", seed=0).signature
+    yue = score(ZH_REFS, ZH_HYPS, metric="bleu", language="yue", seed=0)
+    assert (yue.rate, "|tok:zh|" in yue.signature) == (zh.rate, True)
+    assert "|tok:char|" in score(ZH_REFS, ZH_HYPS, metric="bleu", language="th", seed=0).signature
     wrong = score(ZH_REFS, ZH_HYPS, metric="bleu", language="en", seed=0)
     assert zh.rate > 0.4 > wrong.rate  # as words there is next to nothing in common
 

@@ -24,7 +24,10 @@ def options(lm_folder, units_folder, prompt_file, tmp_path):
                 ids[None, :, None], sure, lengths, units.num_units, places, places + 1
             )
             writer.write_batch([row["key"]], steps)
-            rows.append(row | {"key": f"steps-{row['key']}", "steps": writer.locations[row["key"]]})
+    rows += [
+        row | {"key": f"steps-{row['key']}", "steps": writer.locations[row["key"]]}
+        for row in text_rows()[:3]
+    ]
     mixed = write_jsonl(tmp_path / "mixed.jsonl", rows)
     valid = write_jsonl(tmp_path / "valid.jsonl", text_rows())
     for path in (mixed, valid):

@@ -134,6 +134,26 @@ def test_statistics_count_the_sequence(trained, units_folder, prompt_file):
     assert least < int(shapes["utt0-ASR"].split(",")[0]) <= least + len(SENTENCES[0])
 
 
+def test_rows_that_cannot_teach_are_left_out_and_named(options, tmp_path, caplog):
+    """One transcript has no unit, one target is longer than the language model's window."""
+    folder, common = options
+    unheard, too_long, *others = text_rows("ASR")
+    rows = [unheard | {"GT": "?!"}, too_long | {"target": "light " * 600}, *others]
+    data = write_jsonl(tmp_path / "data.jsonl", rows)
+    common = [option.replace(str(folder / "data.jsonl"), str(data)) for option in common]
+    train(common, tmp_path / "stats", "--collect_stats", "true")
+    shapes = tmp_path / "stats/train/length_shape"
+    assert f"{unheard['key']} 0\n" in shapes.read_text()
+    files = [
+        f"--{name}_shape_file={tmp_path}/stats/{name}/length_shape" for name in ("train", "valid")
+    ]
+    train([*common, *files], tmp_path / "exp", "--max_epoch", "1")
+    assert (tmp_path / "exp/unheard_train.txt").read_text() == f"{unheard['key']}\n"
+    assert f"1 of {len(rows)} samples (train) are left out" in caplog.text
+    assert "window of 512 positions" in caplog.text and too_long["key"] in caplog.text
+    assert all(value.isfinite().all() for value in weights(tmp_path / "exp/1epoch.pth").values())
+
+
 def test_checkpoints_hold_the_projector_only(trained):
     folder, _ = trained
     for name in ("1epoch.pth", "2epoch.pth", "valid.loss.ave.pth"):

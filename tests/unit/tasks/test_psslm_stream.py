@@ -94,6 +94,20 @@ def test_training_sees_every_row_and_resumes_at_the_next(options, seen, tmp_path
     assert all(torch.equal(once[name], twice[name]) for name in once)
 
 
+def test_rows_without_a_unit_are_left_out_and_named(options, seen, tmp_path, caplog):
+    folder, common = options
+    rows = text_rows("ASR")
+    shard = write_jsonl(tmp_path / "a.jsonl", [*rows[:4], rows[4] | {"GT": "?!"}, *rows[5:]])
+    common = [option.replace(f"{folder}/shards", str(shard)) for option in common]
+    train(common, tmp_path / "exp", "--max_epoch", "1")
+    keys = [key for batch in training(seen) for key in batch]
+    assert sorted(keys) == sorted(row["key"] for row in rows if row["key"] != rows[4]["key"])
+    assert (
+        f"1 rows are left out: no unit of the vocabulary is in their transcripts: {rows[4]['key']}"
+        in caplog.text
+    )
+
+
 def test_what_is_saved_is_trained_and_whole(options, tmp_path):
     """Also what training resumes from; no file is left half."""
     _, common = options

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_field_behind_the_speech(prompt_file, tokenizer):
     assert "may occur: Rome.<|im_end|>" in text(tokenizer, after)
 
 
-@pytest.mark.parametrize("value", ["<speech>", "{}", "{prompt}", "\ue000", "\ue001"])
+@pytest.mark.parametrize("value", ["<speech>", "{}", "{prompt}"])
 def test_marks_in_a_field_are_plain_text(book, tokenizer, value):
     index = book.indices("hotword")[0]
     before, after = book.token_ids(index, {"key": "a", "hotword": value})
@@ -208,3 +209,24 @@ def test_slow_tokenizer_encodes_many_texts_too(prompt_file, tokenizer):
     texts = ["turn on", "<|im_end|>"]
     expected = PromptBook(prompt_file, tokenizer).encode_texts(texts)
     assert PromptBook(prompt_file, Slow(tokenizer)).encode_texts(texts) == expected
+
+
+@pytest.mark.parametrize("mark", ["\ue000", "\ue001"])
+def test_marks_of_places_are_refused(tokenizer, prompt_file, tmp_path, mark):
+    """They would move the speech, or be taken for a field."""
+    name = f"U+{ord(mark):04X}"
+    for row in (
+        {"task": "ASR", "prompt": f"a {mark}"},
+        {"task": "ASR", "prompt": "a", "system": mark},
+        {"task": "ASR", "prompt": "a", "examples": [["b", mark]]},
+    ):
+        path = write_jsonl(tmp_path / "prompts.jsonl", [row])
+        with pytest.raises(ValueError, match=rf"prompts.jsonl:1: .*{re.escape(name)}"):
+            read_prompt_file(path)
+    with pytest.raises(ValueError, match=r"layout of prompt_conf has the character"):
+        PromptBook(prompt_file, tokenizer, layout=f"{{prompt}}{mark}<speech>")
+    with pytest.raises(ValueError, match=r"system text of prompt_conf has the character"):
+        PromptBook(prompt_file, tokenizer, system=mark)
+    book = PromptBook(prompt_file, tokenizer)
+    with pytest.raises(ValueError, match=r"field 'hotword' of sample 'a' has the character"):
+        book.token_ids(book.indices("hotword")[0], {"key": "a", "hotword": f"Rome{mark}"})

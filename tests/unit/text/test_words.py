@@ -1,6 +1,6 @@
 """Words of unit sequences."""
 
-from espnet_psslm.text.words import UnitWords
+from espnet_psslm.text.words import UnitWords, spell_words
 
 TEXTS = ["", " turn", "ed", " ", "on", " on", "", "\u4f60", "\u597d", "!"]
 
@@ -30,3 +30,10 @@ def test_spans() -> None:
     for unit_ids, spans in cases.items():
         assert words.spans(unit_ids) == spans, unit_ids
     assert words.text((1, 2, 5)) == "turned on"
+
+
+def test_thai_signs_begin_no_word() -> None:
+    words = UnitWords(["", "\u0e14", "\u0e35"], decode=lambda ids: "\u0e14\u0e35"[: len(ids)])
+    assert words.begins.tolist() == [False, True, False]
+    assert words.spans((1, 2, 1)) == [(0, 2), (2, 3)]
+    assert spell_words("ok \u3005\u3007 go") == ["ok", "\u3005", "\u3007", "go"]

@@ -24,6 +24,8 @@ from espnet_psslm.text.tasks import translation_task
 # test_covost, which belong to version 1, out.
 SETS = {"train": "train", "train_covost": "train", "dev": "dev", "test": "test"}
 
+REMOVED = "REMOVE"  # in place of a translation, where the translator found the clip unusable
+
 
 def read_translations(path: Path, sets: dict[str, CorpusSet]) -> dict[str, tuple[str, str, str]]:
     """Read the table of translations.
@@ -47,6 +49,8 @@ def read_translations(path: Path, sets: dict[str, CorpusSet]) -> dict[str, tuple
             sets[name].drop(place, f"no usable file name in {row['path']!r}")
         elif not translation:
             sets[name].drop(place, "no translation")
+        elif translation.strip("\"'.") == REMOVED:
+            sets[name].drop(place, f"the corpus marks the clip as none with {REMOVED}")
         elif clip in found:
             sets[name].drop(place, f"{clip} was there before; the first one is kept")
         else:

@@ -26,6 +26,7 @@ from typing import Any
 
 import yaml
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.manifest import read_manifest, write_jsonl
@@ -239,7 +240,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         for name, settings in settings_of(args.projectors).items():
             comparison.add(name, settings)
         table = comparison.table()
-        (comparison.folder / "table.md").write_text(table, encoding="utf-8")
+        atomic_text(comparison.folder / "table.md", table)
     logging.info("%s", comparison.folder / "table.md")
     print(table)
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from espnet_psslm.common.lines import read_lines
+
 MIN_WORDS, MAX_WORDS = 3, 12
 POLITE_SHARE = 0.4  # of the requests that may be wrapped politely
 POLITE_WRAPS = (
@@ -190,7 +192,7 @@ def _iter_kinds(nodes: tuple[Node, ...]) -> Iterator[str]:
 def _sections(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield (line number, section, line) of a file with "[section]" headers."""
     section = ""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in read_lines(path):
         line = line.strip()
         if not line or line.startswith("#"):
             continue

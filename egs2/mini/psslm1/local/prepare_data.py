@@ -25,6 +25,7 @@ from corpus import Splits, check_splits, held_values, make_splits
 from grammar import Grammar, Sentence
 from mishear import Mishearing
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 from espnet_psslm.data.release import read_recordings
@@ -173,7 +174,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
     if real_test:
         _write("test_real", real_test, args)
     statistics["real"] = {"train": len(real_train), "test": len(real_test)}
-    (datadir / "statistics.json").write_text(json.dumps(statistics, indent=1) + "\n")
+    atomic_text(datadir / "statistics.json", json.dumps(statistics, indent=1) + "\n")
     return statistics
 
 

@@ -14,7 +14,6 @@ is then on spoken sentences alone, or on recordings alone. What was spoken befor
 
 import argparse
 import logging
-import os
 import random
 import re
 from collections import Counter
@@ -22,6 +21,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from espnet_psslm.bin.command import add_pipe_option, command
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 from espnet_psslm.data.release import read_recordings
@@ -29,6 +29,7 @@ from espnet_psslm.data.speed import perturb_data
 from espnet_psslm.recipe.voices.neural import is_spelled
 from espnet_psslm.recipe.voices.speak import Utterance, plan_utterances, speak_all
 from espnet_psslm.recipe.voices.table import add_voice_options, find_voices
+from espnet_psslm.samples.segments import find_beside, read_sources
 from espnet_psslm.text.normalize import normalize_text
 
 FS = 16000  # Hz
@@ -50,21 +51,15 @@ def read_source(source: Path) -> list[LabelledUtterance]:
     """
     if not source.is_dir():
         return read_recordings(source)
-    texts, audio = read_table(source / "text"), read_table(source / "wav.scp")
+    texts, audio = read_table(source / "text"), read_sources(source / "wav.scp")
     speakers = read_table(source / "utt2spk") if (source / "utt2spk").is_file() else {}
     if lacking := audio.keys() - texts.keys():
         raise ValueError(f"{source}/text lacks {min(lacking)} of wav.scp; add its transcript")
     return [
-        LabelledUtterance(utt, normalize_text(texts[utt]), path=found(path, source),
-                          spk=speakers.get(utt))
+        LabelledUtterance(utt, normalize_text(texts[utt]), spk=speakers.get(utt),
+                          path=find_beside(path, source, source.parent))
         for utt, path in audio.items()
     ]  # fmt: skip
-
-
-def found(path: str, folder: Path) -> str:
-    """Return the path as it is, or below or beside the folder where the file lies there."""
-    places = [Path(path), folder / path, folder.parent / path]
-    return str(next((place for place in places if os.path.isfile(place)), path))
 
 
 def usable_sentences(
@@ -86,7 +81,7 @@ def usable_sentences(
     for file in files:
         if not file.is_file():
             raise ValueError(f"--sentences {file}: no such file")
-    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    lines = [line for file in files for _, line in read_lines(file)]
     sentences = dict.fromkeys(normalize_text(line) for line in lines)
     count = Counter(word for sentence in sentences for word in sentence.split())
     return [

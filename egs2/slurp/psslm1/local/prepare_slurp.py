@@ -29,6 +29,7 @@ from espnet_psslm.data.prepare import (
 )
 from espnet_psslm.data.release import parse_slurp_row, row_entities, slurp_file
 from espnet_psslm.text.normalize import normalize_text
+from espnet_psslm.text.slu_answer import SLUAnswer
 
 SPLITS = {"train": "train", "dev": "devel", "test": "test"}  # set: file
 SYNTHETIC = "train_synthetic"
@@ -60,9 +61,13 @@ def read_rows(path: Path, *, into: CorpusSet) -> Iterator[tuple[str, Row, dict[s
             place = f"{path.name}:{number}"
             try:
                 row = parse_slurp_row(line)
-                entities = row_entities(row)
             except ValueError as error:
                 into.drop(place, str(error))
+                continue
+            try:
+                entities = checked_entities(row)
+            except ValueError as error:
+                into.drop(place, f"slurp_id {row.get('slurp_id')}: {error}")
                 continue
             extra = {name: row[name] for name in ("slurp_id", "intent") if name in row}
             shared = {
@@ -73,6 +78,25 @@ def read_rows(path: Path, *, into: CorpusSet) -> Iterator[tuple[str, Row, dict[s
                 "extra": extra | ({} if entities is None else {"entities": entities}),
             }
             yield place, row, shared
+
+
+def checked_entities(row: Row) -> list[dict[str, str]] | None:
+    """Return the entities of a row, which a line of SLU_entities can say.
+
+    Args:
+        row: of the release.
+
+    Returns:
+        See ``row_entities``.
+
+    Raises:
+        ValueError: for a span that is empty or beyond the tokens, "|" in a filler, or a blank in a
+            type.
+    """
+    entities = row_entities(row)
+    if entities and row.get("scenario") and row.get("action"):
+        SLUAnswer.of(row["scenario"], row["action"], entities).text()
+    return entities
 
 
 def read_spoken(path: Path, *, audio: Path, microphone: str, into: CorpusSet) -> None:
@@ -99,16 +123,20 @@ def read_spoken(path: Path, *, audio: Path, microphone: str, into: CorpusSet) ->
             into.add(utterance, place=place)
 
 
-def read_text(path: Path, *, into: CorpusSet) -> None:
+def read_text(path: Path, *, into: CorpusSet, mark: str = "") -> None:
     """Read the sentences of one file.
 
     Args:
         path: JSON Lines.
         into: gets one utterance a sentence.
+        mark: of a file beside the release, whose ids may be the release's: such a row gets an id
+            with the mark and its line. Without one it is dropped.
     """
     for place, row, shared in read_rows(path, into=into):
-        name = row.get("slurp_id", place.replace(":", "-"))
-        into.add(LabelledUtterance(utt=f"slurp{name}", **shared), place=place)
+        utt = f"slurp{row.get('slurp_id', place.replace(':', '-'))}"
+        if mark and utt in into.utterances:
+            utt = f"{utt}-{mark}-{place.rpartition(':')[2]}"
+        into.add(LabelledUtterance(utt=utt, **shared), place=place)
 
 
 def training_text(args: argparse.Namespace) -> CorpusSet:
@@ -125,9 +153,9 @@ def training_text(args: argparse.Namespace) -> CorpusSet:
     # Without audio the training sentences may be those of --extra_text alone.
     if not (args.text_only and args.extra_text) or path.is_file():
         read_text(path, into=corpus_set)
-    for extra in args.extra_text:
+    for index, extra in enumerate(args.extra_text):
         if extra.suffix == ".jsonl":
-            read_text(extra, into=corpus_set)
+            read_text(extra, into=corpus_set, mark=f"extra{index}")
     unique = without_audio(corpus_set.utterances.values())
     result = CorpusSet({u.utt: u for u in unique}, corpus_set.dropped)
     for index, extra in enumerate(args.extra_text):

@@ -23,6 +23,7 @@ from pathlib import Path
 from prepare_recordings import read_source
 from prepare_slurp import SPLITS, read_text, training_text
 
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.labelled import (
     ACTION,
@@ -228,7 +229,7 @@ def prepare(args: argparse.Namespace) -> None:
         write_data_dir(args.datadir / name, utterances)
     counts = {name: len(utterances) for name, utterances in sets.items()}
     counts |= {"train_text": len(sentences), "test_text": len(tests)}
-    (args.datadir / "statistics.json").write_text(json.dumps(counts, indent=1) + "\n")
+    atomic_text(args.datadir / "statistics.json", json.dumps(counts, indent=1) + "\n")
     logging.info("%s", counts)
 
 

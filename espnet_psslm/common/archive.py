@@ -1,0 +1,173 @@
+"""Unpack an archive that came from somewhere: nothing outside its folder, nothing endless."""
+
+import os
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from lzma import LZMAError
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+GB = 1e9
+CHUNK = 1 << 20
+# What the standard library raises for archives that are broken, encrypted, or of unknown methods.
+BROKEN = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError),
+    *(EOFError, RuntimeError, ValueError),
+)
+STRAYS = (
+    (b"version https://git-lfs", "a git-lfs pointer; fetch the file itself with 'git lfs pull'"),
+    (b"<", "a web page; check the address that it was fetched from"),
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much an archive may unpack to.
+
+    Args:
+        gb: size of all files.
+        ratio: the same, by the size of the archive. Weights hardly compress.
+        files: number of them.
+    """
+
+    gb: float = 20.0
+    ratio: float = 100.0
+    files: int = 10_000
+
+    @classmethod
+    def up_to(cls, gb: float | None) -> "Limits":
+        """The usual limits; or, where a user names a size, that in place of size and ratio."""
+        return cls() if gb is None else cls(gb=gb, ratio=float("inf"))
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of an archive."""
+
+    name: str
+    size: int  # unpacked, as the archive says; no more is ever read
+    info: zipfile.ZipInfo | tarfile.TarInfo
+
+
+def unpack_archive(path: Path, folder: Path, *, limits: Limits) -> list[str]:
+    """Unpack a zip or tar archive, after a look at all that it holds.
+
+    Args:
+        path: the archive.
+        folder: an empty one.
+        limits: on what it may hold.
+
+    Returns:
+        Names of its files, relative to the folder.
+
+    Raises:
+        ValueError: saying what it is (the caller says which), if it is broken, too large, or holds
+            something that is no plain file inside the folder.
+    """
+    try:
+        with _opened(path) as archive:
+            members = _checked(archive, path, limits)
+            for member in members:
+                target = folder / member.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.stream(member) as source, open(target, "wb") as copy:
+                    shutil.copyfileobj(source, copy, CHUNK)
+    except Refused:
+        raise
+    except BROKEN as error:
+        reason = what_it_is(path) or f"broken ({_first_line(error)}); fetch it again, whole"
+        raise ValueError(f"is {reason}") from error
+    return [member.name for member in members]
+
+
+def what_it_is(path: str | Path) -> str | None:
+    """What came in place of a large file, with the way to get that; None if it is not known.
+
+    Args:
+        path: the file.
+    """
+    with open(path, "rb") as stream:
+        start = stream.read(512)
+    if not start:
+        return "empty; fetch it again"
+    return next((what for sign, what in STRAYS if start.lstrip().startswith(sign)), None)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class Refused(ValueError):
+    """An archive that is whole, and not to be unpacked."""
+
+
+class _Zip:
+    def __init__(self, path: Path) -> None:
+        self.file = zipfile.ZipFile(path)
+
+    def members(self) -> Iterator[Member]:
+        for info in self.file.infolist():
+            # Zip keeps the kind of a file as Unix does, or not at all.
+            is_link = info.external_attr >> 28 == 0o12
+            if is_link:
+                raise Refused(f"holds a link, {info.filename!r}")
+            if not info.is_dir():
+                # As it stands in the file: ZipInfo.filename is mended already.
+                yield Member(info.orig_filename, info.file_size, info)
+
+    def stream(self, member: Member) -> IO[bytes]:
+        return self.file.open(member.info)
+
+
+class _Tar:
+    def __init__(self, path: Path) -> None:
+        self.file = tarfile.open(path)
+
+    def members(self) -> Iterator[Member]:
+        for info in self.file:
+            if not info.isdir() and not info.isreg():
+                raise Refused(f"holds a link or a device, {info.name!r}")
+            if info.isreg():
+                yield Member(info.name, info.size, info)
+
+    def stream(self, member: Member) -> IO[bytes]:
+        return self.file.extractfile(member.info)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Zip | _Tar]:
+    # By its name, as ESPnet does: by its content a pack with an archive at its end is of two kinds.
+    archive = _Zip(path) if path.suffix == ".zip" else _Tar(path)
+    with archive.file:
+        yield archive
+
+
+def _checked(archive: _Zip | _Tar, path: Path, limits: Limits) -> list[Member]:
+    """All members; stops at the first that is too much, before more of a tar is decompressed."""
+    members: list[Member] = []
+    most = min(limits.gb * GB, limits.ratio * max(os.path.getsize(path), CHUNK))
+    size = 0
+    for member in archive.members():
+        _check_name(member.name)
+        members.append(member)
+        size += member.size
+        if size > most:
+            raise Refused(
+                f"would unpack to more than {most / GB:.2g} GB (at most {limits.gb:g} GB and "
+                f"{limits.ratio:g} times its own size); if that is right, unpack it by other means "
+                "and give the folder, or raise --max_unpacked_gb"
+            )
+        if len(members) > limits.files:
+            raise Refused(f"holds more than {limits.files} files; no packed model does")
+    return members
+
+
+def _check_name(name: str) -> None:
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
+        raise Refused(f"holds {name!r}, a name that leads out of its folder; do not use it")

@@ -1,0 +1,63 @@
+"""Files of tensors: read without running what is in them, and looked at before they are used."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from espnet_psslm.common.archive import what_it_is
+
+
+def load_tensors(path: str | Path, map_location: Any = "cpu", *, option: str = "checkpoint") -> Any:
+    """Read what ``torch.save`` wrote: tensors and plain types, nothing else.
+
+    Args:
+        path: the file.
+        map_location: of ``torch.load``.
+        option: that named the file, for the message.
+
+    Raises:
+        ValueError: if it is something else. No variable and no answer at the terminal makes us run
+            code in a file, and no message says how that is done.
+    """
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # an unpickler that is given arbitrary bytes raises anything
+        _refuse(path, error, option)
+
+
+def _refuse(path: str | Path, error: Exception, option: str) -> NoReturn:
+    if (stray := what_it_is(path)) is not None:
+        reason = stray
+    elif isinstance(error, RuntimeError):  # of the reader of the archive around the tensors
+        reason = f"broken ({(str(error).strip() or 'no reason given').splitlines()[0]})"
+    else:
+        reason = (
+            "no file of tensors alone, and code in it is never run: save its state dict again with "
+            "torch.save"
+        )
+    raise ValueError(f"{option} {path}: is {reason}") from error
+
+
+def check_finite(state: Mapping[str, Any], path: str | Path, *, option: str) -> None:
+    """Refuse weights that are NaN or infinite: every answer would be nonsense.
+
+    Args:
+        state: tensors by name.
+        path: where they came from.
+        option: that named it.
+
+    Raises:
+        ValueError: naming the file and the first such tensor.
+    """
+    tensors = {name: value for name, value in state.items() if torch.is_tensor(value)}
+    bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise ValueError(
+            f"{option} {path}: {len(bad)} of {len(tensors)} weights are NaN or infinite, first "
+            f"{bad[0]}: its training diverged; take an earlier checkpoint, or train again with a "
+            "lower learning rate"
+        )
