@@ -257,9 +257,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
         stats_file = Path(args.stats_file or output / "stats.json")
         stats_file.parent.mkdir(parents=True, exist_ok=True)
         atomic_text(stats_file, stats.to_json(limit))
+        write_made_with(output, made_with(args))
         write_manifest(rows, writer.locations, output / "psslm.jsonl", skipped=skipped)
         writer.remove_older()
-        write_made_with(output, made_with(args))
         if args.judge_skipped == "true":
             check_skipped(output, **limit)
     logging.info(
