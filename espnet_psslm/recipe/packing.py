@@ -21,55 +21,12 @@ import yaml
 from espnet_psslm.atomic import move_file, naming, remove_strays, unfinished_name
 from espnet_psslm.inference.outside import Familiarity
 from espnet_psslm.pack_files import FILE_KEYS
-from espnet_psslm.recipe.replay import describe_replay
-from espnet_psslm.text.prompt import read_prompt_file
+from espnet_psslm.recipe.card import render_card
 from espnet_psslm.weights import PACKAGE_SCHEME
 
 # Of FILE_KEYS, the value is itself a configuration whose files are packed too.
 CONFIG_KEY = "train_config"
 BASE_MODEL_KEYS = ("name", "whisper", "sensevoice")
-
-CARD = """# {title}
-
-A speech language model made with espnet_psslm: a Whisper-CTC acoustic model, a trained projector,
-and a language model that writes the answer.
-
-## Load
-
-```python
-from espnet_psslm.bin.psslm_inference import Speech2Text
-speech2text = Speech2Text.from_pretrained("{archive}")  # this file, or its name on a hub
-text, tokens, token_ids, hypothesis = speech2text(waveform, "{task}")[0]  # 16 kHz
-```
-
-```bash
-espnet-psslm transcribe speech.wav --task {task} --model {archive}
-```
-
-Tasks: {tasks}. `espnet_model_zoo.downloader.ModelDownloader` unpacks the archive too: it finds
-`psslm_train_config` and `psslm_model_file`, the options of `espnet_psslm.bin.psslm_inference`, and
-of a trained CTC model `asr_train_config` and `asr_model_file`. ESPnet's own `Speech2Text` loads the
-latter after `espnet_psslm.registry.register()`; give it `ctc_weight=1.0`: with its default, 0.5,
-the output is garbage and there is no error.
-
-{outside}
-{replay}
-Base models may lie anywhere: in the folder that `$ESPNET_PSSLM_MODELS` names, under their whole
-name or its last part.
-
-## Base models, not in this archive
-
-{base_models}
-
-{notes}
-
-{results}
-"""
-
-OUTSIDE_CARD = """\
-If a recording is unlike the training data, `hypothesis.outside` is true, and the command gives no
-answer.
-"""
 
 
 class Contents:
@@ -190,27 +147,6 @@ def find_acoustic(config: dict[str, Any], source: str) -> tuple[str, str] | None
     return acoustic["train_config"], acoustic["model_file"]
 
 
-def describe_base_models(names: Sequence[str]) -> str:
-    """List the base models for the card.
-
-    Args:
-        names: as they stand in the configurations.
-
-    Returns:
-        Markdown list.
-    """
-    lines = []
-    for name in names:
-        if name.startswith(PACKAGE_SCHEME):
-            where = "from a Python package, which must be installed"
-        elif Path(name).exists():
-            where = "**local on the machine that trained**: at this place, or as said above"
-        else:
-            where = "hub name"
-        lines.append(f"- `{name}`: {where}")
-    return "\n".join(lines) or "none"
-
-
 @dataclass(frozen=True)
 class Bridge:
     """A trained bridge, and what goes into the archive beside it.
@@ -283,7 +219,17 @@ def _pack(bridge: Bridge, staging: Path, outpath: Path) -> None:
     if bridge.replay is not None:
         models["replay"] = contents.add_file(bridge.replay, "replay.jsonl")
     option = [contents.add_file(path, f"results/{path.name}") for path in bridge.option]
-    write_card(bridge, contents, staging / packed_config["prompt_file"], outpath.name)
+    card = render_card(
+        title=bridge.title,
+        archive=outpath.name,
+        prompt_file=staging / packed_config["prompt_file"],
+        base_models=list(contents.base_models),
+        has_outside=bridge.outside is not None,
+        replay=bridge.replay,
+        notes=bridge.notes,
+        tables=[path for path in bridge.option if path.suffix == ".md"],
+    )
+    (staging / "README.md").write_text(card, encoding="utf-8")
 
     named = {*configs.values(), *models.values(), *option}
     others = [member for member in contents.members.values() if member not in named]
@@ -295,28 +241,3 @@ def _pack(bridge: Bridge, staging: Path, outpath: Path) -> None:
             outpath=outpath,
             option=["README.md", *others, *option],
         )
-
-
-def write_card(bridge: Bridge, contents: Contents, prompt_file: Path, archive: str) -> None:
-    """Write ``README.md`` beside the files to pack.
-
-    Args:
-        bridge: what is packed.
-        contents: its files.
-        prompt_file: of the model.
-        archive: its name.
-    """
-    tables = [path for path in bridge.option if path.suffix == ".md"]
-    tasks = list(dict.fromkeys(row["task"] for row in read_prompt_file(prompt_file)))
-    card = CARD.format(
-        title=bridge.title,
-        task=tasks[0],
-        tasks=", ".join(tasks),
-        archive=archive,
-        outside="" if bridge.outside is None else OUTSIDE_CARD,
-        replay="" if bridge.replay is None else describe_replay(bridge.replay),
-        base_models=describe_base_models(list(contents.base_models)),
-        notes=bridge.notes.strip(),
-        results="\n\n".join(path.read_text(encoding="utf-8").strip() for path in tables),
-    )
-    (contents.staging / "README.md").write_text(card.rstrip() + "\n", encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from espnet_psslm.atomic import atomic_file
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.data.manifest import read_manifest
 
 
@@ -18,6 +18,5 @@ def write_lengths(manifest: str | Path, path: Path) -> Path:
     """
     rows = read_manifest(manifest).items()
     lines = (f"{key} {len(row.get('GT', '')) + len(row['target'])}\n" for key, row in rows)
-    with atomic_file(path) as stream:
-        stream.write("".join(lines).encode())
+    atomic_text(path, "".join(lines))
     return path

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from espnet_psslm.common.lock import folder_lock
 from espnet_psslm.data.manifest import Row, read_manifest
 from espnet_psslm.data.release import read_recordings
 from espnet_psslm.device import is_host, resolve_device
@@ -119,14 +120,16 @@ def adapt(model: str, options: Options) -> list[compare.Change]:
     read += [Path(files[name]) for name in ("psslm_train_config", "psslm_model_file")]
     what = {"tuning": options.tuning, "replay": options.replay, "minutes": options.minutes}
     what |= {"language": options.language, "seed": options.seed}
-    workspace = Workspace(options.output, digest_of(read, what))
-    replayed, kept_out = _split_replay(packed, options)
-    trained, new_config = _train(
-        workspace, packed, domain, options, units, prompts, replayed, kept_out
-    )
-    found = _compare(packed, domain, options, kept_out, trained, new_config)
-    _pack(workspace, packed, domain, options, trained, new_config, found)
-    workspace.remove()
+    made_of = digest_of(read, what)
+    with folder_lock(Workspace.folder_of(options.output)):
+        workspace = Workspace(options.output, made_of)
+        replayed, kept_out = _split_replay(packed, options)
+        trained, new_config = _train(
+            workspace, packed, domain, options, units, prompts, replayed, kept_out
+        )
+        found = _compare(packed, domain, options, kept_out, trained, new_config)
+        _pack(workspace, packed, domain, options, trained, new_config, found)
+        workspace.remove()
     return found
 
 

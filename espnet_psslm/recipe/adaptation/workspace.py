@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from espnet_psslm.atomic import atomic_file
+from espnet_psslm.atomic import atomic_text
 
 
 class Workspace:
@@ -21,7 +21,7 @@ class Workspace:
     """
 
     def __init__(self, output: Path, made_of: str) -> None:
-        self.folder = output.with_suffix(".adapt")
+        self.folder = self.folder_of(output)
         self.folder.mkdir(parents=True, exist_ok=True)
         note = self.folder / "made_of.txt"
         if note.exists() and note.read_text(encoding="utf-8") != made_of:
@@ -31,11 +31,15 @@ class Workspace:
             )
         self.write("made_of.txt", made_of)
 
+    @staticmethod
+    def folder_of(output: Path) -> Path:
+        """Where an adaptation keeps its files until the archive is there."""
+        return output.with_suffix(".adapt")
+
     def write(self, name: str, text: str) -> Path:
         """Write a file of the folder, whole or not at all."""
         path = self.folder / name
-        with atomic_file(path) as stream:
-            stream.write(text.encode())
+        atomic_text(path, text)
         return path
 
     def write_rows(self, name: str, rows: Iterable[dict]) -> Path:
