@@ -10,7 +10,12 @@ import pytest
 
 pytestmark = [pytest.mark.recipe, pytest.mark.long]
 
-SIZES = {"num_train": 60, "num_sft": 16, "num_dev": 26, "num_test": 24, "num_text": 300}
+SIZES = {"num_train": 500, "num_sft": 16, "num_dev": 26, "num_test": 40, "num_text": 1200}
+VOICES = "espeak hibari"  # an utterance by Kokoro takes seconds
+# Long enough that errors say something: a minute and a half each.
+CTC = "--max_epoch 2 --num_iters_per_epoch 150 --scheduler_conf max_steps=300"
+TEXT = "--num_iters_per_epoch 140 --scheduler_conf max_steps=140"
+SFT = "--max_epoch 1 --num_iters_per_epoch 4"
 SHORT = ("--max_new_tokens", "12")
 FIGURES = (
     *("ctc_wer", "asr_wer", "asr_wer_oracle", "asr_wer_sft"),
@@ -31,10 +36,8 @@ def finished(root, tmp_path_factory):
     options = [f"--{name}={value}" for name, value in SIZES.items()]
     options += [f"--{name}={folder / name[:-3]}" for name in ("datadir", "dumpdir", "expdir")]
     options += ["--vocab_size=300", "--device=cpu", f"--python={sys.executable}"]
-    options += ["--sft=true", "--ctc_args=--max_epoch 1 --num_iters_per_epoch 4"]
-    options += ["--psslm_args=--max_epoch 1 --num_iters_per_epoch 4"]
-    # Models of four steps ramble on; where their answers are cut does not matter here.
-    options += [f"--inference_args={' '.join(SHORT)}"]
+    options += ["--sft=true", f"--voices={VOICES}", f"--ctc_args={CTC}", f"--text_args={TEXT}"]
+    options += [f"--sft_args={SFT}", f"--inference_args={' '.join(SHORT)}"]
     command = [str(root / "egs2/mini/psslm1/run.sh"), *options]
     with open(folder / "log", "w", encoding="utf-8") as log:
         out = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)

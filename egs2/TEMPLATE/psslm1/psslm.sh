@@ -176,8 +176,8 @@ packed_exp=$([ "$sft" = true ] && echo "$sft_exp" || echo "$text_exp")
 hold() {
     mkdir -p "$2"
     eval "exec $1<>\"\$2/.psslm.lock\""
-    "$python" "$main_root/local/lock_folder.py" --fd "$1" --folder "$2" --pid $$ \
-        --command "$command_line" || exit 1
+    "$python" "$main_root/local/lock_folder.py" --folder "$2" --pid $$ \
+        --command "$command_line" <&"$1" || exit 1
 }
 
 hold 8 "$system"

@@ -99,7 +99,7 @@ def test_what_a_killed_script_has_started_is_named(tmp_path):
     """As psslm.sh does: the lock is that of a descriptor, which its programs inherit."""
     script = f"""
         exec 8<>{tmp_path}/{NAME}
-        {sys.executable} {ROOT}/local/lock_folder.py --fd 8 --folder {tmp_path} --pid $$ \\
+        {sys.executable} {ROOT}/local/lock_folder.py --folder {tmp_path} --pid $$ <&8 \\
             --command 'run.sh --stage 6' || exit 1
         sleep 60 &
         echo $!
