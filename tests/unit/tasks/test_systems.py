@@ -65,7 +65,8 @@ class World:
         self.folder = folder
         self.setting = Setting(folder)
         self.ctc = folder / "ctc"
-        asr_train.main(self.setting.command(self.ctc, max_epoch=1))
+        # Long enough to hear units: where blanks alone are heard there is no answer.
+        asr_train.main(self.setting.command(self.ctc, max_epoch=20, keep_nbest_models=1))
         for kind in ("posterior", "feature"):
             options = ["--output_dir", str(folder / kind), "--step_kind", kind]
             dump_steps.main([*self.setting.model_options(self.ctc), *options])
