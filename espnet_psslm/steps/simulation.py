@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from espnet_psslm.bridge.columns import Column
 from espnet_psslm.bridge.draws import Draws
 from espnet_psslm.bridge.simulate import Rows, Simulator, one_hot_rows
+from espnet_psslm.device import HOST
 from espnet_psslm.steps.learned import (
     NUM_DRAWS,
     UNKNOWN_BIN,
@@ -136,5 +137,5 @@ def load_network(
             f"simulator_conf.train_config {train_config} is of {trained} units, the vocabulary "
             f"has {num_units}: train the simulator on Steps of this acoustic model"
         )
-    model, _ = SimulatorTask.build_model_from_file(train_config, model_file, "cpu")
+    model, _ = SimulatorTask.build_model_from_file(train_config, model_file, HOST.type)
     return model.network.eval()

@@ -15,6 +15,7 @@ import torch
 from espnet2.train.reporter import Reporter
 
 from espnet_psslm.atomic import atomic_file, atomic_link
+from espnet_psslm.device import HOST
 
 Criterion = Sequence[str]  # phase, value, "min" or "max"
 
@@ -31,7 +32,7 @@ def complete_epoch(folder: Path, *, criteria: Sequence[Criterion], keep: int) ->
     if not checkpoint.is_file():
         return
     # Mapped, not read: the states of the optimizers may be large, and are not needed.
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    state = torch.load(checkpoint, map_location=HOST, weights_only=True, mmap=True)
     reporter = Reporter()
     reporter.load_state_dict(state["reporter"])
     epoch = reporter.get_epoch()

@@ -381,7 +381,7 @@ def test_only_the_wanted_task(trained, tmp_path):
     manifest = ("--manifest", str(trained[0] / "data.jsonl"))
     infer(trained[0], tmp_path, *manifest, "--oracle", "true", "--tasks", "SLU_scenario")
     assert {path.name for path in tmp_path.iterdir()} == {
-        "SLU_scenario", "skipped.txt", "stats.json"
+        "SLU_scenario", "skipped.txt", "stats.json", "made_with.json"
     }  # fmt: skip
     assert json.loads((tmp_path / "SLU_scenario/stats.json").read_text())["audio_s"] == 0
 
