@@ -7,9 +7,10 @@ from typing import Any, NoReturn
 import torch
 
 from espnet_psslm.common.archive import what_it_is
+from espnet_psslm.device import HOST
 
 
-def load_tensors(path: str | Path, map_location: Any = "cpu", *, option: str = "checkpoint") -> Any:
+def load_tensors(path: str | Path, map_location: Any = HOST, *, option: str = "checkpoint") -> Any:
     """Read what ``torch.save`` wrote: tensors and plain types, nothing else.
 
     Args:

@@ -175,7 +175,7 @@ def test_a_failed_job_is_named_and_alone_run_again(start, finished, tmp_path):
     code, log = start("slurp", tmp_path, *part)
     assert code == 1
     assert "run.py: job 2 failed with status 1" in log
-    assert "decode.2.log:" in log and "Not a directory" in log
+    assert "decode.2.log:" in log and "File exists" in log
     first = tmp_path / "expdir/psslm_text/decode/test/jobs/1/stats.json"
     written = first.stat().st_mtime_ns
     model.unlink()
