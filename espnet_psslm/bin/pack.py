@@ -9,7 +9,6 @@ forgotten. Base models (``package://...``, hub names, local folders) keep their 
 """
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,25 +48,20 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: naming what is missing.
     """
-    from espnet_psslm.data.manifest import read_manifest, write_jsonl
+    from espnet_psslm.data.manifest import read_manifest
     from espnet_psslm.recipe.packing import Bridge, pack_bridge
     from espnet_psslm.recipe.replay import sample_replay
 
-    with tempfile.TemporaryDirectory() as folder:
-        replay = None
-        if args.replay is not None:
-            replay = Path(folder) / "replay.jsonl"
-            write_jsonl(replay, sample_replay(read_manifest(args.replay).values()))
-        bridge = Bridge(
-            Path(args.psslm_train_config),
-            Path(args.psslm_model_file),
-            title=args.title,
-            notes=Path(args.notes).read_text(encoding="utf-8") if args.notes else "",
-            outside=None if args.outside is None else Path(args.outside),
-            replay=replay,
-            option=[Path(name) for name in args.option],
-        )
-        pack_bridge(bridge, Path(args.outpath))
+    bridge = Bridge(
+        Path(args.psslm_train_config),
+        Path(args.psslm_model_file),
+        title=args.title,
+        notes=Path(args.notes).read_text(encoding="utf-8") if args.notes else "",
+        outside=None if args.outside is None else Path(args.outside),
+        replay=sample_replay(read_manifest(args.replay).values()) if args.replay else (),
+        option=[Path(name) for name in args.option],
+    )
+    pack_bridge(bridge, Path(args.outpath))
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

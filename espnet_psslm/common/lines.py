@@ -5,8 +5,10 @@ come in texts, where ``str.splitlines`` would cut.
 """
 
 import codecs
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
@@ -34,6 +36,32 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
                     f"{path}:{number}: not UTF-8 (byte {line[error.start]:#04x} at {error.start}); "
                     "save the file as UTF-8"
                 ) from error
+
+
+def read_objects(path: str | Path, *, hint: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read JSON Lines; empty lines are passed over.
+
+    Args:
+        path: the file.
+        hint: what a line should be, for the message.
+
+    Yields:
+        Number, counted from 1, and object of each line.
+
+    Raises:
+        ValueError: naming file and line, where it is no JSON object.
+    """
+    end = f"; {hint}" if hint else ""
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: no JSON ({error}){end}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}:{number}: a {type(row).__name__}, no object{end}")
+        yield number, row
 
 
 def split_lines(text: str) -> list[str]:

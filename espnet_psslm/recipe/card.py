@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_psslm.data.manifest import Row
 from espnet_psslm.recipe.replay import describe_replay
 from espnet_psslm.weights import PACKAGE_SCHEME
 
@@ -57,7 +58,7 @@ def render_card(
     prompt_file: Path,
     base_models: Sequence[str],
     has_outside: bool,
-    replay: Path | None,
+    replay: Sequence[Row],
     notes: str,
     tables: Sequence[Path],
 ) -> str:
@@ -84,7 +85,7 @@ def render_card(
         tasks=", ".join(tasks),
         archive=archive,
         outside=OUTSIDE_CARD if has_outside else "",
-        replay="" if replay is None else describe_replay(replay),
+        replay=describe_replay(replay) if replay else "",
         base_models=describe_base_models(base_models),
         notes=notes.strip(),
         results="\n\n".join(path.read_text(encoding="utf-8").strip() for path in tables),

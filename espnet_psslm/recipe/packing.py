@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from espnet_psslm.atomic import move_file, naming, remove_strays, unfinished_name
+from espnet_psslm.data.manifest import Row, write_jsonl
 from espnet_psslm.inference.outside import Familiarity
 from espnet_psslm.pack_files import FILE_KEYS
 from espnet_psslm.recipe.card import render_card
@@ -157,7 +158,7 @@ class Bridge:
         title: heading of the card.
         notes: Markdown for the card: licences, data.
         outside: file of ``bin/calibrate``; None: the model does not say what is outside.
-        replay: file of :func:`~espnet_psslm.recipe.replay.sample_replay`; None: no sentences.
+        replay: rows of :func:`~espnet_psslm.recipe.replay.sample_replay`.
         option: further files, e.g. results; ``.md`` goes on the card.
     """
 
@@ -166,7 +167,7 @@ class Bridge:
     title: str = "Speech language model"
     notes: str = ""
     outside: Path | None = None
-    replay: Path | None = None
+    replay: Sequence[Row] = ()
     option: Sequence[Path] = ()
 
 
@@ -216,8 +217,9 @@ def _pack(bridge: Bridge, staging: Path, outpath: Path) -> None:
         configs["asr_train_config"], models["asr_model_file"] = ctc
     if bridge.outside is not None:
         models["outside"] = contents.add_file(bridge.outside, "outside.yaml")
-    if bridge.replay is not None:
-        models["replay"] = contents.add_file(bridge.replay, "replay.jsonl")
+    if bridge.replay:
+        models["replay"] = "replay.jsonl"
+        write_jsonl(staging / models["replay"], bridge.replay)
     option = [contents.add_file(path, f"results/{path.name}") for path in bridge.option]
     card = render_card(
         title=bridge.title,

@@ -7,9 +7,8 @@ text alone: what was said (``GT``), the task and the answer.
 import json
 import random
 from collections.abc import Iterable
-from pathlib import Path
 
-from espnet_psslm.data.manifest import Row, read_manifest
+from espnet_psslm.data.manifest import Row
 
 MAX_BYTES = 1_000_000  # of JSON Lines
 
@@ -33,16 +32,21 @@ def sample_replay(rows: Iterable[Row], *, max_bytes: int = MAX_BYTES) -> list[Ro
     random.Random(0).shuffle(kept)
     sample, size = [], 0
     for row in kept:
-        size += len(json.dumps(row, ensure_ascii=False).encode()) + 1
+        size += size_of([row])
         if size > max_bytes:
             break
         sample.append(row)
     return sample
 
 
-def describe_replay(path: Path) -> str:
+def size_of(rows: Iterable[Row]) -> int:
+    """Bytes of rows, written as JSON Lines."""
+    return sum(len(json.dumps(row, ensure_ascii=False).encode()) + 1 for row in rows)
+
+
+def describe_replay(rows: Iterable[Row]) -> str:
     """What the card says of the sample."""
-    sentences = {row["GT"] for row in read_manifest(path).values()}
+    sentences = {row["GT"] for row in rows}
     return (
         f"The archive holds {len(sentences)} sentences of the training (`replay.jsonl`), which "
         "`espnet-psslm adapt` learns again with what is new, so that nothing is forgotten.\n"

@@ -1,11 +1,10 @@
 """SLURP's own files: the release with the right answers, and published predictions."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from espnet_psslm.common.lines import read_lines
+from espnet_psslm.common.lines import read_objects
 from espnet_psslm.data.release import row_entities
 from espnet_psslm.text.slu_answer import SLUAnswer
 
@@ -50,15 +49,7 @@ def read_slurp(
 
 def _rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield ``FILE:LINE`` and the object there."""
-    for number, line in read_lines(path):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{path}:{number}: no JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{path}:{number}: a {type(row).__name__}, no object")
+    for number, row in read_objects(path):
         yield f"{path}:{number}", row
 
 

@@ -1,14 +1,16 @@
 """From a packed model and a text to a packed model that knows the text's domain."""
 
-import json
+import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from espnet_psslm.common.fingerprint import fingerprint
 from espnet_psslm.common.lock import folder_lock
 from espnet_psslm.data.manifest import Row, read_manifest
 from espnet_psslm.data.release import read_recordings
@@ -25,12 +27,12 @@ from espnet_psslm.recipe.adaptation.train import (
     train_on,
     training_config,
 )
-from espnet_psslm.recipe.adaptation.workspace import Workspace, digest_of
+from espnet_psslm.recipe.adaptation.workspace import Workspace
 from espnet_psslm.recipe.packing import Bridge, pack_bridge
-from espnet_psslm.recipe.replay import MAX_BYTES, sample_replay
+from espnet_psslm.recipe.replay import MAX_BYTES, sample_replay, size_of
 from espnet_psslm.text.prompt import read_prompt_file
 from espnet_psslm.text.units import Units
-from espnet_psslm.text.vocabulary import build_units
+from espnet_psslm.text.vocabulary import units_of
 from espnet_psslm.trained import read_config
 
 REPLAY_HELD_OUT = 0.1  # share of the replayed rows that are not trained on
@@ -58,15 +60,15 @@ class Options:
 
     text: Path
     output: Path
-    prompts: Path | None = None
-    audio: Path | None = None
-    measure: Path | None = None
-    tuning: str | None = None
-    replay: bool = True
-    minutes: float = 6.0
-    device: str = "auto"
-    language: str = "en"
-    seed: int = 0
+    prompts: Path | None
+    audio: Path | None
+    measure: Path | None
+    tuning: str | None
+    replay: bool
+    minutes: float
+    device: str
+    language: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,13 @@ class Packed:
     files: dict[str, str]
     config: dict[str, Any]
 
-    @property
+    @cached_property
     def replay(self) -> list[Row]:
         """Rows of its training that it carries."""
         path = self.files.get("replay")
         return [] if path is None else list(read_manifest(path).values())
 
-    @property
+    @cached_property
     def prompts(self) -> list[Row]:
         """Lines of its prompt file."""
         return read_prompt_file(self.config["prompt_file"])
@@ -108,19 +110,13 @@ def adapt(model: str, options: Options) -> list[compare.Change]:
     files = open_pack(model)
     packed = Packed(files, read_config(files["psslm_train_config"]))
     prompts = packed.prompts + _new_prompts(packed, options)
-    config = packed.config
-    units = build_units(
-        *(config.get("token_type", "bpe"), config["token_list"]),
-        bpemodel=config["bpemodel"],
-        phone_language=config.get("phone_language"),
-    )
+    units = units_of(argparse.Namespace(**packed.config))
     tasks = list(dict.fromkeys(prompt["task"] for prompt in prompts))
     domain = read_domain(options.text, units=units, tasks=tasks, language=options.language)
-    read = [options.text, *filter(None, [options.prompts, options.measure])]
-    read += [Path(files[name]) for name in ("psslm_train_config", "psslm_model_file")]
-    what = {"tuning": options.tuning, "replay": options.replay, "minutes": options.minutes}
-    what |= {"language": options.language, "seed": options.seed}
-    made_of = digest_of(read, what)
+    read = {name: getattr(options, name) for name in ("text", "prompts", "measure")}
+    read |= {name: files[name] for name in ("psslm_train_config", "psslm_model_file")}
+    what = ("tuning", "replay", "minutes", "language", "seed")
+    made_of = fingerprint({name: getattr(options, name) for name in what}, read)
     with folder_lock(Workspace.folder_of(options.output)):
         workspace = Workspace(options.output, made_of)
         replayed, kept_out = _split_replay(packed, options)
@@ -267,8 +263,7 @@ def _pack(
     # Half of what is carried is new, as in training: the next adaptation forgets neither.
     carried = sample_replay(new, max_bytes=MAX_BYTES // 2)
     if packed.replay:
-        size = sum(len(json.dumps(row, ensure_ascii=False)) for row in carried)
-        carried += sample_replay(packed.replay, max_bytes=MAX_BYTES - size)
+        carried += sample_replay(packed.replay, max_bytes=MAX_BYTES - size_of(carried))
     numbered = [row | {"key": f"replay{i:06d}"} for i, row in enumerate(carried)]
     results = f"# {options.output.stem}: adapted from text\n\n{compare.render(found)}\n"
     bridge = Bridge(
@@ -276,7 +271,7 @@ def _pack(
         trained,
         title=f"{options.output.stem}: adapted from text",
         outside=_outside(workspace, packed, new),
-        replay=workspace.write_rows("replay.jsonl", numbered),
+        replay=numbered,
         option=[workspace.write("ADAPTED.md", results)],
     )
     pack_bridge(bridge, options.output)

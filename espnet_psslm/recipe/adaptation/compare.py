@@ -1,6 +1,6 @@
 """What a model has learnt and what it has forgotten: answers before and after."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,33 +74,40 @@ def answer(
     """
     found = {}
     for source in (SIMULATED, HEARD):
-        chosen = [part for part in parts if part.source == source and part.rows]
-        if not chosen:
+        by_task = _by_task(part for part in parts if part.source == source)
+        if not by_task:
             continue
         decoder = PSSLMDecoder(config_file, model_file, device=device, source=source, beam_size=1)
         known = decoder.preprocessor.prompts.tasks
-        total = sum(row["task"] in known for part in chosen for row in part.rows)
+        by_task = {place: rows for place, rows in by_task.items() if place[1] in known}
+        total = sum(map(len, by_task.values()))
         with show_progress(total, f"answers of the {name} model", units="rows") as progress:
-            for part in chosen:
-                for task in dict.fromkeys(row["task"] for row in part.rows):
-                    if task not in known:
-                        continue
-                    rows = [row for row in part.rows if row["task"] == task]
-                    answers = decoder.decode_usable(rows, progress=progress)
-                    for key, reason in answers.skipped.items():
-                        raise ValueError(f"{part.name}, {key}: {reason}")
-                    texts = {key: best.text for key, best in answers.hypotheses.items()}
-                    metrics, of_answer = metrics_of(task, language)
-                    metric = metrics[0] if metrics else "accuracy"
-                    rate = score(
-                        {row["key"]: row["target"] for row in rows},
-                        texts,
-                        metric=metric,
-                        language=of_answer,
-                        seed=0,
-                    )["rate"]
-                    found[part.name, task] = len(rows), metric, rate
+            for (part, task), rows in by_task.items():
+                answers = decoder.decode_usable(rows, progress=progress)
+                for key, reason in answers.skipped.items():
+                    raise ValueError(f"{part}, {key}: {reason}")
+                texts = {key: best.text for key, best in answers.hypotheses.items()}
+                found[part, task] = len(rows), *_rate(task, rows, texts, language=language)
     return found
+
+
+def _by_task(parts: Iterable[Rows]) -> dict[tuple[str, str], list[Row]]:
+    """Rows by the name of their part and by task."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for part in parts:
+        for row in part.rows:
+            found.setdefault((part.name, row["task"]), []).append(row)
+    return found
+
+
+def _rate(
+    task: str, rows: Sequence[Row], texts: Mapping[str, str], *, language: str
+) -> tuple[str, float]:
+    """The measure of a task, and its value."""
+    metrics, of_answer = metrics_of(task, language)
+    metric = metrics[0] if metrics else "accuracy"
+    targets = {row["key"]: row["target"] for row in rows}
+    return metric, score(targets, texts, metric=metric, language=of_answer, seed=0)["rate"]
 
 
 def changes(

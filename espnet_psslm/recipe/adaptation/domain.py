@@ -9,7 +9,6 @@ Rows of a manifest do as well (``GT`` is the text). Every sentence is a transcri
 model has the task ASR; it need not be repeated as a row of its own.
 """
 
-import json
 import logging
 import random
 from collections import Counter
@@ -17,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_psslm.common.lines import read_lines
+from espnet_psslm.common.lines import read_lines, read_objects
 from espnet_psslm.data.labelled import ASR
 from espnet_psslm.data.manifest import Row
 from espnet_psslm.text.normalize import normalize_text
@@ -114,22 +113,16 @@ def _parse(path: Path) -> Iterator[tuple[int, Row]]:
     """Line numbers and rows, as they stand there."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give a text file, or JSON Lines (.jsonl)")
-    is_json = path.suffix in (".jsonl", ".json")
+    if path.suffix in (".jsonl", ".json"):
+        yield from read_objects(path, hint=FORM)
+        return
     for number, line in read_lines(path):
-        text = line.strip()
-        if not text:
-            continue
-        try:
-            row = json.loads(text) if is_json else {"text": text}
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number}: no JSON ({error}); {FORM}") from error
-        yield number, row
+        if text := line.strip():
+            yield number, {"text": text}
 
 
-def _check(row: object, *, tasks: Sequence[str], language: str) -> Row:
+def _check(row: Row, *, tasks: Sequence[str], language: str) -> Row:
     """The row of a manifest, without its key."""
-    if not isinstance(row, dict):
-        raise ValueError(f"a {type(row).__name__} in place of an object; {FORM}")
     text = row.get("text", row.get("GT"))
     task = row.get("task", ASR)
     target = row.get("target")

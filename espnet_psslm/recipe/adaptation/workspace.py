@@ -1,12 +1,11 @@
 """The folder of one adaptation: a run that was stopped goes on where it was, another is refused."""
 
-import hashlib
-import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from espnet_psslm.atomic import atomic_text
+from espnet_psslm.data.manifest import Row, write_jsonl
 
 
 class Workspace:
@@ -42,18 +41,12 @@ class Workspace:
         atomic_text(path, text)
         return path
 
-    def write_rows(self, name: str, rows: Iterable[dict]) -> Path:
+    def write_rows(self, name: str, rows: Collection[Row]) -> Path:
         """Write JSON Lines."""
-        return self.write(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        path = self.folder / name
+        write_jsonl(path, rows)
+        return path
 
     def remove(self) -> None:
         """All of it."""
         shutil.rmtree(self.folder)
-
-
-def digest_of(paths: Iterable[Path], options: object) -> str:
-    """Hash of files' contents and of options."""
-    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
-    for path in paths:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
