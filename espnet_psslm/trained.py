@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from espnet_psslm.common.tensors import check_finite, load_tensors
+from espnet_psslm.common.yaml_file import read_yaml
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.pack_files import relocate
 from espnet_psslm.tasks.psslm import PSSLMTask
@@ -21,7 +21,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise ValueError(f"--psslm_train_config {path}: no such file; stage 11 trains the model")
-    config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    config = read_yaml(path)
     needed = ("token_list", "bpemodel", "prompt_file", "llm_conf", "acoustic_conf", "projector")
     lacking = [name for name in needed if not isinstance(config, dict) or name not in config]
     if lacking:

@@ -8,10 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from espnet_psslm.atomic import atomic_file
+from espnet_psslm.atomic import atomic_text
 from espnet_psslm.common.fingerprint import fingerprint
+from espnet_psslm.common.yaml_file import read_yaml
 
 MADE_WITH = "made_with.json"
 # Where data come from and go to, and how much of them may be unusable.
@@ -48,9 +47,7 @@ def _named_in(path: str | Path | None) -> dict[str, Any]:
     """Values of a training's configuration that name files, and of the acoustic model's there."""
     if path is None or not Path(path).is_file():  # the command says so itself
         return {}
-    # In Python alone, the units of a large vocabulary would take seconds.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    config = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=loader)
+    config = read_yaml(path)
     if not isinstance(config, dict):
         return {}
     named = {name: config[name] for name in NAMED & config.keys()}
@@ -65,5 +62,4 @@ def write_made_with(folder: Path, value: str) -> None:
         folder: of the results.
         value: of :func:`made_with`.
     """
-    with atomic_file(folder / MADE_WITH) as stream:
-        stream.write(json.dumps({"model_and_options": value}).encode() + b"\n")
+    atomic_text(folder / MADE_WITH, json.dumps({"model_and_options": value}) + "\n")

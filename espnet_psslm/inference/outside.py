@@ -16,6 +16,7 @@ from typing import Self
 import yaml
 
 from espnet_psslm.atomic import atomic_file
+from espnet_psslm.common.yaml_file import read_yaml
 from espnet_psslm.llm.answers import Hypothesis
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.words import spell_words
@@ -94,7 +95,7 @@ class Familiarity:
         if not Path(path).is_file():
             raise ValueError(f"{path}: no such file; {again}")
         try:
-            content = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.CSafeLoader)
+            content = read_yaml(path)
             return cls(
                 threshold=float(content["threshold"]),
                 share=float(content["share"]),
