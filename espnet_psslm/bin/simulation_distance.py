@@ -46,7 +46,7 @@ from espnet_psslm.bridge.steps_file import read_steps
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.progress import track
 from espnet_psslm.score.files import write_json
-from espnet_psslm.steps.judge import Judgement, predicted_rows
+from espnet_psslm.steps.judge import Errors, Judgement, predicted_rows
 from espnet_psslm.steps.simulation import Learned
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.units import Units
@@ -121,25 +121,23 @@ def compare(
     rows = {row["steps"]: row for row in read_manifest(args.steps_manifest).values()}
     made = simulators(args, units)
     found: dict[str, dict[str, StepDistance]] = {name: {} for name in made}
-    judged = {name: Judgement() for name in made if name != "one-hot"}  # which predicts no error
+    heard = Errors()
+    judged = {name: Judgement(heard) for name in made if name != "one-hot"}  # it predicts no error
     begins_word = [text.startswith(" ") for text in units.unit_texts()]
     for location, row in track(rows.items(), len(rows), "compare", units="utterances"):
         utt = row.get("utt", row["key"])
-        known = [u for u in units.encode(normalize_text(row["GT"])) if u != units.unk_id]
+        known = units.encode_known(normalize_text(row["GT"]))
         real = read_steps(location)[:2]
+        kinds = {"blank_id": units.blank_id, "begins_word": begins_word}
+        if known:
+            heard.add(known, real[0][:, 0].tolist(), **kinds)
         for name, simulator in made.items():
             rng = np.random.default_rng([args.seed, zlib.crc32(utt.encode())])
             drawn = tuple(torch.from_numpy(array) for array in simulator(known, rng))
             found[name][utt] = step_distance(real, drawn, num_units=units.num_units)
             if known and name in judged:
                 judged[name].add_predicted(predicted_rows(simulator, known, *real), *real)
-                for errors, side in ((judged[name].heard, real), (judged[name].drawn, drawn)):
-                    errors.add(
-                        known,
-                        side[0][:, 0].tolist(),
-                        blank_id=units.blank_id,
-                        begins_word=begins_word,
-                    )
+                judged[name].drawn.add(known, drawn[0][:, 0].tolist(), **kinds)
     return found, judged
 
 

@@ -74,7 +74,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
             (U, D).
         """
         row = data["sample"]
-        rng = self._rng(uid)
+        rng = np.random.default_rng([self.seed, self.epoch, zlib.crc32(uid.encode())])
         index = self._draw_prompt(row["task"], rng)
         before, after = self.prompts.token_ids(index, row)
         target = [*self.prompts.encode_text(row["target"]), self.end_id]
@@ -92,17 +92,10 @@ class PSSLMPreprocessor(AbsPreprocessor):
             rows: of the manifest; what is no text alone is left out.
         """
         rows = [row for row in rows if self.source_of(row) == "text"]
-        texts = [self._units_of([row["GT"]], row["key"]).values.tolist() for row in rows]
-        drawn = []
-        for row, text in zip(rows, texts, strict=True):
-            rng = self._rng(row["key"])
-            self._draw_prompt(row["task"], rng)  # which is drawn first
-            drawn.append(self.simulator.draw(len(text), rng))
-        written = self.simulator.together(texts, drawn)
-        self.written = {row["key"]: found for row, found in zip(rows, written, strict=True)}
-
-    def _rng(self, key: str) -> np.random.Generator:
-        return np.random.default_rng([self.seed, self.epoch, zlib.crc32(key.encode())])
+        self.written = {}
+        if rows:
+            _, ids, probs = self._draw_many(rows)
+            self.written = {row["key"]: (ids[i], probs[i]) for i, row in enumerate(rows)}
 
     def many_texts(self, rows: Sequence[Mapping[str, Any]]) -> TextSamples:
         """What the call gives for each of many rows whose speech side is made from text.
@@ -122,11 +115,8 @@ class PSSLMPreprocessor(AbsPreprocessor):
         targets = self.prompts.encode_texts([row["target"] for row in rows])
         for target in targets:
             target.append(self.end_id)
-        units = self._units_of([row["GT"] for row in rows], keys[0])
-        draws = Draws([self.seed, self.epoch], [zlib.crc32(key.encode()) for key in keys])
-        indices = self._draw_prompts([row["task"] for row in rows], draws)
+        indices, unit_ids, probs = self._draw_many(rows)
         around = [self.prompts.token_ids(i, row) for i, row in zip(indices, rows, strict=True)]
-        unit_ids, probs = self.simulator.many(units, draws) if self.simulator else one_hot(units)
         columns = {
             "before_ids": Column.of_lists([before for before, _ in around]),
             "after_ids": Column.of_lists([after for _, after in around]),
@@ -135,6 +125,14 @@ class PSSLMPreprocessor(AbsPreprocessor):
             "probs": probs,
         }
         return TextSamples(keys, indices, columns)
+
+    def _draw_many(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], Column, Column]:
+        """Prompts and simulated Steps of many rows."""
+        keys = [row["key"] for row in rows]
+        units = self._units_of([row["GT"] for row in rows], keys[0])
+        draws = Draws([self.seed, self.epoch], [zlib.crc32(key.encode()) for key in keys])
+        indices = self._draw_prompts([row["task"] for row in rows], draws)
+        return indices, *(self.simulator.many(units, draws) if self.simulator else one_hot(units))
 
     def _draw_prompts(self, tasks: Sequence[str], draws: Draws) -> list[int]:
         choices = [self.prompts.indices(task) for task in tasks]

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import torch
@@ -166,36 +167,6 @@ class _TASURows:
 
 
 @dataclass
-class Judgement:
-    """Sums over utterances; the properties are the figures."""
-
-    cross_entropies: list[float] = field(default_factory=list)  # nats, one a row
-    agreements: list[bool] = field(default_factory=list)  # of the likeliest unit, one a row
-    heard: "Errors" = field(default_factory=lambda: Errors())
-    drawn: "Errors" = field(default_factory=lambda: Errors())
-
-    def add_predicted(self, predicted: Tensor, unit_ids: Tensor, probs: Tensor) -> None:
-        """Count an utterance: (U, V) and the rows that were heard (U, K)."""
-        if not len(unit_ids):
-            return
-        lengths = torch.tensor([len(unit_ids)])
-        real = PosteriorSteps(unit_ids[None], probs[None], lengths, predicted.shape[1]).dense()[0]
-        entropy = -(real * predicted.clamp_min(FLOOR).log()).sum(1)
-        self.cross_entropies += entropy.tolist()
-        self.agreements += (predicted.argmax(1) == unit_ids[:, 0]).tolist()
-
-    def figures(self) -> dict[str, float]:
-        """By name; those of what was heard begin with ``heard_``."""
-        return {
-            "cross_entropy": float(np.mean(self.cross_entropies)),
-            "disagreement": 1.0 - float(np.mean(self.agreements)),
-            "confusion_distance": self.heard.distance(self.drawn),
-            **{f"heard_{name}": value for name, value in self.heard.figures().items()},
-            **self.drawn.figures(),
-        }
-
-
-@dataclass
 class Errors:
     """What becomes of units of texts, over many utterances."""
 
@@ -243,7 +214,7 @@ class Errors:
                 at_edge = not following or begins_word[following[0]]
                 self.blanks[at_edge] += 1
 
-    def distance(self, other: "Errors") -> float:
+    def distance(self, other: Self) -> float:
         """Total variation between the distributions of errors, in [0, 1]."""
         if not self.errors or not other.errors:
             return float(bool(self.errors) != bool(other.errors))
@@ -263,6 +234,40 @@ class Errors:
             "length_ratio": self.num_rows / max(self.num_units, 1),
             "blanks_at_word_edges": self.blanks[True] / max(self.edges, 1),
             "blanks_inside_words": self.blanks[False] / inside,
+        }
+
+
+@dataclass
+class Judgement:
+    """Sums over utterances.
+
+    Args:
+        heard: errors of what was heard, which all simulators of the same speech share.
+    """
+
+    heard: Errors
+    cross_entropies: list[float] = field(default_factory=list)  # nats, one a row
+    agreements: list[bool] = field(default_factory=list)  # of the likeliest unit, one a row
+    drawn: Errors = field(default_factory=Errors)
+
+    def add_predicted(self, predicted: Tensor, unit_ids: Tensor, probs: Tensor) -> None:
+        """Count an utterance: (U, V) and the rows that were heard (U, K)."""
+        if not len(unit_ids):
+            return
+        lengths = torch.tensor([len(unit_ids)])
+        real = PosteriorSteps(unit_ids[None], probs[None], lengths, predicted.shape[1]).dense()[0]
+        entropy = -(real * predicted.clamp_min(FLOOR).log()).sum(1)
+        self.cross_entropies += entropy.tolist()
+        self.agreements += (predicted.argmax(1) == unit_ids[:, 0]).tolist()
+
+    def figures(self) -> dict[str, float]:
+        """By name; those of what was heard begin with ``heard_``."""
+        return {
+            "cross_entropy": float(np.mean(self.cross_entropies)),
+            "disagreement": 1.0 - float(np.mean(self.agreements)),
+            "confusion_distance": self.heard.distance(self.drawn),
+            **{f"heard_{name}": value for name, value in self.heard.figures().items()},
+            **self.drawn.figures(),
         }
 
 

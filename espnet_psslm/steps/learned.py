@@ -42,7 +42,6 @@ class LearnedSimulator(nn.Module):
 
     Args:
         num_units: V.
-        blank_id: the CTC blank.
         num_bins: error bins that a text may be asked in; 0: none.
         width: of the network.
         layers: of encoder and decoder, each.
@@ -56,7 +55,6 @@ class LearnedSimulator(nn.Module):
         self,
         num_units: int,
         *,
-        blank_id: int,
         num_bins: int = 0,
         width: int = 192,
         layers: int = 2,
@@ -67,9 +65,9 @@ class LearnedSimulator(nn.Module):
     ) -> None:
         super().__init__()
         self.num_units = num_units
-        self.blank_id = blank_id
         self.num_bins = num_bins
         self.num_listed = min(num_listed, num_units)
+        self.register_buffer("edges", torch.tensor(PEAK_EDGES), persistent=False)
         self.text = nn.Embedding(num_units, width)
         self.condition = nn.Embedding(1 + num_bins, width)
         self.row = StepsLinear(num_units, width)
@@ -195,14 +193,15 @@ class LearnedSimulator(nn.Module):
         """Ids and probabilities (B, K) of a row whose best unit is drawn."""
         best = best.clamp_max(self.num_units - 1)  # ended: whatever, it is cut off
         peaks, rivals = self._beside(state, best)
-        edges = torch.tensor(PEAK_EDGES, device=state.device)
         shares = peaks.exp()
         above = shares.cumsum(-1)
         chosen = (above < number[:, None]).sum(-1).clamp_max(shares.shape[-1] - 1)
         inside = (number - (above - shares).gather(1, chosen[:, None])[:, 0]) / shares.gather(
             1, chosen[:, None]
         )[:, 0].clamp_min(1e-12)
-        peak = edges[chosen] + inside.clamp(0, 1) * (edges[chosen + 1] - edges[chosen])
+        peak = self.edges[chosen] + inside.clamp(0, 1) * (
+            self.edges[chosen + 1] - self.edges[chosen]
+        )
         values, ids = rivals.exp().topk(self.num_listed - 1, dim=-1)
         left = (1 - peak)[:, None] * values
         # Best unit first: none beside it is likelier.

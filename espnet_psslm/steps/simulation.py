@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from numpy.random import Generator
 from torch.nn.utils.rnn import pad_sequence
 
 from espnet_psslm.bridge.columns import Column
 from espnet_psslm.bridge.draws import Draws
 from espnet_psslm.bridge.simulate import Rows, Simulator, one_hot_rows
+from espnet_psslm.common.yaml_file import read_yaml
 from espnet_psslm.device import HOST
 from espnet_psslm.steps.learned import (
     NUM_DRAWS,
@@ -131,7 +131,7 @@ def load_network(
     # Imported here: ESPnet's tasks take seconds, and other simulations do without.
     from espnet_psslm.training.simulator import SimulatorTask
 
-    config = yaml.safe_load(Path(train_config).read_text(encoding="utf-8"))
+    config = read_yaml(train_config)
     if (trained := len(config["token_list"])) != num_units:
         raise ValueError(
             f"simulator_conf.train_config {train_config} is of {trained} units, the vocabulary "

@@ -13,7 +13,7 @@ import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks.abs_task import AbsTask, IteratorOptions, scheduler_classes
 from espnet2.train.class_choices import ClassChoices
-from espnet2.train.dataset import DATA_TYPES, ESPnetDataset
+from espnet2.train.dataset import ESPnetDataset
 from espnet2.train.trainer import Trainer
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str_or_none
@@ -27,12 +27,10 @@ from espnet_psslm.bridge.simulate import Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.checkpoint import drop_frozen_from_state_dict
 from espnet_psslm.data.collate import LengthCollate, StepsCollate
-from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuning import TUNINGS
-from espnet_psslm.progress import track
 from espnet_psslm.steps.simulators import SIMULATORS
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.psslm_parts import (
@@ -58,50 +56,15 @@ from espnet_psslm.tasks.validation import ByKind, kinds_of_validation
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import add_unit_arguments
+from espnet_psslm.training.manifest import OfManifest
+from espnet_psslm.training.per_epoch import PerEpoch
 from espnet_psslm.training.unheard import heard_shapes
 
-MANIFEST_TYPE = "psslm_jsonl"
-DATA_TYPES[MANIFEST_TYPE] = {
-    "func": read_manifest,
-    "kwargs": [],
-    "help": "JSON Lines manifest: key, task, target, and path, steps or GT",
-}
 # Here too, and not by the registry alone: that imports ESPnet's ASR task, which takes seconds.
 scheduler_classes["warmupcosinelr"] = WarmupCosineLR
 
 
-class _PerEpoch(AbsIterFactory):
-    """Tells the preprocessor which epoch it draws for; shows how far training is."""
-
-    def __init__(
-        self, factory: AbsIterFactory, preprocessor: PSSLMPreprocessor, args: argparse.Namespace
-    ) -> None:
-        self.factory = factory
-        self.preprocessor = preprocessor
-        self.args = args
-
-    def build_iter(self, epoch: int, shuffle: bool | None = None) -> object:
-        self.preprocessor.epoch = epoch if self.preprocessor.train else 0
-        batches = self.factory.build_iter(epoch, shuffle)
-        if not self.preprocessor.train:
-            return batches
-        simulator = self.preprocessor.simulator
-        if simulator is not None and simulator.writes_together:
-            self._write_ahead(batches)
-        per_epoch = self.args.num_iters_per_epoch
-        if per_epoch is None:
-            return batches
-        left = per_epoch * (self.args.max_epoch - epoch + 1)
-        return track(batches, left, f"training from epoch {epoch} on", units="batches")
-
-    def _write_ahead(self, batches: DataLoader) -> None:
-        """Simulate the speech of an epoch at once. A stream does so batch by batch by itself."""
-        if (sampler := batches.batch_sampler) is not None:
-            rows = self.factory.dataset.loader_dict["sample"]
-            self.preprocessor.write_ahead([rows[key] for batch in sampler for key in batch])
-
-
-class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
+class PSSLMTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
     """Train and load ``PSSLMModel``."""
 
     num_optimizers: int = 1
@@ -204,16 +167,6 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
         return StepsCollate(num_units=count_units(args), pad_id=tokenizer.eos_token_id)
 
     @classmethod
-    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        """The manifest holds everything."""
-        return ("sample",)
-
-    @classmethod
-    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        """None."""
-        return ()
-
-    @classmethod
     def build_sequence_iter_factory(
         cls, args: argparse.Namespace, iter_options: IteratorOptions, mode: str
     ) -> AbsIterFactory:
@@ -224,7 +177,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
         """
         if streamed(iter_options.data_path_and_name_and_type):
             factory = build_stream(args, iter_options, mode)
-            return _PerEpoch(factory, iter_options.preprocess_fn, args)
+            return PerEpoch(factory, iter_options.preprocess_fn, args)
         shapes = heard_shapes(iter_options.shape_files, args.output_dir, mode=mode)
         iter_options = replace(iter_options, shape_files=shapes)
         factory = super().build_sequence_iter_factory(args, iter_options, mode)
@@ -234,7 +187,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, AbsTask):
             kinds = kinds_of_validation(factory, iter_options.preprocess_fn.source_of)
             if not iter_options.distributed:
                 factory = ByKind(factory, kinds)
-        return _PerEpoch(factory, iter_options.preprocess_fn, args)
+        return PerEpoch(factory, iter_options.preprocess_fn, args)
 
     @classmethod
     def build_streaming_iterator(

@@ -128,6 +128,10 @@ class Units(ABC):
             raise ValueError(f"text must be a string, got {type(text).__name__}: {text!r}")
         return self._encode(text.strip())
 
+    def encode_known(self, text: str) -> list[int]:
+        """``encode`` without what the vocabulary cannot write, for which CTC has no step."""
+        return [unit for unit in self.encode(text) if unit != self.unk_id]
+
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """``encode`` of each text, in one call where the vocabulary has a fast one."""
         return [self.encode(text) for text in texts]

@@ -20,12 +20,12 @@ from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
 from espnet_psslm.bridge.steps_file import read_steps
 from espnet_psslm.samples.lengths import write_lengths
 from espnet_psslm.steps.learned import UNKNOWN_BIN, LearnedSimulator, simulator_loss
-from espnet_psslm.tasks import psslm as _bridge  # noqa: F401  (adds the data type of manifests)
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.several_devices import SeveralDevices
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.units import Units, read_token_list
 from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
+from espnet_psslm.training.manifest import OfManifest
 
 # Errors in a hundred units: what few, many and most errors are in TASU2 (arXiv 2604.08384).
 ERROR_BINS = ((0.0, 0.06), (0.1, 0.4), (0.5, 1.5))
@@ -81,11 +81,7 @@ class PairPreprocessor(AbsPreprocessor):
                 f"sample '{uid}' needs its dumped Steps and its text (steps, GT): give the "
                 "manifest that stage 8 (dump_steps) has written"
             )
-        text_ids = [
-            unit
-            for unit in self.units.encode(normalize_text(row["GT"]))
-            if unit != self.units.unk_id
-        ]
+        text_ids = self.units.encode_known(normalize_text(row["GT"]))
         if not text_ids:
             raise ValueError(f"sample '{uid}': the text {row['GT']!r} has no unit; leave it out")
         unit_ids, probs, _ = read_steps(row["steps"])
@@ -167,7 +163,7 @@ class SimulatorModel(AbsESPnetModel):
         return {}
 
 
-class SimulatorTask(SeveralDevices, GroupedOptimizers, AbsTask):
+class SimulatorTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
     """Train and load :class:`SimulatorModel`."""
 
     num_optimizers: int = 1
@@ -217,16 +213,6 @@ class SimulatorTask(SeveralDevices, GroupedOptimizers, AbsTask):
         return super().build_sequence_iter_factory(args, iter_options, mode)
 
     @classmethod
-    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        """The manifest holds everything."""
-        return ("sample",)
-
-    @classmethod
-    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        """None."""
-        return ()
-
-    @classmethod
     def build_model(cls, args: argparse.Namespace) -> SimulatorModel:
         """Build the model from a configuration, also from a saved one."""
         if isinstance(args.token_list, str):
@@ -234,7 +220,6 @@ class SimulatorTask(SeveralDevices, GroupedOptimizers, AbsTask):
         units = units_of(args)
         network = LearnedSimulator(
             units.num_units,
-            blank_id=units.blank_id,
             num_bins=len(ERROR_BINS),
             **args.network_conf,
         )

@@ -72,7 +72,7 @@ def test_measured_rates_are_expected(measured):
 
 
 def test_cross_entropy_and_disagreement_by_hand():
-    judgement = Judgement()
+    judgement = Judgement(Errors())
     predicted = torch.full((2, V), 0.05)
     predicted[0, 3] = predicted[1, 5] = 0.65
     judgement.add_predicted(predicted, *rows([3, 4]))

@@ -16,7 +16,7 @@ def network():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return LearnedSimulator(
-            V, blank_id=0, num_bins=2, width=16, layers=2, heads=2, hidden=32, num_listed=4
+            V, num_bins=2, width=16, layers=2, heads=2, hidden=32, num_listed=4
         ).eval()
 
 
