@@ -171,7 +171,11 @@ def check_system(
     answers = decoder(exp, heard).decode(rows(manifest))
     assert any(hyp.token_ids for hyp in answers)
     alone = decoder(exp, heard, batch_size=1).decode(rows(manifest)[:3])
-    assert [hyp.token_ids for hyp in alone] == [hyp.token_ids for hyp in answers[:3]]
+    for one, batched in zip(alone, answers[:3], strict=True):
+        # Among 290 models of random weights one has two best tokens that rounding tells apart:
+        # another answer is right only where its whole probability is the same.
+        same = one.token_ids == batched.token_ids
+        assert same or abs(one.log_prob - batched.log_prob) < 5e-6, (one, batched)
 
 
 @pytest.mark.parametrize("system", SOME, ids="-".join)
