@@ -7,17 +7,24 @@ what distinguishes units.
 """
 
 import hashlib
+import math
+import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import numpy as np
 import torch
-from numpy.lib.format import read_array
+from numpy.lib.format import read_array_header_1_0, read_magic
 
 from espnet_psslm.atomic import atomic_text, move_file, naming, remove_strays, unfinished_name
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
 from espnet_psslm.device import HOST
+
+ID_TYPES = (np.dtype(np.uint16), np.dtype(np.uint32))  # the smaller one where all units fit
+VALUE_TYPE = np.dtype(np.float16)
+FRAME_TYPE = np.dtype(np.uint16)
 
 
 class StepsWriter:
@@ -43,8 +50,8 @@ class StepsWriter:
     def write_batch(self, utt_ids: list[str], steps: PosteriorSteps | FeatureSteps) -> None:
         """Append a batch that came from audio (with frame spans)."""
         steps = steps.to(HOST)
-        id_type = np.uint16 if steps.width <= 1 << 16 else np.uint32
-        types = {"unit_ids": id_type, "probs": np.float16, "features": np.float16}
+        id_type = ID_TYPES[steps.width > 1 << 16]
+        types = {"unit_ids": id_type, "probs": VALUE_TYPE, "features": VALUE_TYPE}
         spans = torch.stack([steps.frame_start, steps.frame_end], -1)
         for row, utt_id in enumerate(utt_ids):
             count = int(steps.lengths[row])
@@ -52,7 +59,7 @@ class StepsWriter:
             arrays = {
                 name: value.numpy().astype(types[name]) for name, value in steps.sample(row).items()
             }
-            for array in (*arrays.values(), spans[row, :count].numpy().astype(np.uint16)):
+            for array in (*arrays.values(), spans[row, :count].numpy().astype(FRAME_TYPE)):
                 np.save(self.file, array, allow_pickle=False)
 
     @property
@@ -150,16 +157,36 @@ def read_sample(location: str) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     try:
         with open(path, "rb") as file:
             file.seek(int(offset))
-            first = read_array(file, allow_pickle=False)
-            dense = first.dtype == np.float16
-            others = [read_array(file, allow_pickle=False) for _ in range(1 if dense else 2)]
-    # OverflowError: an offset beyond all files. MemoryError: a header that announces too much.
-    except (OSError, ValueError, EOFError, OverflowError, MemoryError) as error:
+            first = _read_array(file, (*ID_TYPES, VALUE_TYPE))
+            dense = first.dtype == VALUE_TYPE
+            probs = None if dense else _read_array(file, (VALUE_TYPE,))
+            spans = _read_array(file, (FRAME_TYPE,))
+        if (probs is not None and probs.shape != first.shape) or spans.shape != (len(first), 2):
+            raise ValueError("its arrays are not of one number of steps")
+    except (OSError, ValueError, OverflowError) as error:  # OverflowError: of a huge offset
         raise ValueError(
             f"no Steps at '{location}' ({error}); dump them again with stage 8 (dump_steps)"
         ) from error
-    spans = torch.from_numpy(others[-1].astype(np.int64))
-    if dense:
-        return {"features": torch.from_numpy(first.astype(np.float32))}, spans
+    frames = torch.from_numpy(spans.astype(np.int64))
+    if probs is None:
+        return {"features": torch.from_numpy(first.astype(np.float32))}, frames
     sample = {"unit_ids": torch.from_numpy(first.astype(np.int64))}
-    return sample | {"probs": torch.from_numpy(others[0].astype(np.float32))}, spans
+    return sample | {"probs": torch.from_numpy(probs.astype(np.float32))}, frames
+
+
+def _read_array(file: BinaryIO, types: Sequence[np.dtype]) -> np.ndarray:
+    """The next array (U, n), of one of the types that are written."""
+    try:
+        if read_magic(file) != (1, 0):
+            raise ValueError("not of the version that is written")
+        shape, by_columns, dtype = read_array_header_1_0(file)
+    # NumPy reads the header with Python's own tokenizer, which raises anything, even SystemError.
+    except Exception as error:
+        raise ValueError(f"no array of NumPy's begins there: {type(error).__name__}") from error
+    if dtype not in types or by_columns or len(shape) != 2 or min(shape) < 0:
+        raise ValueError(f"an array of type {dtype} and shape {shape}")
+    count = math.prod(shape)
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    if count * dtype.itemsize > left:  # said before memory is set aside for it
+        raise ValueError(f"truncated, {left} of {count * dtype.itemsize} bytes are there")
+    return np.fromfile(file, dtype=dtype, count=count).reshape(shape)

@@ -1,5 +1,6 @@
 """Unpack an archive that came from somewhere: nothing outside its folder, nothing endless."""
 
+import errno
 import os
 import shutil
 import tarfile
@@ -17,7 +18,17 @@ CHUNK = 1 << 20
 # What the standard library raises for archives that are broken, encrypted, or of unknown methods.
 BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError),
-    *(EOFError, RuntimeError, ValueError),
+    *(EOFError, RuntimeError, ValueError, MemoryError),
+)
+# Of an OSError that tells of the archive, not of the disk: gzip and bz2 raise such without number,
+# zip looks in places that no file has.
+BROKEN_NUMBERS = (None, errno.EINVAL)
+# Of an OSError that tells of a member's name: too long, or of a file that is a folder elsewhere.
+NAME_NUMBERS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+# What a tar may hold in front of a member: its long name, and what else its header has no room for.
+TAR_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
 STRAYS = (
     (b"version https://git-lfs", "a git-lfs pointer; fetch the file itself with 'git lfs pull'"),
@@ -73,16 +84,29 @@ def unpack_archive(path: Path, folder: Path, *, limits: Limits) -> list[str]:
         with _opened(path) as archive:
             members = _checked(archive, path, limits)
             for member in members:
-                target = folder / member.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.stream(member) as source, open(target, "wb") as copy:
+                with archive.stream(member) as source, _created(folder, member.name) as copy:
                     shutil.copyfileobj(source, copy, CHUNK)
+            archive.check_end()
     except Refused:
         raise
-    except BROKEN as error:
+    except (*BROKEN, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in BROKEN_NUMBERS:
+            raise
         reason = what_it_is(path) or f"broken ({_first_line(error)}); fetch it again, whole"
         raise ValueError(f"is {reason}") from error
     return [member.name for member in members]
+
+
+def _created(folder: Path, name: str) -> IO[bytes]:
+    """The file of a member, open."""
+    target = folder / name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return open(target, "wb")
+    except OSError as error:
+        if error.errno in NAME_NUMBERS:
+            raise Refused(f"holds {name!r}, which cannot be a file ({error.strerror})") from error
+        raise
 
 
 def what_it_is(path: str | Path) -> str | None:
@@ -123,10 +147,26 @@ class _Zip:
     def stream(self, member: Member) -> IO[bytes]:
         return self.file.open(member.info)
 
+    def check_end(self) -> None:
+        """Every member has a checksum of its own."""
+
+
+class _TarInfo(tarfile.TarInfo):
+    """What a header says, looked at before anything behind it is read."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_TarInfo":
+        info = super().frombuf(buf, encoding, errors)
+        if info.size < 0 or (info.type in TAR_HEADERS and info.size > CHUNK):
+            raise Refused(f"holds {info.name!r} with a header of {info.size} bytes; do not use it")
+        if info.type == tarfile.GNUTYPE_SPARSE:
+            raise Refused(f"holds a file with holes, {info.name!r}")
+        return info
+
 
 class _Tar:
     def __init__(self, path: Path) -> None:
-        self.file = tarfile.open(path)
+        self.file = tarfile.open(path, tarinfo=_TarInfo)
 
     def members(self) -> Iterator[Member]:
         for info in self.file:
@@ -137,6 +177,12 @@ class _Tar:
 
     def stream(self, member: Member) -> IO[bytes]:
         return self.file.extractfile(member.info)
+
+    def check_end(self) -> None:
+        """What compressed it has its checksum behind the last block, where nobody has looked."""
+        self.file.fileobj.read(CHUNK)
+        if self.file.fileobj.read(1):
+            raise Refused("goes on behind its last member; do not use it")
 
 
 @contextmanager

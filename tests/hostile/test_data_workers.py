@@ -1,6 +1,7 @@
 """Samples that cannot be read, in the data workers of a training: one line, with the key."""
 
 import argparse
+import io
 from pathlib import Path
 
 import numpy as np
@@ -97,12 +98,43 @@ def test_steps_that_are_none(tmp_path: Path, content: bytes, offset: str) -> Non
         read_sample(f"{tmp_path}/a.ark:{offset}")
 
 
-def test_steps_of_an_absurd_size(tmp_path: Path) -> None:
-    with open(tmp_path / "a.ark", "wb") as file:
-        header = {"descr": "<u2", "fortran_order": False, "shape": (1 << 40, 16)}
-        np.lib.format.write_array_header_1_0(file, header)
-    with pytest.raises(ValueError, match="no Steps at"):
+def array(descr: object, shape: tuple[int, ...], data: bytes = b"", **changed: bool) -> bytes:
+    """In NumPy's format."""
+    stream = io.BytesIO()
+    header = {"descr": descr, "fortran_order": False, "shape": shape} | changed
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream.getvalue() + data
+
+
+IDS = array("<u2", (1, 2), bytes(4))
+PROBS = array("<f2", (1, 2), bytes(4))
+SPANS = array("<u2", (1, 2), bytes(4))
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (array("<u2", (1 << 40, 16)), "truncated, 0 of 35184372088832 bytes"),
+        (array("<u2", (-1, 2), bytes(4)), r"an array of type uint16 and shape \(-1, 2\)"),
+        (array("<u2", (2,), bytes(4)), r"an array of type uint16 and shape \(2,\)"),
+        (array("<U1", (1, 1), bytes(4)), "an array of type <U1"),
+        (array([("a", "<u2")], (1, 2), bytes(4)), "an array of type "),
+        (array("<u2", (1, 2), bytes(4), fortran_order=True), "an array of type"),
+        (IDS + IDS + SPANS, "an array of type uint16"),
+        (IDS + array("<f2", (1, 3), bytes(6)) + SPANS, "not of one number of steps"),
+        (IDS + PROBS + array("<u2", (2, 2), bytes(8)), "not of one number of steps"),
+        (PROBS + array("<u2", (1, 3), bytes(6)), "not of one number of steps"),
+        (IDS.replace(b"fortran", b"fort\x04an") + PROBS + SPANS, "no array of NumPy's begins"),
+        (IDS.replace(b"'fortran_order'", b"(((((((((((((((") + PROBS + SPANS, "no array of NumPy"),
+        (IDS.replace(b"{'descr'", b"{\xff'desc'") + PROBS + SPANS, "no array of NumPy's begins"),
+    ],
+)
+def test_steps_with_wrong_arrays(tmp_path: Path, record: bytes, reason: str) -> None:
+    (tmp_path / "a.ark").write_bytes(record)
+    with pytest.raises(ValueError, match=f"no Steps at .*{reason}"):
         read_sample(f"{tmp_path}/a.ark:0")
+    (tmp_path / "a.ark").write_bytes(IDS + PROBS + SPANS)
+    assert read_sample(f"{tmp_path}/a.ark:0")[1].tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize("task", ["../../x", "/abs", "a/b", "..", ".hidden"])

@@ -10,24 +10,12 @@ import pytest
 import yaml
 
 from espnet_psslm.pack_files import open_pack
-
-META = {
-    "files": {"psslm_model_file": "psslm/model.pth"},
-    "yaml_files": {"psslm_train_config": "psslm/config.yaml"},
-}
-CONFIG = {"bpemodel": "units/bpe.model", "token_list": ["<blank>", "a", "<sos/eos>"]}
+from tests.whole_files import CONFIG, META, as_zip, pack_members
 
 
 def make_pack(path: Path, *, meta: object = META, **more: str) -> Path:
-    members = {
-        "meta.yaml": meta if isinstance(meta, str) else yaml.safe_dump(meta),
-        "psslm/config.yaml": yaml.safe_dump(CONFIG),
-        "psslm/model.pth": "weights",
-        "units/bpe.model": "pieces",
-    }
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in (members | more).items():
-            archive.writestr(name, content)
+    members = pack_members(meta if isinstance(meta, str) else yaml.safe_dump(meta))
+    path.write_bytes(as_zip(members | {name: text.encode() for name, text in more.items()}))
     return path
 
 

@@ -1,6 +1,5 @@
 """Reading CTranslate2's file format, written here by hand from a random Whisper."""
 
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +15,7 @@ from espnet_psslm.acoustic.ctranslate2 import (
     read_encoder,
 )
 from espnet_psslm.acoustic.whisper import load_whisper_encoder
-
-FLOAT32, INT8, FLOAT16 = 0, 1, 4
-
-
-def to_string(text: str) -> bytes:
-    return struct.pack("<H", len(text) + 1) + text.encode() + b"\0"
-
-
-def to_variable(name: str, array: np.ndarray, dtype_id: int) -> bytes:
-    shape = struct.pack(f"<{array.ndim}I", *array.shape)
-    head = to_string(name) + struct.pack("<B", array.ndim) + shape
-    return head + struct.pack("<BI", dtype_id, array.nbytes) + array.tobytes()
+from tests.ctranslate2_files import FLOAT32, to_model, to_variable
 
 
 def to_variables(folder: Path) -> dict[str, np.ndarray]:
@@ -52,14 +40,9 @@ def to_variables(folder: Path) -> dict[str, np.ndarray]:
     return variables
 
 
-def write(
-    folder: Path, variables: dict[str, np.ndarray], *, spec: str = "WhisperSpec", version: int = 6
-) -> Path:
-    ids = {np.dtype(np.float32): FLOAT32, np.dtype(np.float16): FLOAT16, np.dtype(np.int8): INT8}
-    body = [to_variable(n, a, ids.get(a.dtype, 2)) for n, a in variables.items()]
-    head = struct.pack("<I", version) + to_string(spec) + struct.pack("<II", 3, len(body))
+def write(folder: Path, variables: dict[str, np.ndarray], **head: str | int) -> Path:
     folder.mkdir(exist_ok=True)
-    (folder / MODEL_FILE).write_bytes(head + b"".join(body) + struct.pack("<I", 0))
+    (folder / MODEL_FILE).write_bytes(to_model(variables, **head))
     return folder
 
 
@@ -109,3 +92,47 @@ def test_files_that_do_not_serve(tmp_path: Path, whisper_folder: Path) -> None:
         (tmp_path / "f" / MODEL_FILE).write_bytes(whole[:size])
         with pytest.raises(ValueError, match="truncated"):
             read_encoder(tmp_path / "f")
+
+
+def test_shapes_that_do_not_go_together(tmp_path: Path, whisper_folder: Path) -> None:
+    good = to_variables(whisper_folder)
+    fused = "encoder/layer_1/self_attention/linear_0"
+    float32, int16 = np.float32, np.int16
+    cases = {
+        "layers.1.fc2.weight has the shape": {"encoder/layer_1/ffn/linear_1/weight": (32, 7)},
+        f"'{fused}/weight' has the shape": {f"{fused}/weight": (95, 32)},
+        f"'{fused}/bias' has the shape": {f"{fused}/bias": (2,)},
+        "conv1.weight has the shape": {"encoder/conv1/weight": (32,)},
+        "conv2.bias has the shape": {"encoder/conv2/bias": (32, 1)},
+        "embed_positions.weight has the shape": {"encoder/position_encodings/encodings": (200,)},
+    }
+    for number, (reason, shapes) in enumerate(cases.items()):
+        wrong = {name: np.zeros(shape, float32) for name, shape in shapes.items()}
+        folder = write(tmp_path / str(number), good | wrong)
+        with pytest.raises(ValueError, match=f"^{folder}/{MODEL_FILE}: {reason}"):
+            read_encoder(folder)
+    for heads in (np.array(0, int16), np.array(5, int16), np.zeros(4, float32)):
+        folder = write(tmp_path / "heads", good | {"encoder/num_heads": heads})
+        with pytest.raises(ValueError, match="attention heads do not go with a width of 32"):
+            read_encoder(folder)
+
+
+def test_sizes_that_make_no_sense(tmp_path: Path, whisper_folder: Path) -> None:
+    """Nothing is set aside for what is not there."""
+    good = to_model(to_variables(whisper_folder))
+    known = to_variable("encoder/conv1/bias", np.zeros(32, np.float32), FLOAT32)
+    assert known[:-128] in good
+    size = len(known) - 128 - 4
+    for name, wrong, reason in (
+        ("a", known[:size] + b"\xff" * 4, "truncated, [0-9]+ of 4294967295 bytes"),
+        (
+            "b",
+            known[: size - 5] + b"\x21" + known[size - 4 : -128],
+            r"of shape \(33,\) .* 128 bytes",
+        ),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / MODEL_FILE).write_bytes(good.replace(known[:-128], wrong))
+        with pytest.raises(ValueError, match=f"^{folder}/{MODEL_FILE}: .*{reason}"):
+            read_encoder(folder)

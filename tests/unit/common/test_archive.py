@@ -1,7 +1,11 @@
 """Archives from anywhere: looked at before they are unpacked."""
 
+import bz2
+import gzip
 import io
+import lzma
 import tarfile
+import tracemalloc
 import zipfile
 
 import pytest
@@ -98,4 +102,85 @@ def test_a_cut_archive(tmp_path, folder):
     path = make_tar(tmp_path / "a.tgz", {"a": bytes(range(256)) * 100})
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(ValueError, match="^is broken"):
+        unpack_archive(path, folder, limits=Limits())
+
+
+def broken_gzip(data: bytes) -> bytes:
+    whole = gzip.compress(data)
+    return whole[:-8] + bytes(4) + whole[-4:]  # another checksum
+
+
+def broken_bz2(data: bytes) -> bytes:
+    whole = bytearray(bz2.compress(data))
+    whole[len(whole) // 2] ^= 0xFF
+    return bytes(whole)
+
+
+@pytest.mark.parametrize("compress", [broken_gzip, broken_bz2], ids=["gzip", "bz2"])
+def test_a_damaged_tar_is_broken_not_a_fault_of_the_disk(tmp_path, folder, compress):
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as archive:
+        info = tarfile.TarInfo("a")
+        info.size = 60_000
+        archive.addfile(info, io.BytesIO(bytes(range(240)) * 250))
+    (tmp_path / "a.tgz").write_bytes(compress(plain.getvalue()))
+    with pytest.raises(ValueError, match="^is broken"):
+        unpack_archive(tmp_path / "a.tgz", folder, limits=Limits())
+
+
+def test_a_damaged_member_of_a_zip(tmp_path, folder):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a", bytes(range(256)) * 100)
+    whole = bytearray((tmp_path / "a.zip").read_bytes())
+    whole[60:70] = bytes(10)
+    (tmp_path / "a.zip").write_bytes(whole)
+    with pytest.raises(ValueError, match="^is broken"):
+        unpack_archive(tmp_path / "a.zip", folder, limits=Limits())
+
+
+def test_a_member_before_the_beginning(tmp_path, folder):
+    """The directory of a zip names places; one lies before the file."""
+    path = make_zip(tmp_path / "a.zip", {"a": b"x"})
+    whole = bytearray(path.read_bytes())
+    place = whole.index(b"PK\x05\x06") + 16  # where the directory begins
+    whole[place : place + 4] = (10_000).to_bytes(4, "little")
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match="^is broken"):
+        unpack_archive(path, folder, limits=Limits())
+
+
+@pytest.mark.parametrize("names", [["x" * 300], ["a", "a/b"], ["a/b", "a"]])
+@pytest.mark.parametrize(("make", "file"), [(make_zip, "a.zip"), (make_tar, "a.tgz")])
+def test_names_that_no_file_can_have(tmp_path, folder, make, file, names):
+    path = make(tmp_path / file, dict.fromkeys(names, b"x"))
+    with pytest.raises(ValueError, match="^holds '[^']*', which cannot be a file"):
+        unpack_archive(path, folder, limits=Limits())
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_as_large_as_memory(tmp_path, folder, kind):
+    """Python reads what stands in front of a member at once, however much it is."""
+    info = tarfile.TarInfo("long")
+    info.type, info.size = kind, 200_000_000
+    (tmp_path / "a.txz").write_bytes(lzma.compress(info.tobuf() + bytes(info.size), preset=0))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="^holds 'long' with a header of 200000000 bytes"):
+        unpack_archive(tmp_path / "a.txz", folder, limits=Limits())
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+
+
+def test_a_file_with_holes(tmp_path, folder):
+    info = tarfile.TarInfo("a")
+    info.type = tarfile.GNUTYPE_SPARSE
+    (tmp_path / "a.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(ValueError, match="^holds a file with holes, 'a'"):
+        unpack_archive(tmp_path / "a.tar", folder, limits=Limits())
+
+
+def test_what_comes_behind_a_tar(tmp_path, folder):
+    path = make_tar(tmp_path / "a.tgz", {"a": b"x"})
+    with gzip.open(path, "ab") as stream:
+        stream.write(bytes(10_000_000))
+    with pytest.raises(ValueError, match="^goes on behind its last member"):
         unpack_archive(path, folder, limits=Limits())

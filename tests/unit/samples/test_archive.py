@@ -1,6 +1,5 @@
 """Archives, read by kaldiio: whole, or not at all."""
 
-import io
 import pickle
 import struct
 from pathlib import Path
@@ -8,12 +7,11 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 import pytest
-import soundfile
 
 from espnet_psslm.samples.archive import read_entry
+from tests.whole_files import RATE, contained, encoded, tone
 
-RATE = 16000
-TONE = (0.5 * np.sin(2 * np.pi * 300 * np.arange(800) / RATE)).astype(np.float32)
+TONE = tone()
 
 
 def put(folder: Path, *entries: bytes) -> list[int]:
@@ -25,18 +23,6 @@ def put(folder: Path, *entries: bytes) -> list[int]:
         data += entry
     (folder / "a.ark").write_bytes(data)
     return offsets
-
-
-def encoded(kind: str, **options: str) -> bytes:
-    stream = io.BytesIO()
-    soundfile.write(stream, TONE, RATE, format=kind, **options)
-    return stream.getvalue()
-
-
-def contained(data: bytes, length: int | None = None) -> bytes:
-    """kaldiio's container: width of the length, length, file."""
-    length = len(data) if length is None else length
-    return b"AUDIO" + struct.pack("<BQ", 8, length) + data
 
 
 ENTRIES = {
@@ -53,7 +39,7 @@ ENTRIES = {
 def test_every_kind_between_others(tmp_path: Path, kind: str) -> None:
     offsets = put(tmp_path, ENTRIES["wav"], ENTRIES[kind], ENTRIES["flac"])
     samples, rate = read_entry(f"{tmp_path}/a.ark", offsets[1])
-    assert rate == RATE and samples.shape == (800, 1) and samples.dtype == np.float32
+    assert rate == RATE and samples.shape == (len(TONE), 1) and samples.dtype == np.float32
     np.testing.assert_allclose(samples[:, 0], TONE, atol=1e-2 if kind == "8 bit" else 1e-4)
 
 
