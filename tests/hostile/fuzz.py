@@ -16,7 +16,6 @@ import resource
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -25,36 +24,11 @@ import atheris
 
 INSTRUMENTED = ("espnet_psslm", "kaldiio", "tarfile", "zipfile", "yaml", "numpy.lib._format_impl")
 with atheris.instrument_imports(include=list(INSTRUMENTED), enable_loader_override=False):
-    from tests.hostile.readers import READERS, outside
+    from tests.hostile.readers import READERS, fault_of
 
 LIMIT_S = 10
 LIMIT_MB = 1024
 LONGEST = 8192  # bytes of an input
-
-
-def run_one(name: str, data: bytes, folder: Path) -> str | None:
-    """Read one input.
-
-    Args:
-        name: of the reader.
-        data: the input.
-        folder: where it may write.
-
-    Returns:
-        What kind of fault it has shown, and where; None if none.
-    """
-    try:
-        READERS[name].read(data, folder)
-    except ValueError as error:
-        if "\n" in str(error) or str(folder / "in") not in str(error):
-            return f"no line that names the file: {str(error)!r}"
-    except BaseException as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        ours = [frame for frame in frames if "espnet_psslm" in frame.filename] or frames
-        return f"{type(error).__name__} at {Path(ours[-1].filename).name}:{ours[-1].lineno}"
-    if strays := outside(folder):
-        return f"wrote {strays}"
-    return None
 
 
 def fuzz(name: str, seconds: int, output: Path, counts: Sequence[Synchronized]) -> None:
@@ -66,16 +40,17 @@ def fuzz(name: str, seconds: int, output: Path, counts: Sequence[Synchronized]) 
         output: where faults are kept.
         counts: of inputs, and of kinds of faults; shared with the parent.
     """
-    folder = Path(tempfile.mkdtemp(prefix="fuzz_"))
+    folder = Path(tempfile.mkdtemp(prefix="fuzz_")) / "place"
     corpus = output / "corpus" / name
-    corpus.mkdir(parents=True, exist_ok=True)
+    for place in (folder, corpus):
+        place.mkdir(parents=True, exist_ok=True)
     for seed in READERS[name].seeds(folder):
         (corpus / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
     kinds: set[str] = set()
 
     def one_input(data: bytes) -> None:
         counts[0].value += 1
-        kind = run_one(name, data, folder)
+        kind = fault_of(name, data, folder)
         if kind is not None and kind not in kinds:
             kinds.add(kind)
             counts[1].value += 1

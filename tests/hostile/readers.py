@@ -2,6 +2,7 @@
 
 import shutil
 import tarfile
+import traceback
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,9 +42,30 @@ def _write(folder: Path, name: str, data: bytes) -> Path:
     return path
 
 
-def outside(folder: Path) -> list[str]:
-    """What lies beside the input and the one folder that packs are unpacked into."""
-    return [path.name for path in folder.iterdir() if path.name not in ("in", "packs")]
+def fault_of(name: str, data: bytes, folder: Path) -> str | None:
+    """Read one input.
+
+    Args:
+        name: of the reader.
+        data: the input.
+        folder: where it may write; alone in its own folder.
+
+    Returns:
+        What went wrong, and where: another error than ValueError with one line that names the file,
+        or a file elsewhere. None if nothing.
+    """
+    try:
+        READERS[name].read(data, folder)
+    except ValueError as error:
+        if "\n" in str(error) or str(folder / "in") not in str(error):
+            return f"no line that names the file: {str(error)!r}"
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = [frame for frame in frames if "espnet_psslm" in frame.filename] or frames
+        return f"{type(error).__name__} at {Path(ours[-1].filename).name}:{ours[-1].lineno}"
+    found = {path.name for place in (folder, folder.parent) for path in place.iterdir()}
+    strays = found - {folder.name, "in", "packs"}
+    return f"wrote {strays}" if strays else None
 
 
 def read_ark(data: bytes, folder: Path) -> None:
