@@ -21,6 +21,7 @@ import yaml
 
 from espnet_psslm.common.archive import Limits, unpack_archive
 from espnet_psslm.common.cache import cache_folder
+from espnet_psslm.common.yaml_file import dump_yaml
 
 HUB = "https://huggingface.co/"  # whose models come as folders
 ABANDONED_S = 24 * 3600
@@ -154,7 +155,7 @@ def _name_files(unpacked: Path, members: set[str], folder: Path) -> None:
     for name in _read_meta(unpacked)["yaml_files"].values():
         path = unpacked / name
         config = named(_read_yaml(path))
-        path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+        path.write_text(dump_yaml(config), encoding="utf-8")
 
 
 def _read_yaml(path: Path) -> Any:
@@ -235,5 +236,5 @@ def relocated(path: str | Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="psslm_config_") as folder:
         copy = Path(folder) / "config.yaml"
-        copy.write_text(yaml.safe_dump(changed, allow_unicode=True), encoding="utf-8")
+        copy.write_text(dump_yaml(changed), encoding="utf-8")
         yield copy

@@ -12,12 +12,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.bridge.measure import measure
 from espnet_psslm.bridge.steps_file import read_steps
+from espnet_psslm.common.yaml_file import dump_yaml
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.progress import track
 from espnet_psslm.text.normalize import normalize_text
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     )
     measured = measure(utterances, num_units=units.num_units, blank_id=units.blank_id)
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-    atomic_text(args.output, yaml.safe_dump(measured, sort_keys=False))
+    atomic_text(args.output, dump_yaml(measured))
     logging.info(
         "%d utterances, %d units: wrong %.4f, missing %.4f, extra %.4f, blank-labelled %.4f per "
         "unit; median peak %.3f: %s",

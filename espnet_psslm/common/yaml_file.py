@@ -7,7 +7,6 @@ import yaml
 
 # In Python alone, a file that lists the units of a large vocabulary would take seconds.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-LINE_ENDS = frozenset("\x85\u2028\u2029")
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -18,6 +17,9 @@ def read_yaml(path: str | Path) -> Any:
         yaml.YAMLError: if it is no YAML, or holds more than plain values.
     """
     return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
+
+
+LINE_ENDS = frozenset("\x85\u2028\u2029")
 
 
 class _Dumper(yaml.SafeDumper):

@@ -16,7 +16,7 @@ from typing import Self
 import yaml
 
 from espnet_psslm.atomic import atomic_file
-from espnet_psslm.common.yaml_file import read_yaml
+from espnet_psslm.common.yaml_file import dump_yaml, read_yaml
 from espnet_psslm.llm.answers import Hypothesis
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.words import spell_words
@@ -115,7 +115,7 @@ class Familiarity:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as stream:
             content = asdict(self) | {"pairs": sorted(self.pairs)}
-            stream.write(yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+            stream.write(dump_yaml(content).encode())
 
 
 def check_share(share: float) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from espnet_psslm.atomic import move_file, naming, remove_strays, unfinished_name
+from espnet_psslm.common.yaml_file import dump_yaml
 from espnet_psslm.data.manifest import Row, write_jsonl
 from espnet_psslm.inference.outside import Familiarity
 from espnet_psslm.pack_files import FILE_KEYS
@@ -84,8 +85,7 @@ class Contents:
             raise ValueError(f"{source} is no configuration: it holds a {type(config).__name__}")
         member = self.add_file(source, member)
         packed = self._pack_values(config, source)
-        with open(self.staging / member, "w", encoding="utf-8") as stream:
-            yaml.safe_dump(packed, stream, sort_keys=False, allow_unicode=True)
+        (self.staging / member).write_text(dump_yaml(packed), encoding="utf-8")
         return member
 
     def _free_name(self, member: str) -> str:

@@ -8,10 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from espnet_psslm.common.fingerprint import fingerprint
 from espnet_psslm.common.lock import folder_lock
+from espnet_psslm.common.yaml_file import dump_yaml
 from espnet_psslm.data.manifest import Row, read_manifest
 from espnet_psslm.data.release import read_recordings
 from espnet_psslm.device import is_host, resolve_device
@@ -197,9 +196,9 @@ def _train(
             errors = measure_errors(packed.config, recordings, units=units, device=device)
             scale = {k: v for k, v in config["simulator_conf"].items() if k == "error_scale"}
             config |= {"simulator": "measured", "simulator_conf": scale | {"measured": errors}}
-        written = workspace.write("plan.yaml", _yaml(config))
+        written = workspace.write("plan.yaml", dump_yaml(config))
         batches = plan_batches(written, rows, num_new=len(domain.train), minutes=options.minutes)
-        workspace.write("config.yaml", _yaml(config | schedule(batches)))
+        workspace.write("config.yaml", dump_yaml(config | schedule(batches)))
     trained = train_on(
         config_file,
         model_file=Path(packed.files["psslm_model_file"]),
@@ -208,10 +207,6 @@ def _train(
         output=workspace.folder / "exp",
     )
     return trained, workspace.folder / "exp/config.yaml"
-
-
-def _yaml(config: dict[str, Any]) -> str:
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 
 def _few(rows: Sequence[Row]) -> list[Row]:
