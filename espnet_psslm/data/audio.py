@@ -234,8 +234,8 @@ def _convert(samples: np.ndarray, rate: int, fs: int, source: str) -> Recording:
     mono = samples.mean(axis=1) if channels > 1 else samples[:, 0]
     check_samples(mono)
     if rate != fs:
-        _say_once(f"audio at {rate} Hz is resampled to {fs} Hz", source)
         mono = resample(mono, rate, fs)
+        _say_once(f"audio at {rate} Hz is resampled to {fs} Hz", source)
     return Recording(np.ascontiguousarray(mono, dtype=np.float32), rate, channels)
 
 
