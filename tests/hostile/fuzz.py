@@ -28,6 +28,7 @@ with atheris.instrument_imports(include=list(INSTRUMENTED), enable_loader_overri
 
 LIMIT_S = 10
 LIMIT_MB = 1024
+TOO_LONG = 70  # exit code of libFuzzer
 LONGEST = 8192  # bytes of an input
 
 
@@ -61,7 +62,12 @@ def fuzz(name: str, seconds: int, output: Path, counts: Sequence[Synchronized]) 
     limit = size + LIMIT_MB * 1_000_000
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     options = [
-        *(f"-max_total_time={seconds}", f"-timeout={LIMIT_S}", f"-max_len={LONGEST}"),
+        *(
+            f"-max_total_time={seconds}",
+            f"-timeout={LIMIT_S}",
+            f"-timeout_exitcode={TOO_LONG}",
+            f"-max_len={LONGEST}",
+        ),
         *("-rss_limit_mb=0", "-verbosity=0", f"-artifact_prefix={output}/{name}-"),
     ]
     atheris.Setup([sys.argv[0], *options, str(corpus)], one_input)
@@ -90,10 +96,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
     for name in READERS:
         end = time.monotonic() + 60 * args.minutes / len(READERS)
         counts = [multiprocessing.Value("l", 0, lock=False) for _ in range(2)]
-        # An input that takes too long ends the process: another one goes on from the corpus.
+        # An input that takes too long or kills the process: another one goes on from the corpus.
         while (left := round(end - time.monotonic())) > 0:
-            if in_process(fuzz, name, left, args.output, counts) != 0:
-                counts[1].value += 1
+            code = in_process(fuzz, name, left, args.output, counts)
+            if code > 0 and code != TOO_LONG:
+                sys.exit(f"{name}: the fuzzer itself has failed")
+            counts[1].value += code != 0
         print(f"{name}: {counts[0].value} inputs, {counts[1].value} faults", flush=True)
         tried, faults = tried + counts[0].value, faults + counts[1].value
     print(f"{tried} inputs, {faults} faults")

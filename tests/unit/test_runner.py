@@ -118,3 +118,42 @@ def test_file_that_cannot_be_imported_is_a_failure(checkout):
 def test_dying_pytest_is_a_failure(checkout):
     (checkout / "tests" / "test_it.py").write_text("import os\nos._exit(0)\n")
     assert last_line(checkout) == ("0 passed, 1 failed, 0 skipped", 1)
+
+
+LINES = """
+import os
+import subprocess
+import sys
+
+HERE = 1
+if len(sys.argv) > 1:
+    IN_ANOTHER_PROCESS = 1
+elif os.fork() == 0:
+    IN_A_FORKED_ONE = 1
+    os._exit(0)
+else:
+    os.wait()
+    subprocess.run([sys.executable, "-m", __name__, "again"], check=True)
+"""
+
+
+def test_coverage_counts_lines_of_all_processes(checkout):
+    package = checkout / "espnet_psslm"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "half.py").write_text(LINES)
+    (checkout / "tests" / "test_it.py").write_text(
+        "import runpy, sys\n\ndef test_it(monkeypatch):\n"
+        "    monkeypatch.setattr(sys, 'argv', sys.argv[:1])\n"
+        "    import espnet_psslm.half\n"
+    )
+    environment = {"PYTHONPATH": str(checkout)}
+    out = run(checkout, "--coverage", **environment)
+    assert out.stdout.splitlines()[-1] == "1 passed, 0 failed, 0 skipped", out.stdout + out.stderr
+    assert out.returncode == 0 and re.search(r"TOTAL .* 100%", out.stdout)
+    (package / "more.py").write_text("a = 1\n" * 10)  # that nothing imports
+    out = run(checkout, "--coverage", **environment)
+    assert out.stdout.splitlines()[-1] == "1 passed, 0 failed, 0 skipped"
+    assert out.returncode == 1 and re.search(r"more.py .* 0%", out.stdout)
+    assert "less than fail-under=92" in out.stdout + out.stderr
+    assert not list(checkout.glob(".coverage*"))
