@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from espnet_psslm.common.files import check_file
 from espnet_psslm.common.tensors import check_finite, load_tensors
 from espnet_psslm.common.yaml_file import read_yaml
 from espnet_psslm.llm.model import PSSLMModel
@@ -19,8 +20,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: if there is no such file, or it is no configuration of this task.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"--psslm_train_config {path}: no such file; stage 11 trains the model")
+    check_file(path, option="--psslm_train_config", fix="stage 11 trains the model")
     config = read_yaml(path)
     needed = ("token_list", "bpemodel", "prompt_file", "llm_conf", "acoustic_conf", "projector")
     lacking = [name for name in needed if not isinstance(config, dict) or name not in config]
@@ -48,8 +48,7 @@ def load_model(
         ValueError: if the file is missing, is no checkpoint of such a model, or its weights
             are NaN.
     """
-    if not Path(model_file).is_file():
-        raise ValueError(f"--psslm_model_file {model_file}: no such file; stage 11 makes it")
+    check_file(model_file, option="--psslm_model_file", fix="stage 11 makes it")
     state = load_tensors(model_file, option="--psslm_model_file")
     check_finite(state, model_file, option="--psslm_model_file")
     model = PSSLMTask.build_model(args)

@@ -10,20 +10,23 @@ from espnet_psslm.common.archive import what_it_is
 from espnet_psslm.device import HOST
 
 
-def load_tensors(path: str | Path, map_location: Any = HOST, *, option: str = "checkpoint") -> Any:
+def load_tensors(
+    path: str | Path, map_location: Any = HOST, *, option: str = "checkpoint", mmap: bool = False
+) -> Any:
     """Read what ``torch.save`` wrote: tensors and plain types, nothing else.
 
     Args:
         path: the file.
         map_location: of ``torch.load``.
         option: that named the file, for the message.
+        mmap: map the file, and read of it what is used.
 
     Raises:
         ValueError: if it is something else. No variable and no answer at the terminal makes us run
             code in a file, and no message says how that is done.
     """
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except OSError:
         raise
     except Exception as error:  # an unpickler that is given arbitrary bytes raises anything

@@ -5,6 +5,9 @@ from typing import Any
 
 import yaml
 
+from espnet_psslm.common.errors import reading
+from espnet_psslm.common.files import check_file
+
 # In Python alone, a file that lists the units of a large vocabulary would take seconds.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -14,6 +17,21 @@ def read_yaml(path: str | Path) -> Any:
 
     Raises:
         OSError: if it cannot be read.
-        yaml.YAMLError: if it is no YAML, or holds more than plain values.
+        ValueError: naming file and line, if it is no YAML, or holds more than plain values.
     """
-    return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
+    check_file(path, fix="see the option that names it")
+    with reading(path):
+        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file of names and their values.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: naming the file, if it is something else.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds no names and values (name: value); see its examples")
+    return content

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from espnet_psslm.atomic import atomic_text
+from espnet_psslm.common.files import check_file
 from espnet_psslm.common.lines import read_lines
 
 
@@ -19,9 +20,7 @@ def read_table(path: str | Path) -> dict[str, str]:
     Raises:
         ValueError: if the file is missing or no UTF-8, or an utterance is there twice.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist; run the stage that makes it")
+    check_file(path, fix="run the stage that makes it")
     table: dict[str, str] = {}
     for number, line in read_lines(path):
         if not line.strip():

@@ -9,11 +9,11 @@ Legend: V units, H language model width.
 """
 
 import logging
-from pathlib import Path
 
 from torch import Tensor, nn
 
 from espnet_psslm.bridge.projector import LinearSiLU
+from espnet_psslm.common.files import check_file
 from espnet_psslm.common.tensors import load_tensors
 
 PREFIX = "encoder_projector."
@@ -109,6 +109,5 @@ def check_init_file(init_param: str) -> None:
         ValueError: if there is no such file, or it cannot be read without running code.
     """
     path = init_param.split(":")[0]
-    if not Path(path).is_file():
-        raise ValueError(f"--init_param {path}: no such file")
+    check_file(path, option="--init_param", fix="name one, or leave the option out")
     load_tensors(path, "meta", option="--init_param")

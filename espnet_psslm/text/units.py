@@ -15,6 +15,10 @@ from pathlib import Path
 
 import sentencepiece
 
+from espnet_psslm.common.archive import what_it_is
+from espnet_psslm.common.files import check_file
+from espnet_psslm.common.lines import read_lines
+
 BLANK = "<blank>"
 UNK = "<unk>"
 SOS_EOS = "<sos/eos>"
@@ -54,6 +58,20 @@ def train_sentencepiece(
     return buffer.getvalue()
 
 
+def load_sentencepiece(path: str | Path) -> sentencepiece.SentencePieceProcessor:
+    """Load a SentencePiece model.
+
+    Raises:
+        ValueError: naming the file, if it is missing or something else.
+    """
+    check_file(path, option="SentencePiece model", fix="run stage 5")
+    try:
+        return sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (RuntimeError, OSError) as error:
+        stray = what_it_is(path) or "no SentencePiece model; run stage 5 to make it"
+        raise ValueError(f"--bpemodel {path}: is {stray}") from error
+
+
 def piece_token_list(model_bytes: bytes) -> list[str]:
     """The units of a SentencePiece model: its pieces but for unknown and control ones."""
     model = sentencepiece.SentencePieceProcessor(model_proto=model_bytes)
@@ -81,11 +99,11 @@ def read_token_list(path: str | Path) -> list[str]:
     Raises:
         ValueError: if the file is missing.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"token list {path} does not exist: run stage 5 to make it")
-    # Not splitlines(): a unit may be one of the rarer line separators of Unicode.
-    return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    check_file(path, option="token list", fix="run stage 5 to make it")
+    units = [line for _, line in read_lines(path)]
+    while units and not units[-1]:
+        units.pop()
+    return units
 
 
 class Units(ABC):
@@ -189,9 +207,7 @@ class SentencePieceUnits(Units):
         self, token_list: str | Path | list[str] | tuple[str, ...], *, bpemodel: str | Path
     ) -> None:
         super().__init__(token_list)
-        if not Path(bpemodel).is_file():
-            raise ValueError(f"SentencePiece model {bpemodel} does not exist: run stage 5")
-        self._model = sentencepiece.SentencePieceProcessor(model_file=str(bpemodel))
+        self._model = load_sentencepiece(bpemodel)
         self._unit_of_piece = self._map_pieces(bpemodel)
         self._piece_of_unit = {
             unit: piece for piece, unit in enumerate(self._unit_of_piece) if unit != self.unk_id
