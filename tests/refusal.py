@@ -21,4 +21,3 @@ def refusal(main: Main, command: Sequence[str], capsys: pytest.CaptureFixture) -
     errors = [line for line in said.splitlines() if ": error: " in line]
     assert errors == said.splitlines()[-1:], said
     return errors[0]
-

@@ -5,6 +5,7 @@ uses them stumbles later.
 """
 
 import argparse
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +32,11 @@ def check_config_file(parser: argparse.ArgumentParser, words: Sequence[str]) -> 
         return
     actions = {action.dest: action for action in parser._actions}
     for name, value in read_mapping(path).items():
-        if name in actions and (reason := _unfit(actions[name], value)):
+        if name not in actions:
+            near = difflib.get_close_matches(str(name), actions, n=1)
+            hint = f"did you mean {near[0]}?" if near else "--help lists the options"
+            raise ValueError(f"--config {path}: {name} is no option of this command; {hint}")
+        if reason := _unfit(actions[name], value):
             raise ValueError(f"--config {path}: {name}: {value!r} {reason}")
 
 
@@ -41,11 +46,13 @@ def _unfit(action: argparse.Action, value: Any) -> str | None:
         return None if isinstance(value, dict) else "is no section; write 'option: value' below it"
     if action.choices is not None and isinstance(value, str) and value not in action.choices:
         return f"is unknown; use one of {', '.join(map(str, action.choices))}"
-    # Lists are of options that may be given more than once.
-    if action.type is None or value is None or isinstance(value, dict | list):
+    if action.type is None or value is None or isinstance(value, dict):
         return None
+    # A list is of an option that may be given more than once, and a list in it of its parts.
+    given = value if isinstance(value, list) else [value]
     try:
-        action.type(str(value))
+        for item in given:
+            action.type(",".join(map(str, item)) if isinstance(item, list) else str(item))
     except (ValueError, TypeError, argparse.ArgumentTypeError) as error:
         return f"does not fit ({error})"
     return None

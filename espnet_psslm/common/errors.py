@@ -123,11 +123,8 @@ def _of_undecodable(error: UnicodeDecodeError) -> str:
 
 
 def _of_unencodable(error: UnicodeEncodeError) -> str:
-    character = error.object[error.start]
-    return (
-        f"{ascii(error.object)[:60]} holds {ascii(character)}, half a character (a lone "
-        "surrogate), which no UTF-8 file can have; write the text again"
-    )
+    around = ascii(error.object[max(0, error.start - 20) : error.end + 20])
+    return f"half a character (a lone surrogate) in {around}, which no text has; write it again"
 
 
 def _of_options(error: TypeError) -> str | None:
@@ -178,7 +175,7 @@ WORDS: tuple[tuple[Any, Callable[[Any], str | None]], ...] = (
     (UnicodeDecodeError, _of_undecodable),
     (UnicodeEncodeError, _of_unencodable),
     ((OSError, ValueError), _of_input),
-    (RecursionError, lambda _: "nested too deeply; no file of ours is"),
+    (RecursionError, lambda _: "nested too deeply"),
     (
         (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError),
         lambda error: f"a broken archive ({_first_line(error)}); fetch it again, whole",

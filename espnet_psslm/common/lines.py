@@ -78,12 +78,13 @@ def parse_json(text: str | bytes) -> Any:
         ValueError: if it is no JSON, nested too deeply, or holds half a character, which JSON can
             write and no text file can hold.
     """
+    if isinstance(text, bytes):  # json itself would guess at the encoding
+        text = text.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     try:
         value = json.loads(text)
     except RecursionError as error:
         raise ValueError(in_words(error)) from error
-    escape = b"\\ud" if isinstance(text, bytes) else "\\ud"
-    if escape in text.lower():  # else no string in it has such
+    if "\\ud" in text or "\\uD" in text:  # else no string in it has such
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
 

@@ -10,6 +10,8 @@ from espnet_psslm.common.files import check_file
 
 # In Python alone, a file that lists the units of a large vocabulary would take seconds.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DEEPEST = 1000  # levels; some tens of thousands end the process
+OPENING = ("[", "{", "- -", "? ?")  # what a level begins with that costs no indent
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -21,7 +23,20 @@ def read_yaml(path: str | Path) -> Any:
     """
     check_file(path, fix="see the option that names it")
     with reading(path):
-        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
+        text = Path(path).read_text(encoding="utf-8")
+        _refuse_deep(text)
+        return yaml.load(text, Loader=_Loader)
+
+
+def _refuse_deep(text: str) -> None:
+    if sum(map(text.count, OPENING)) <= DEEPEST:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise RecursionError
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
