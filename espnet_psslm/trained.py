@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
+from espnet_psslm.checkpoint import Misfit
 from espnet_psslm.common.files import check_file
-from espnet_psslm.common.tensors import check_finite, load_tensors
+from espnet_psslm.common.tensors import check_finite, load_state
 from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.pack_files import relocate
@@ -49,8 +50,11 @@ def load_model(
             are NaN.
     """
     check_file(model_file, option="--psslm_model_file", fix="stage 11 makes it")
-    state = load_tensors(model_file, option="--psslm_model_file")
+    state = load_state(model_file, option="--psslm_model_file")
     check_finite(state, model_file, option="--psslm_model_file")
     model = PSSLMTask.build_model(args)
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except Misfit as error:
+        raise ValueError(f"--psslm_model_file {model_file} {error}") from error
     return model.to(device).eval()

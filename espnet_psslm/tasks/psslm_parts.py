@@ -18,7 +18,7 @@ from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
 from espnet_psslm.bridge.simulate import Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.common.errors import section
-from espnet_psslm.common.tensors import load_tensors
+from espnet_psslm.common.tensors import load_state
 from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.data.mixture import MixedSampler
 from espnet_psslm.device import resolve_dtype, training_device
@@ -122,7 +122,7 @@ def _ctc_head(args: argparse.Namespace) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"projector_init: ctc_head reads acoustic_conf.model_file, and there is no file {path}"
         )
-    state = load_tensors(path, option="acoustic_conf.model_file")
+    state = load_state(path, option="acoustic_conf.model_file")
     names = ("ctc.ctc_lo.weight", "ctc.ctc_lo.bias")
     if lacking := [name for name in names if name not in state]:
         raise ValueError(f"acoustic_conf.model_file {path} lacks {lacking}: it has no CTC layer")

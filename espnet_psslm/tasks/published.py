@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from espnet_psslm.bridge.projector import LinearSiLU
 from espnet_psslm.common.files import check_file
-from espnet_psslm.common.tensors import load_tensors
+from espnet_psslm.common.tensors import load_state
 
 PREFIX = "encoder_projector."
 SKIPPED = ("llm.", "encoder.")
@@ -110,4 +110,4 @@ def check_init_file(init_param: str) -> None:
     """
     path = init_param.split(":")[0]
     check_file(path, option="--init_param", fix="name one, or leave the option out")
-    load_tensors(path, "meta", option="--init_param")
+    load_state(path, "meta", option="--init_param")

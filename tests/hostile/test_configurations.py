@@ -79,7 +79,6 @@ BRIDGE = {
     "a number for one": ({"llm_conf": {"name": 7}}, "llm_conf: name: 7"),
     "no such language model": ({"llm_conf": {"name": "/none"}}, "llm_conf.name"),
     "no section": ({"llm_conf": "gpt"}, "llm_conf: 'gpt' is no section"),
-    "unknown dtype": ({"llm_conf": {"name": "/none", "dtype": "float7"}}, "float7"),
     "unknown in llm_conf": ({"llm_conf": {"nam": "x"}}, "llm_conf: ['nam'] is unknown"),
     "unknown projector": ({"projector": "linear-gelu"}, "projector: 'linear-gelu' is unknown"),
     "unknown in projector_conf": ({"projector_conf": {"hiden": 3}}, "projector_conf"),
@@ -149,6 +148,13 @@ def test_measured_statistics_are_not_for_the_rule_based_simulator(system, tmp_pa
     command = system.bridge_command(tmp_path, **changes)
     said = refusal(psslm_train.main, [*command, "--simulator", "tasu"], capsys)
     assert "simulator_conf: TASUSimulator has no option 'measured'" in said
+
+
+def test_an_unknown_dtype(system, tmp_path, capsys):
+    conf = {"name": str(system.folder / "lm"), "dtype": "float7"}
+    assert "float7" in refusal(
+        psslm_train.main, system.bridge_command(tmp_path, llm_conf=conf), capsys
+    )
 
 
 SAVED = {
