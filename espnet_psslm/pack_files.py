@@ -80,6 +80,8 @@ def _find(path: Path, name: str, cachedir: str | Path | None, limits: Limits) ->
     root = cache_folder() / "packs" if cachedir is None else Path(cachedir)
     if path.is_file():
         return _unpack(path, root, limits)
+    if path.exists():
+        raise ValueError("is a pipe or a device; write what comes from it to a file first")
     if path.suffix == ".zip" and "://" not in name:
         raise ValueError("no such file")
     return _fetch(name, root, limits)
@@ -154,7 +156,7 @@ def _name_files(unpacked: Path, members: set[str], folder: Path) -> None:
 
     for name in _read_meta(unpacked)["yaml_files"].values():
         path = unpacked / name
-        config = named(read_yaml(path))
+        config = named(read_yaml(path, name=name))
         path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
 
 
@@ -166,7 +168,7 @@ def _read_meta(folder: Path) -> dict[str, dict[str, str]]:
     """
     if not (folder / "meta.yaml").is_file():
         raise ValueError("holds no meta.yaml; give the whole of what stage 14 (bin/pack) has made")
-    meta = read_yaml(folder / "meta.yaml")
+    meta = read_yaml(folder / "meta.yaml", name="meta.yaml")
     kinds = ("files", "yaml_files")
     for kind in kinds:
         named = meta.get(kind) if isinstance(meta, dict) else None

@@ -14,15 +14,19 @@ DEEPEST = 1000  # levels; some tens of thousands end the process
 OPENING = ("[", "{", "- -", "? ?")  # what a level begins with that costs no indent
 
 
-def read_yaml(path: str | Path) -> Any:
+def read_yaml(path: str | Path, *, name: str = "") -> Any:
     """Read a YAML file of plain values, in UTF-8.
+
+    Args:
+        path: the file.
+        name: in messages, in place of its path.
 
     Raises:
         OSError: if it cannot be read.
         ValueError: naming file and line, if it is no YAML, or holds more than plain values.
     """
     check_file(path, fix="see the option that names it")
-    with reading(path):
+    with reading(name or path):
         text = Path(path).read_text(encoding="utf-8")
         _refuse_deep(text)
         return yaml.load(text, Loader=_Loader)

@@ -1,5 +1,6 @@
 """Kaldi-style tables: one utterance a line, its id first."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +34,29 @@ def read_table(path: str | Path) -> dict[str, str]:
             )
         table[utt_id] = value[0] if value else ""
     return table
+
+
+def read_counts(path: str | Path) -> dict[str, int]:
+    """Read ``utt2num_samples``.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Number by utterance id.
+
+    Raises:
+        ValueError: as :func:`read_table`; and naming the utterance, for what is no number.
+    """
+    counts: dict[str, int] = {}
+    for utt_id, value in read_table(path).items():
+        if not re.fullmatch(r"[0-9]{1,18}", value):
+            raise ValueError(
+                f"{path}: utterance {utt_id} has {value!r} in place of a number of samples; run "
+                "stage 3 again"
+            )
+        counts[utt_id] = int(value)
+    return counts
 
 
 def check_corpus_path(path: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import sentencepiece
 
 from espnet_psslm.common.archive import what_it_is
+from espnet_psslm.common.errors import reading
 from espnet_psslm.common.files import check_file
 from espnet_psslm.common.lines import read_lines
 
@@ -97,12 +98,14 @@ def read_token_list(path: str | Path) -> list[str]:
         The units, in order of their ids.
 
     Raises:
-        ValueError: if the file is missing.
+        ValueError: if the file is missing or no UTF-8, or :func:`check_tokens` refuses the units.
     """
     check_file(path, option="token list", fix="run stage 5 to make it")
     units = [line for _, line in read_lines(path)]
     while units and not units[-1]:
         units.pop()
+    with reading(path):
+        check_tokens(units)
     return units
 
 
@@ -125,7 +128,7 @@ class Units(ABC):
             if isinstance(token_list, list | tuple)
             else read_token_list(token_list)
         )
-        _check_tokens(self.tokens)
+        check_tokens(self.tokens)
         self.num_units = len(self.tokens)
         self.unk_id = self.tokens.index(UNK)
         self._specials = {self.blank_id, self.unk_id, self.num_units - 1}
@@ -250,7 +253,7 @@ class SentencePieceUnits(Units):
         ]
 
 
-def _check_tokens(tokens: list[str]) -> None:
+def check_tokens(tokens: list[str]) -> None:
     """Raise ValueError unless the specials are in place and every unit is listed once."""
     if len(tokens) < 4 or tokens[0] != BLANK or tokens[-1] != SOS_EOS or UNK not in tokens:
         raise ValueError(
