@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from espnet_psslm.bin import transcribe
 from tests.ctc_setting import Setting
 from tests.helpers import PROMPTS, save_language_model, write_jsonl
 
@@ -87,3 +89,31 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> System:
     psslm_train.main([*command, "--output_dir", str(folder / "bridge")])
     pack.main([*made.bridge, "--outpath", str(folder / "model.zip")])
     return made
+
+
+class Counting:
+    """Answers with the number of samples."""
+
+    familiarity = None
+
+    def __call__(self, waves, task):
+        texts = [str(len(wave)) for wave in waves]
+        return [[(t, [], [], SimpleNamespace(text=t, outside=None, score=0.0, confidence=None))]
+                for t in texts]  # fmt: skip
+
+
+@pytest.fixture
+def answered(tmp_path, monkeypatch, capsys):
+    """Run ``transcribe`` in a folder of its own; returns exit status, answers and what was said."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(transcribe, "load", lambda args: Counting())
+
+    def run(*words):
+        status = 0
+        try:
+            transcribe.main([*words, "--model", "x"])
+        except SystemExit as stopped:
+            status = stopped.code
+        return status, *capsys.readouterr()
+
+    return run
