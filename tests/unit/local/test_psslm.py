@@ -74,10 +74,10 @@ def psslm(tmp_path):
     (tmp_path / "exp/new/ctc/decode/test/1best_recog").mkdir(parents=True)
     (tmp_path / "exp/new/ctc/decode/test/1best_recog/text").write_text("made\n")
 
-    def run(*options, root=ROOT, **variables):
+    def run(*options, root=ROOT, recipe="slurp", **variables):
         said = tmp_path / "said"
         said.write_text("")
-        command = [str(root / "egs2/slurp/psslm1/run.sh"), "--python", str(stub)]
+        command = [str(root / f"egs2/{recipe}/psslm1/run.sh"), "--python", str(stub)]
         command += ["--datadir", f"{tmp_path}/data", "--dumpdir", f"{tmp_path}/dump"]
         command += ["--expdir", f"{tmp_path}/exp", "--unit_type", "char", *options]
         env = os.environ | {"SAID": str(said), "FAILS": "none"} | variables
@@ -402,6 +402,21 @@ def test_words_in_quotes_stay_whole(psslm, tmp_path):
     assert told.log.splitlines()[-1].endswith(
         "a quote is not closed in: --init_param 'my models/x.pth"
     )
+
+
+@pytest.mark.parametrize("option", ["--real_data", "--real_train"])
+def test_recordings_whose_path_has_blanks(psslm, tmp_path, option):
+    stub = tmp_path / "bin/python"
+    stub.write_text(STUB.replace('echo "$*" >>', '(IFS=^; echo "$*") >>'))
+    path = tmp_path / "my & their own/it's real.jsonl"
+    path.parent.mkdir()
+    path.write_text("{}\n")
+    more = {"PATH": f"{stub.parent}:{os.environ['PATH']}"}
+    options = [*only(1), "--voices", "espeak", option, str(path)]
+    told = psslm(*options, recipe="mini", **more)
+    assert told.code == 0, told.log
+    [line] = [line for line in told.commands if "prepare_data.py" in line]
+    assert f"^{option}^{path}" in line
 
 
 def test_folders_whose_names_have_blanks(psslm, tmp_path):
