@@ -9,7 +9,8 @@ import soundfile
 import torch
 from torch import Tensor
 
-from espnet_psslm.data.audio import SAMPLE_RATE, AudioError, AudioScpReader, read_scp
+from espnet_psslm.data.audio import SAMPLE_RATE, AudioError, AudioScpReader
+from espnet_psslm.data.kaldi import read_counts
 from espnet_psslm.samples.segments import Part
 
 
@@ -45,7 +46,7 @@ class AudioBatches:
             raise ValueError(f"{wav_scp}: no such file; it has a line 'utterance path' for each")
         self.audio = AudioScpReader(wav_scp)
         if counts.is_file():
-            self.counts = {utt: int(count) for utt, count in read_scp(counts).items()}
+            self.counts = read_counts(counts)
         else:
             self.counts = {utt: _announced(source) for utt, source in self.audio.sources.items()}
         self.skipped: dict[str, str] = {}

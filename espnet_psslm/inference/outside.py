@@ -15,8 +15,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
-import yaml
-
 from espnet_psslm.atomic import atomic_file
 from espnet_psslm.common.yaml_file import dump_yaml, read_yaml
 from espnet_psslm.llm.answers import Hypothesis
@@ -106,7 +104,7 @@ class Familiarity:
             )
         except KeyError as error:
             raise ValueError(f"{path}: lacks {error}; {again}") from error
-        except (TypeError, ValueError, yaml.YAMLError) as error:
+        except (TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
                 f"{path} says nothing of what is outside ({reason}); {again}"
