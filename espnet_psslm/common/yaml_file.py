@@ -11,6 +11,7 @@ from espnet_psslm.common.files import check_file
 # In Python alone, a file that lists the units of a large vocabulary would take seconds.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DEEPEST = 1000  # levels; some tens of thousands end the process
+MOST_REPEATED = 1_000_000  # values that aliases stand for
 OPENING = ("[", "{", "- -", "? ?")  # what a level begins with that costs no indent
 
 
@@ -29,7 +30,14 @@ def read_yaml(path: str | Path, *, name: str = "") -> Any:
     with reading(name or path):
         text = Path(path).read_text(encoding="utf-8")
         _refuse_deep(text)
-        return yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if "*" in text:
+                _refuse_swelling(node)
+            return None if node is None else _value_of(node, loader)
+        finally:
+            loader.dispose()
 
 
 def _refuse_deep(text: str) -> None:
@@ -41,6 +49,37 @@ def _refuse_deep(text: str) -> None:
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             raise RecursionError
+
+
+def _refuse_swelling(node: yaml.Node | None) -> None:
+    """Aliases (*name) of aliases make a few lines swell to more values than memory holds."""
+    sizes: dict[int, int | None] = {}  # of each node, its aliases written out; None: not known yet
+
+    def size(node: yaml.Node | None) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = None
+            held = node.value if isinstance(node, yaml.CollectionNode) else []
+            pairs = isinstance(node, yaml.MappingNode)
+            sizes[id(node)] = 1 + sum(
+                size(item) for part in held for item in (part if pairs else [part])
+            )
+        if sizes[id(node)] is None:
+            raise ValueError("an alias (*) of what it stands in; write it out")
+        return sizes[id(node)]
+
+    if size(node) - len(sizes) > MOST_REPEATED:
+        raise ValueError(f"aliases (*) stand for over {MOST_REPEATED} values; write them out")
+
+
+def _value_of(node: yaml.Node, loader: yaml.SafeLoader) -> Any:
+    try:
+        return loader.construct_document(node)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise
+    except Exception as error:  # of a value that its tag does not fit PyYAML raises anything
+        raise ValueError(
+            f"a value that does not fit its tag (!!): {type(error).__name__}"
+        ) from error
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
