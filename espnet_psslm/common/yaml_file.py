@@ -1,5 +1,6 @@
 """YAML files, read without running what is in them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from espnet_psslm.common.files import check_file
 # In Python alone, a file that lists the units of a large vocabulary would take seconds.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DEEPEST = 1000  # levels; some tens of thousands end the process
-OPENING = ("[", "{", "- -", "? ?")  # what a level begins with that costs no indent
+OPENING = re.compile(r"[\[{]|[-?](?= +[-?] )")  # what a level begins with that costs no indent
 
 
 def read_yaml(path: str | Path, *, name: str = "") -> Any:
@@ -33,7 +34,7 @@ def read_yaml(path: str | Path, *, name: str = "") -> Any:
 
 
 def _refuse_deep(text: str) -> None:
-    if sum(map(text.count, OPENING)) <= DEEPEST:
+    if sum(1 for _ in OPENING.finditer(text)) < DEEPEST:
         return
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
