@@ -194,7 +194,7 @@ def relocate(value: Any, root: Path) -> Any:
     """Rename files of a configuration that are not where it says.
 
     They are in a moved pack, or named relative to the folder of the training, which is above its
-    output.
+    output folder.
 
     Args:
         value: the configuration, or a part of it.
@@ -208,7 +208,8 @@ def relocate(value: Any, root: Path) -> Any:
     for key, item in value.items():
         if key in FILE_KEYS and isinstance(item, str) and not Path(item).is_file():
             moved = root / Path(item).parent.name / Path(item).name
-            found = [path for path in (moved, *(p / item for p in root.parents)) if path.is_file()]
+            named = [folder / item for folder in (root, *root.parents)]
+            found = [path for path in (moved, *named) if path.is_file()]
             if found:
                 changed[key] = str(found[0])
     return changed

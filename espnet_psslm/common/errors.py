@@ -108,7 +108,9 @@ def _of_yaml(error: yaml.YAMLError) -> str:
         return f"no YAML ({error}); write it as UTF-8 text without control characters"
     what = error.problem or error.context or "not understood"
     column = error.problem_mark.column + 1
-    hint = "indent with blanks, no tabs" if "'\\t'" in what else "see its brackets and indents"
+    hint = "see its brackets, quotes and indents"
+    if "cannot start any token" in what:
+        hint = "indent with blanks, no tabs, and put what begins with @, ` or % in quotes"
     return f"no YAML ({what}, at column {column}); {hint}"
 
 

@@ -125,7 +125,7 @@ def test_unknown_task_is_named(book):
     ("line", "match"),
     [
         ("no json", "prompts.jsonl:2: "),
-        ('{"task": "ASR"}', "prompts.jsonl:2: 'prompt'"),
+        ('{"task": "ASR"}', "prompts.jsonl:2: lacks 'prompt'"),
         ("[1]", "prompts.jsonl:2: "),
         ('{"task": "ASR", "prompt": 3}', "prompts.jsonl:2: "),
         ('{"task": "hotword", "prompt": "{} and {}"}', "prompts.jsonl:2: .* once"),
