@@ -85,6 +85,12 @@ class PSSLMPreprocessor(AbsPreprocessor):
         }
         return arrays | self.speech_side(row, rng)
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Draw for this epoch from now on, counted from 1; 0: as validation does."""
+        self.epoch = epoch
+        if self.simulator is not None:
+            self.simulator.epoch = epoch
+
     def write_ahead(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Simulate the speech of many rows at once: what the call would, but faster.
 

@@ -21,7 +21,7 @@ class PerEpoch(AbsIterFactory):
 
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> object:
         """ESPnet's batches of an epoch."""
-        self.preprocessor.epoch = epoch if self.preprocessor.train else 0
+        self.preprocessor.begin_epoch(epoch if self.preprocessor.train else 0)
         batches = self.factory.build_iter(epoch, shuffle)
         if not self.preprocessor.train:
             return batches
