@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
-from espnet2.tasks.abs_task import AbsTask, IteratorOptions, scheduler_classes
+from espnet2.tasks.abs_task import AbsTask, IteratorOptions
 from espnet2.train.class_choices import ClassChoices
 from espnet2.train.dataset import ESPnetDataset
 from espnet2.train.trainer import Trainer
@@ -23,7 +23,6 @@ from torch.utils.data import DataLoader
 from espnet_psslm.bridge.hear import HEAR
 from espnet_psslm.bridge.phone_sync import REDUCTIONS, Reduction, build_reduction
 from espnet_psslm.bridge.projector import PROJECTORS, Ends, Projector, build_projector
-from espnet_psslm.bridge.simulate import Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.checkpoint import drop_frozen_from_state_dict
 from espnet_psslm.data.collate import LengthCollate, StepsCollate
@@ -31,7 +30,6 @@ from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuning import TUNINGS
-from espnet_psslm.steps.simulators import SIMULATORS
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.psslm_parts import (
     bridge_units,
@@ -50,8 +48,8 @@ from espnet_psslm.tasks.psslm_parts import (
 )
 from espnet_psslm.tasks.psslm_stream import SHARDS_TYPE, build_stream, streamed
 from espnet_psslm.tasks.published import accept_published_layout, check_init_file
-from espnet_psslm.tasks.schedulers import WarmupCosineLR
 from espnet_psslm.tasks.several_devices import SeveralDevices
+from espnet_psslm.tasks.simulator_choice import SimulatorChoices
 from espnet_psslm.tasks.validation import ByKind, kinds_of_validation
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
@@ -59,9 +57,6 @@ from espnet_psslm.text.vocabulary import add_unit_arguments
 from espnet_psslm.training.manifest import OfManifest
 from espnet_psslm.training.per_epoch import PerEpoch
 from espnet_psslm.training.unheard import heard_shapes
-
-# Here too, and not by the registry alone: that imports ESPnet's ASR task, which takes seconds.
-scheduler_classes["warmupcosinelr"] = WarmupCosineLR
 
 
 class PSSLMTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
@@ -71,7 +66,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
     trainer = Trainer
     class_choices_list = [
         ClassChoices("projector", PROJECTORS, type_check=Projector, default="linear-silu"),
-        ClassChoices("simulator", SIMULATORS, type_check=Simulator, default="tasu"),
+        SimulatorChoices(),
         ClassChoices("reduction", REDUCTIONS, type_check=Reduction, default="merge_then_drop"),
         ClassChoices("tuning", TUNINGS, type_check=Held, default="frozen"),
     ]
