@@ -91,6 +91,11 @@ class PSSLMPreprocessor(AbsPreprocessor):
         if self.simulator is not None:
             self.simulator.epoch = epoch
 
+    @property
+    def writes_ahead(self) -> bool:
+        """Whether simulating many rows at once is far faster than one by one."""
+        return self.simulator is not None and self.simulator.writes_together
+
     def write_ahead(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Simulate the speech of many rows at once: what the call would, but faster.
 

@@ -24,8 +24,8 @@ from espnet_psslm.bridge.steps import PosteriorSteps
 PEAK_EDGES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
 NUM_DRAWS = 2  # random numbers a row: for its best unit, and for how sure it is
 MAX_POSITIONS = 1024  # units of a text, and rows
-# Probability beside the best unit that can be learnt from. Dumped Steps are of half precision, which
-# moves a best unit near 1 by up to 0.0005: of less than this, too much would be rounding.
+# Probability beside the best unit that can be learnt from. Dumped Steps are of half precision,
+# which moves a best unit near 1 by up to 0.0005: of less than this, too much would be rounding.
 MIN_BESIDE = 0.01
 MOST_ROWS, MORE_ROWS = 2, 10  # at most twice as many rows as units, and ten
 

@@ -95,8 +95,8 @@ class Learned(Simulator):
         most = self.network.num_bins
         first = bins or (measured or {}).get("error_bins") or {UNKNOWN_BIN: 1.0}
         self.bins = {0: Weights.of(first, most, "bins")}  # from the validation's epoch on
-        for epoch, weights in sorted((bins_by_epoch or {}).items()):
-            self.bins[epoch] = Weights.of(weights, most, f"bins_by_epoch.{epoch}")
+        for epoch, weights in (bins_by_epoch or {}).items():
+            self.bins[int(epoch)] = Weights.of(weights, most, f"bins_by_epoch.{epoch}")
         self.temperature = temperature
 
     def __call__(self, unit_ids: list[int], rng: Generator) -> Rows:

@@ -39,6 +39,7 @@ class SimulatorChoices(ClassChoices):
         parser.add_argument(
             "--simulator",
             action=_Chosen,
+            type=str.lower,
             choices=self.choices(),
             default=self.default,
             help="What a transcript might sound like; where it is not the simulator of the "

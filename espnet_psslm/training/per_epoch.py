@@ -25,8 +25,7 @@ class PerEpoch(AbsIterFactory):
         batches = self.factory.build_iter(epoch, shuffle)
         if not self.preprocessor.train:
             return batches
-        simulator = self.preprocessor.simulator
-        if simulator is not None and simulator.writes_together:
+        if self.preprocessor.writes_ahead:
             self._write_ahead(batches)
         per_epoch = self.args.num_iters_per_epoch
         if per_epoch is None:

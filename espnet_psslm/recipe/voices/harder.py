@@ -16,13 +16,12 @@ from espnet_psslm.recipe.voices.recording import Recording, draw_room, record
 
 SNR_DB = 20.0, -5.0  # at strengths 0 and 1
 SNR_SPREAD_DB = 3.0  # either way
-SHARE = (
-    0.6  # of utterances, at strength 1, that each of pace, gaps, room, band and clipping befalls
-)
+SHARE = 0.6  # of utterances with another pace, at strength 1; likewise with gaps and all else
 PACE = 0.8, 1.3
 GAPS_S = 0.05, 0.25  # silence in place of speech
 MAX_GAPS = 3
 LOW_HZ, HIGH_HZ = (80.0, 400.0), (1800.0, 3800.0)  # edges of a band are drawn from
+SHORTEST = 160  # samples, 10 ms
 CLIPPING = 0.05, 0.4  # of the peak, where it is cut off
 
 
@@ -35,9 +34,9 @@ def make_harder(speech: np.ndarray, *, strength: float, key: str) -> np.ndarray:
         key: of the utterance; it and the strength draw everything.
 
     Returns:
-        (M,) float32 in [-1, 1]; silence as it is.
+        (M,) float32 in [-1, 1]; silence, and what is too short to be speech, as it is.
     """
-    if not np.any(speech):
+    if len(speech) < SHORTEST or not np.any(speech):
         return speech
     # A string seed goes through SHA-512 in random.Random: the same on every machine.
     rng = random.Random(f"harder-{strength:g}-{key}")

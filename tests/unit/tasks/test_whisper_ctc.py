@@ -168,6 +168,35 @@ def test_dump_steps(setting: Setting, trained: Path) -> None:
     assert 0 <= stats["dropped_blank_mass"] <= stats["blank_mass"] <= stats["frames"]
 
 
+def test_dump_steps_of_speech_made_harder(
+    setting: Setting, trained: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The same utterances, heard otherwise, whatever is read beside them."""
+    options = [*setting.model_options(trained), "--max_units", "3"]
+    heard = {}
+    for name, more in {
+        "plain": (),
+        "harder": ("--harder", "0.5"),
+        "again": ("--harder", "0.5", "--batch_size", "1"),
+    }.items():
+        output = setting.folder / name
+        dump_steps.main([*options, "--output_dir", str(output), *more])
+        lines = (output / "psslm.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        heard[name] = {row["utt"]: read_steps(row["steps"])[1] for row in rows}
+    plain, harder, again = heard.values()
+    assert plain.keys() == harder.keys()
+    assert not any(
+        harder[utt].shape == probs.shape and torch.equal(harder[utt], probs)
+        for utt, probs in plain.items()
+        if len(probs)
+    )
+    for utt, probs in harder.items():
+        torch.testing.assert_close(again[utt], probs, atol=2e-3, rtol=0.0)
+    options += ["--output_dir", str(setting.folder / "none"), "--harder", "1.5"]
+    assert "--harder 1.5: give a strength" in run_and_fail(dump_steps.main, options, capsys)
+
+
 def test_padded_to_30s(setting: Setting) -> None:
     """Trained and heard as Whisper was: the frames of the 30-second encoding, as many as spoken."""
     WhisperModel(tiny_whisper_config(1500)).save_pretrained(setting.folder / "whisper30")
