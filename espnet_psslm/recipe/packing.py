@@ -21,7 +21,7 @@ import yaml
 from espnet_psslm.atomic import move_file, naming, remove_strays, unfinished_name
 from espnet_psslm.data.manifest import Row, write_jsonl
 from espnet_psslm.inference.outside import Familiarity
-from espnet_psslm.pack_files import FILE_KEYS
+from espnet_psslm.pack_files import FILE_KEYS, relocate
 from espnet_psslm.recipe.card import render_card
 from espnet_psslm.weights import PACKAGE_SCHEME
 
@@ -83,7 +83,9 @@ class Contents:
         if not isinstance(config, dict):
             raise ValueError(f"{source} is no configuration: it holds a {type(config).__name__}")
         member = self.add_file(source, member)
-        packed = self._pack_values(config, source)
+        # In a pack that was moved, or unpacked by other means, files are beside the configuration.
+        found = relocate(config, source.absolute().parent.parent)
+        packed = self._pack_values(found, source)
         with open(self.staging / member, "w", encoding="utf-8") as stream:
             yaml.safe_dump(packed, stream, sort_keys=False, allow_unicode=True)
         return member
