@@ -20,6 +20,7 @@ from espnet_psslm.acoustic.long_audio import (
 from espnet_psslm.acoustic.waveform import check_duration, give_a_frame
 from espnet_psslm.acoustic.whisper import FEATURE_SHIFT_S, HFSpeechEncoder
 from espnet_psslm.checkpoint import safe_loads
+from espnet_psslm.common.files import check_file
 from espnet_psslm.common.tensors import check_finite
 from espnet_psslm.device import HOST
 from espnet_psslm.pack_files import relocated
@@ -164,8 +165,7 @@ def load_ctc_acoustic(
             or such that are NaN.
     """
     for path, option in ((train_config, "asr_train_config"), (model_file, "asr_model_file")):
-        if not Path(path).is_file():
-            raise ValueError(f"--{option} {path}: no such file; stage 6 trains the model")
+        check_file(path, option=f"--{option}", fix="stage 6 trains the model")
     register()
     # Imported here: ESPnet's ASR task takes over ten seconds.
     from espnet_psslm.tasks.whisper_ctc import WhisperCTCTask

@@ -10,7 +10,8 @@ import soundfile
 import torch
 from torch import Tensor
 
-from espnet_psslm.data.audio import SAMPLE_RATE, AudioError, AudioScpReader, read_scp
+from espnet_psslm.data.audio import SAMPLE_RATE, AudioError, AudioScpReader
+from espnet_psslm.data.kaldi import read_counts
 from espnet_psslm.samples.segments import Part
 
 
@@ -54,7 +55,7 @@ class AudioBatches:
         self.audio = AudioScpReader(wav_scp)
         self.change = change
         if counts.is_file():
-            self.counts = {utt: int(count) for utt, count in read_scp(counts).items()}
+            self.counts = read_counts(counts)
         else:
             self.counts = {utt: _announced(source) for utt, source in self.audio.sources.items()}
         self.skipped: dict[str, str] = {}

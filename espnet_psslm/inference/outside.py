@@ -106,7 +106,7 @@ class Familiarity:
             )
         except KeyError as error:
             raise ValueError(f"{path}: lacks {error}; {again}") from error
-        except (TypeError, ValueError, yaml.YAMLError) as error:
+        except (TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
                 f"{path} says nothing of what is outside ({reason}); {again}"

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from espnet_psslm.atomic import move_file, naming, remove_strays, unfinished_name
+from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.data.manifest import Row, write_jsonl
 from espnet_psslm.inference.outside import Familiarity
 from espnet_psslm.pack_files import FILE_KEYS, relocate
@@ -78,10 +79,7 @@ class Contents:
         known = self.members.get(source.resolve())
         if known is not None:
             return known
-        with open(source, encoding="utf-8") as stream:
-            config = yaml.safe_load(stream)
-        if not isinstance(config, dict):
-            raise ValueError(f"{source} is no configuration: it holds a {type(config).__name__}")
+        config = read_mapping(source)
         member = self.add_file(source, member)
         # In a pack that was moved, or unpacked by other means, files are beside the configuration.
         found = relocate(config, source.absolute().parent.parent)
@@ -211,7 +209,7 @@ def _pack(bridge: Bridge, staging: Path, outpath: Path) -> None:
     contents = Contents(staging)
     config_member = contents.add_config(bridge.train_config, "psslm/config.yaml")
     model_member = contents.add_file(bridge.model_file, "psslm/model.pth")
-    packed_config = yaml.safe_load((staging / config_member).read_text(encoding="utf-8"))
+    packed_config = read_mapping(staging / config_member)
     ctc = find_acoustic(packed_config, str(bridge.train_config))
     models = {"psslm_model_file": model_member}
     configs = {"psslm_train_config": config_member}

@@ -39,6 +39,7 @@ from espnet_psslm.tasks.psslm_parts import (
     build_tokenizer,
     check_keys,
     check_posterior,
+    chosen,
     count_units,
     feature_width,
     inline_files,
@@ -253,7 +254,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
         blank_id = Units.blank_id
         reduction = build_reduction(args.reduction, blank_id=blank_id, **args.reduction_conf)
         check_posterior(args, acoustic, reduction)
-        kind, hear = HEAR[args.step_kind]
+        kind, hear = chosen(HEAR, args, "step_kind")
         embeddings = lm.module.get_input_embeddings()
         ends = Ends(
             kind=kind,
@@ -263,7 +264,9 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
             token_embeddings=functools.partial(getattr, embeddings, "weight"),
             unit_embeddings=functools.partial(unit_text_embeddings, units, prompts, embeddings),
         )
-        projector = build_projector(PROJECTORS[args.projector], ends, **args.projector_conf)
+        projector = build_projector(
+            chosen(PROJECTORS, args, "projector"), ends, **args.projector_conf
+        )
         start_projector(args, projector, ends)
         model = PSSLMModel(
             lm,

@@ -11,6 +11,7 @@ set -euo pipefail
 command_line="egs2/mini/psslm1/run.sh $*"
 started_in=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
+. ../../../local/words.sh
 
 data_help="Options of this recipe (without them: the defaults of local/data.sh):
   --num_train N      spoken training utterances
@@ -74,7 +75,7 @@ while [ $# -gt 0 ]; do
                 echo "run.sh: $1 $2: no such file, or empty" >&2
                 exit 1
             }
-            data_opts+=" $1 $file"
+            data_opts+=" $1 $(quoted "$file")"
             if [ "$1" = --real_data ]; then test_real=test_real; fi
             shift 2
             ;;

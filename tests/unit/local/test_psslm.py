@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -73,10 +74,10 @@ def psslm(tmp_path):
     (tmp_path / "exp/new/ctc/decode/test/1best_recog").mkdir(parents=True)
     (tmp_path / "exp/new/ctc/decode/test/1best_recog/text").write_text("made\n")
 
-    def run(*options, **variables):
+    def run(*options, root=ROOT, recipe="slurp", **variables):
         said = tmp_path / "said"
         said.write_text("")
-        command = [str(ROOT / "egs2/slurp/psslm1/run.sh"), "--python", str(stub)]
+        command = [str(root / f"egs2/{recipe}/psslm1/run.sh"), "--python", str(stub)]
         command += ["--datadir", f"{tmp_path}/data", "--dumpdir", f"{tmp_path}/dump"]
         command += ["--expdir", f"{tmp_path}/exp", "--unit_type", "char", *options]
         env = os.environ | {"SAID": str(said), "FAILS": "none"} | variables
@@ -433,3 +434,63 @@ def test_two_runs_in_one_folder(psslm, tmp_path):
     with folder_lock(tmp_path / "data"):
         assert psslm("--stage", "4", "--stop_stage", "4").code == 1
         assert psslm(*decode).code == 0
+
+
+@pytest.mark.parametrize("name", ["a b", "it's (1) & [2]"])
+@pytest.mark.parametrize("decode_cmd", ["", "env X=1", "'{root}/local/run.py' --mem 1G"])
+def test_a_checkout_whose_path_has_blanks(psslm, tmp_path, name, decode_cmd):
+    """Decoding in jobs, and a training on two devices, through our own launcher."""
+    (tmp_path / name).symlink_to(ROOT)
+    decode_cmd = decode_cmd.replace("{root}", "../../.." if "'" in name else f"{tmp_path}/{name}")
+    options = [*only(12), "--inference_nj=2", "--sft=false", "--oracle_task="]
+    told = psslm(*options, root=tmp_path / name, decode_cmd=decode_cmd)
+    assert told.code == 0, told.log
+    assert len(told.of("psslm_inference")) == 2 and len(told.of("join_jobs")) == 1
+    told = psslm(*only(6), "--ngpu=2", root=tmp_path / name)
+    assert told.code == 0, told.log
+    [launched] = [line for line in told.commands if "espnet2.bin.launch" in line]
+    [cmd] = re.findall(r"--cmd (.*) --log ", launched)
+    assert Path(shlex.split(cmd)[0]) == tmp_path / name / "local/run.py"
+
+
+def test_words_in_quotes_stay_whole(psslm, tmp_path):
+    """Of an option that holds several; the interpreter here joins its words by ``^``."""
+    stub = tmp_path / "bin/python"
+    stub.write_text(STUB.replace('echo "$*" >>', '(IFS=^; echo "$*") >>'))
+    told = psslm(*only(6), "--ctc_args", "--init_param 'my models/x.pth' --max_epoch 3")
+    assert told.code == 0, told.log
+    [line] = [line for line in told.commands if "asr_train" in line]
+    assert "^--init_param^my models/x.pth^--max_epoch^3^" in line
+    told = psslm(*only(6), "--ctc_args", "--init_param 'my models/x.pth")
+    assert told.code == 1
+    assert told.log.splitlines()[-1].endswith(
+        "a quote is not closed in: --init_param 'my models/x.pth"
+    )
+
+
+@pytest.mark.parametrize("option", ["--real_data", "--real_train"])
+def test_recordings_whose_path_has_blanks(psslm, tmp_path, option):
+    stub = tmp_path / "bin/python"
+    stub.write_text(STUB.replace('echo "$*" >>', '(IFS=^; echo "$*") >>'))
+    path = tmp_path / "my & their own/it's real.jsonl"
+    path.parent.mkdir()
+    path.write_text("{}\n")
+    more = {"PATH": f"{stub.parent}:{os.environ['PATH']}"}
+    options = [*only(1), "--voices", "espeak", option, str(path)]
+    told = psslm(*options, recipe="mini", **more)
+    assert told.code == 0, told.log
+    [line] = [line for line in told.commands if "prepare_data.py" in line]
+    assert f"^{option}^{path}" in line
+
+
+def test_folders_whose_names_have_blanks(psslm, tmp_path):
+    for name in ("data", "dump", "exp"):
+        (tmp_path / f"my {name}").symlink_to(name)
+    stub = tmp_path / "bin/python"
+    stub.write_text(STUB.replace('echo "$*" >>', '(IFS=^; echo "$*") >>'))
+    folders = [f"--{name}dir={tmp_path}/my {name}" for name in ("data", "dump", "exp")]
+    told = psslm("--stage=6", "--stop_stage=14", "--inference_nj=1", *folders)
+    assert told.code == 0, told.log
+    words = [word for line in told.commands for word in line.split("^")]
+    assert sum(f"{tmp_path}/my " in word for word in words) > 60
+    assert not any(word.startswith(("data/", "dump/", "exp/")) for word in words)

@@ -366,8 +366,8 @@ def test_rows_that_cannot_be_used_are_named(trained, audio, tmp_path, capsys):
         (("--source", "audio"), "16 of 16 rows could not be used.*no field 'path'"),
         (("--asr_model_file", "x"), "together, or neither"),
         (("--beam_size", "0"), "beam_size"),
-        (("--psslm_model_file", "/nowhere.pth"), "/nowhere.pth: no such file"),
-        (("--psslm_train_config", "/nowhere.yaml"), "/nowhere.yaml: no such file"),
+        (("--psslm_model_file", "/nowhere.pth"), "/nowhere.pth does not exist"),
+        (("--psslm_train_config", "/nowhere.yaml"), "/nowhere.yaml does not exist"),
     ],
 )
 def test_one_clear_line(trained, audio, tmp_path, capsys, more, match):

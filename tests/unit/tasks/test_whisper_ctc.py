@@ -277,4 +277,4 @@ def test_checkpoint_of_another_vocabulary(
     line = run_and_fail(asr_inference.main, options, capsys)
     assert "ctc.ctc_lo.weight" in line and "in the file" in line and "config.yaml" in line
     options[options.index("--asr_model_file") + 1] = str(tmp_path / "absent.pth")
-    assert "no such file" in run_and_fail(asr_inference.main, options, capsys)
+    assert "does not exist" in run_and_fail(asr_inference.main, options, capsys)

@@ -180,7 +180,7 @@ def test_without_sentences_of_the_old_training_it_is_said(packs, tmp_path, caplo
     [
         (["--output", "new.tar"], "give an archive"),
         (["--model", "absent.zip"], "no such file"),
-        (["--text", "absent.jsonl"], "absent.jsonl: no such file"),
+        (["--text", "absent.jsonl"], "absent.jsonl does not exist"),
         (["--prompts", "prompts.jsonl"], "the model has a prompt for ASR"),
     ],
 )
