@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from espnet2.train.preprocessor import AbsPreprocessor
 
 from espnet_psslm.bridge.columns import Column, TextSamples
 from espnet_psslm.bridge.draws import Draws
@@ -20,7 +19,7 @@ SOURCES = ("auto", "no_audio", "audio", "steps", "text")
 FIELDS = {"audio": "path", "steps": "steps", "text": "GT"}  # of a row, by source
 
 
-class PSSLMPreprocessor(AbsPreprocessor):
+class PSSLMPreprocessor:
     """Reads or simulates the speech side, and tokenises the text side.
 
     Every draw comes from (seed, epoch, key): the same sample is drawn alike whatever the number
@@ -48,7 +47,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
         source: str = "auto",
         seed: int = 0,
     ) -> None:
-        super().__init__(train)
+        self.train = train
         if source not in SOURCES:
             raise ValueError(f"source '{source}' is unknown; use one of {SOURCES}")
         self.prompts = prompts

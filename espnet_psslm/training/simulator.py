@@ -10,7 +10,6 @@ import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks.abs_task import AbsTask, IteratorOptions
 from espnet2.train.abs_espnet_model import AbsESPnetModel
-from espnet2.train.preprocessor import AbsPreprocessor
 from espnet2.train.trainer import Trainer
 from espnet2.utils.nested_dict_action import NestedDictAction
 from torch import Tensor
@@ -28,7 +27,7 @@ from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
 from espnet_psslm.training.manifest import OfManifest
 
 
-class PairPreprocessor(AbsPreprocessor):
+class PairPreprocessor:
     """A row of the manifest to the units of its text and the Steps that were dumped.
 
     Args:
@@ -39,7 +38,7 @@ class PairPreprocessor(AbsPreprocessor):
     """
 
     def __init__(self, train: bool, *, units: Units, hide_bin: float, seed: int) -> None:
-        super().__init__(train)
+        self.train = train
         self.units = units
         self.hide_bin = hide_bin
         self.rng = np.random.default_rng(seed)

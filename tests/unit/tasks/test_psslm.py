@@ -189,7 +189,7 @@ def test_text_training_never_reads_audio_nor_builds_an_encoder(trained, monkeypa
     def fail(*_, **__):
         raise AssertionError("must not be called")
 
-    monkeypatch.setattr("espnet_psslm.acoustic.model.load_ctc_acoustic", fail)
+    monkeypatch.setattr("espnet_psslm.tasks.psslm_parts.load_ctc_acoustic", fail)
     monkeypatch.setattr("espnet_psslm.data.preprocessor.read_audio", fail)
     options = [value.replace(str(folder / "data.jsonl"), str(manifest)) for value in options]
     train(options, folder / "from_text", "--max_epoch", "1")
@@ -285,7 +285,7 @@ def audio(trained, monkeypatch, tmp_path):
     config = yaml.safe_load((folder / "exp/config.yaml").read_text())
     units = SentencePieceUnits(config["token_list"], bpemodel=config["bpemodel"])
     monkeypatch.setattr(
-        "espnet_psslm.acoustic.model.load_ctc_acoustic",
+        "espnet_psslm.tasks.psslm_parts.load_ctc_acoustic",
         lambda *_: FakeAcoustic(units.tokens),
     )
     rows = []
