@@ -11,6 +11,13 @@ from typing import Any
 
 from espnet_psslm.common.yaml_file import read_mapping
 
+# What is meant by values that ESPnet does not have.
+INSTEAD = {
+    ("train_dtype", "bfloat16"): (
+        ", or set use_amp: true, which computes in bfloat16 where a GPU has it"
+    ),
+}
+
 
 def check_config_file(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Refuse a ``--config`` that ESPnet would stumble over.
@@ -45,7 +52,8 @@ def _unfit(action: argparse.Action, value: Any) -> str | None:
     if isinstance(action.default, dict):
         return None if isinstance(value, dict) else "is no section; write 'option: value' below it"
     if action.choices is not None and isinstance(value, str) and value not in action.choices:
-        return f"is unknown; use one of {', '.join(map(str, action.choices))}"
+        known = f"is unknown; use one of {', '.join(map(str, action.choices))}"
+        return f"{known}{INSTEAD.get((action.dest, value), '')}"
     if action.type is None or value is None or isinstance(value, dict):
         return None
     # A list is of an option that may be given more than once, and a list in it of its parts.

@@ -40,7 +40,8 @@ for name in train dev test sentences not_spoken voices; do
     if [ -n "${!name}" ]; then data_opts+=" --$name ${!name}"; fi
 done
 test_sets=
-for pair in $test; do test_sets+=" test_${pair%%=*}"; done
+split "$test"
+for pair in ${words[@]+"${words[@]}"}; do test_sets+=" test_${pair%%=*}"; done
 
 exec ../../TEMPLATE/psslm1/psslm.sh \
     --command_line "$command_line" \
