@@ -13,7 +13,6 @@ from torch.nn.utils.rnn import pad_sequence
 from espnet_psslm.bridge.columns import Column
 from espnet_psslm.bridge.draws import Draws
 from espnet_psslm.bridge.simulate import Rows, Simulator, one_hot_rows
-from espnet_psslm.common.yaml_file import read_yaml
 from espnet_psslm.device import HOST
 from espnet_psslm.pack_files import relocated
 from espnet_psslm.steps.error_bins import UNKNOWN_BIN
@@ -163,12 +162,11 @@ def load_network(
     # Imported here: ESPnet's tasks take seconds, and other simulations do without.
     from espnet_psslm.training.simulator import SimulatorTask
 
-    config = read_yaml(train_config)
-    if (trained := len(config["token_list"])) != num_units:
+    with relocated(train_config) as path:  # in a pack it names files by where they were packed
+        model, _ = SimulatorTask.build_model_from_file(str(path), model_file, HOST.type)
+    if (trained := model.network.num_units) != num_units:
         raise ValueError(
             f"simulator_conf.train_config {train_config} is of {trained} units, the vocabulary "
             f"has {num_units}: train the simulator on Steps of this acoustic model"
         )
-    with relocated(train_config) as path:  # in a pack it names files by where they were packed
-        model, _ = SimulatorTask.build_model_from_file(str(path), model_file, HOST.type)
     return model.network.eval()

@@ -451,7 +451,7 @@ if [ "$train_on" != audio ] && begin 8 dump_steps "dump steps: $raw/{${step_sets
     finish
 fi
 
-# train_simulator: from speech made harder; then judge it, the rules and the measured rates on development speech.
+# train_simulator: on speech made harder; it and the rules are then judged on development speech.
 train_simulator() {
     local pairs=$steps/pairs manifests=()
     for strength in $harder; do
@@ -475,7 +475,7 @@ train_simulator() {
         --learned_file "$simulator_model" --seed "$seed" --output_dir "$simulator_exp/judged"
 }
 
-if [ "$simulator" != tasu ] && begin 9 simulation_stats "what the acoustic model does: $steps/$valid_set -> $simulation_file; learn it: $simulator"; then
+if [ "$simulator" != tasu ] && begin 9 simulation_stats "simulation, $simulator: $steps/$valid_set -> $simulation_file"; then
     need "$steps/$valid_set/psslm.jsonl" 8
     run "$python" -m espnet_psslm.bin.simulation_stats \
         --steps_manifest "$steps/$valid_set/psslm.jsonl" "${unit_opts[@]}" \

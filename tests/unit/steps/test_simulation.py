@@ -14,8 +14,9 @@ from espnet_psslm.bridge.steps_file import StepsWriter
 from espnet_psslm.steps.error_bins import UNKNOWN_BIN, error_bin
 from espnet_psslm.steps.learned import most_rows
 from espnet_psslm.steps.simulation import Learned
+from espnet_psslm.text.sensevoice_units import SenseVoiceUnits
 from espnet_psslm.text.units import SentencePieceUnits
-from tests.helpers import SENTENCES, run_and_fail, text_rows, write_jsonl
+from tests.helpers import SENTENCES, run_and_fail, save_simulator, text_rows, write_jsonl
 
 SMALL = {"width": 16, "layers": 1, "heads": 2, "hidden": 16, "num_listed": 4}
 
@@ -152,6 +153,15 @@ def test_bad_options_are_named(trained, change, said):
 def test_other_units_are_refused(trained):
     with pytest.raises(ValueError, match="the vocabulary has 7"):
         Learned(7, blank_id=0, **trained[0])
+
+
+def test_units_that_no_list_names(units_folder, tmp_path):
+    """SenseVoice's are those of its SentencePiece model."""
+    units = SenseVoiceUnits(units_folder / "bpe.model")
+    config = {"token_type": "sensevoice", "bpemodel": str(units_folder / "bpe.model")}
+    conf = save_simulator(tmp_path / "simulator", config)
+    simulator = Learned(units.num_units, blank_id=units.blank_id, **conf)
+    assert simulator.network.num_units == units.num_units
 
 
 def test_error_bins_are_those_of_the_paper():

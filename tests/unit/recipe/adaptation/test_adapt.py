@@ -4,7 +4,6 @@ import itertools
 import json
 import shutil
 import zipfile
-from argparse import Namespace
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ import yaml
 
 from espnet_psslm.bin.adapt import main
 from espnet_psslm.pack_files import open_pack
-from tests.helpers import run_and_fail, write_jsonl
+from tests.helpers import run_and_fail, save_simulator, write_jsonl
 from tests.unit import test_speech2text as plain_packs
 
 world = plain_packs.world
@@ -112,20 +111,6 @@ def test_a_new_task_of_a_prefix_tuned_model_has_a_prefix_of_its_own(packs, tmp_p
         state = torch.load(open_pack(archive)["psslm_model_file"])
         counts.append(sum(name.startswith("prefixes.tuned.") for name in state))
     assert counts == [5, 6]  # prompts: two of ASR, one of each other task
-
-
-def save_simulator(folder, config):
-    """A random network, as ``simulator_train`` leaves it; options of ``simulator: learned``."""
-    from espnet_psslm.training.simulator import SimulatorTask
-
-    saved = SimulatorTask.get_default_config()
-    saved |= {name: config[name] for name in ("token_type", "token_list", "bpemodel")}
-    saved |= {"network_conf": {"width": 16, "layers": 1, "heads": 2, "hidden": 16}}
-    folder.mkdir()
-    (folder / "config.yaml").write_text(yaml.safe_dump(saved))
-    model = SimulatorTask.build_model(Namespace(**saved))
-    torch.save(model.state_dict(), folder / "model.pth")
-    return {"train_config": f"{folder}/config.yaml", "model_file": f"{folder}/model.pth"}
 
 
 def test_a_learned_simulator_goes_on_in_the_new_pack(packs, tmp_path, monkeypatch):
