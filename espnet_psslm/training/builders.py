@@ -117,6 +117,7 @@ def with_defaults(config: Mapping[str, Any]) -> argparse.Namespace:
     """A saved configuration; options that are younger than it mean what they did not yet change."""
     parser = argparse.ArgumentParser()
     add_bridge_options(parser)
+    parser.set_defaults(seed=0)  # an option of all ESPnet tasks
     return argparse.Namespace(**vars(parser.parse_args([])) | dict(config))
 
 

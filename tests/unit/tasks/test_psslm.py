@@ -259,7 +259,7 @@ def test_packed_model_answers_alike(trained, tmp_path, monkeypatch):
 
 
 def test_units_start_as_the_mean_embedding_of_their_text(units_folder, prompt_file):
-    from espnet_psslm.tasks.psslm import unit_text_embeddings
+    from espnet_psslm.tasks.psslm_parts import unit_text_embeddings
     from espnet_psslm.text.prompt import PromptBook
     from espnet_psslm.text.units import SentencePieceUnits
 
