@@ -8,6 +8,7 @@ what is new, or has another licence than the list says, fails until somebody has
 """
 
 import re
+import sys
 from collections.abc import Iterable
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -139,7 +140,10 @@ def table(packages: Iterable[Distribution]) -> dict[str, str]:
 def installed() -> list[Distribution]:
     """All packages of this environment but pip, which installs them, and ourselves."""
     apart = ("pip", "espnet-psslm")
-    return [package for package in distributions() if normalised(package.name) not in apart]
+    # Once imported, setuptools puts a folder of packages of its own on the path.
+    places = [place for place in sys.path if Path(place).name == "site-packages"]
+    found = distributions(path=places)
+    return [package for package in found if normalised(package.name) not in apart]
 
 
 def as_markdown(licences: dict[str, str]) -> str:

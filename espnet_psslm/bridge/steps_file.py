@@ -183,10 +183,11 @@ def _read_array(file: BinaryIO, types: Sequence[np.dtype]) -> np.ndarray:
     # NumPy reads the header with Python's own tokenizer, which raises anything, even SystemError.
     except Exception as error:
         raise ValueError(f"no array of NumPy's begins there: {type(error).__name__}") from error
-    if dtype not in types or by_columns or len(shape) != 2 or min(shape) < 0:
+    if dtype not in types or len(shape) != 2 or min(shape) < 0:
         raise ValueError(f"an array of type {dtype} and shape {shape}")
     count = math.prod(shape)
     left = os.fstat(file.fileno()).st_size - file.tell()
     if count * dtype.itemsize > left:  # said before memory is set aside for it
         raise ValueError(f"truncated, {left} of {count * dtype.itemsize} bytes are there")
-    return np.fromfile(file, dtype=dtype, count=count).reshape(shape)
+    values = np.fromfile(file, dtype=dtype, count=count)
+    return values.reshape(shape[::-1]).T if by_columns else values.reshape(shape)

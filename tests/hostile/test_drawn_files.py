@@ -148,11 +148,12 @@ def test_posterior_steps_come_back(tmp_path: Path, examples: int) -> None:
 def test_feature_steps_come_back(tmp_path: Path, examples: int) -> None:
     shapes = st.tuples(st.integers(0, 4), st.integers(1, 5))
 
-    @for_all(examples, values=arrays.arrays(np.float16, shapes))
-    def check(values: np.ndarray) -> None:
+    # NumPy writes an array as it lies in memory: by rows, or by columns.
+    @for_all(examples, values=arrays.arrays(np.float16, shapes), order=st.sampled_from("CF"))
+    def check(values: np.ndarray, order: str) -> None:
         count = len(values)
         starts = torch.arange(count)[None]
-        batch = torch.from_numpy(values.astype(np.float32))[None]
+        batch = torch.from_numpy(values.astype(np.float32, order=order))[None]
         with StepsWriter(tmp_path / "steps.ark") as writer:
             writer.write_batch(
                 ["utt"], FeatureSteps(batch, torch.tensor([count]), starts, starts + 1)
