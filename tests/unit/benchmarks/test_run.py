@@ -7,6 +7,7 @@ import torch
 
 from benchmarks import lego, measure, reduction, run
 from benchmarks.measure import Case, Machine, Measured, Setting
+from espnet_psslm.bin.command import FAULT
 
 CPU = torch.device("cpu")
 MACHINE = Machine(CPU, copy_bytes_s=1e9, flops_s={torch.float32: 1e12})
@@ -151,7 +152,8 @@ def test_what_was_timed_is_kept_when_a_later_row_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(lego, "cases", broken)
     monkeypatch.setattr(run, "QUICK_SECONDS", 0.0)
     files = [tmp_path / name for name in ("numbers.json", "report.md")]
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(SystemExit) as ended:
         run.main(["--quick", "--row", "lego", "--json", str(files[0]), "--markdown", str(files[1])])
+    assert ended.value.code == FAULT
     assert len(json.loads(files[0].read_text())) == 1
     assert files[1].read_text().count("| lego | tiny |") == 1
