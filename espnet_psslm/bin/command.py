@@ -16,7 +16,8 @@ class _DeviceHelp:
 DEVICE_HELP = _DeviceHelp.__doc__
 TRUST_HELP = "true: run code that lies beside the language model's weights; read it before (false)"
 MAX_UNPACKED_HELP = (
-    "GB that an archive may unpack to, whatever its own size (20, and 100 times its own size)"
+    "GB that an archive may unpack to, whatever its own size, or a hub's model have (20, and an "
+    "archive 100 times its own size)"
 )
 FROM_DATA_WORKER = re.compile(r"Caught \w+ in DataLoader worker process")
 
