@@ -11,7 +11,7 @@ from tests.recipe import test_corpora
 
 pytestmark = [pytest.mark.recipe, pytest.mark.long]
 
-KILLS = 4
+KILLS = 3
 models, python = test_corpora.models, test_corpora.python
 
 
