@@ -25,7 +25,8 @@ def read_recordings(path: str | Path, *, language: str = "en") -> list[LabelledU
 
     Args:
         path: JSON Lines file. Audio is looked for relative to it, in its subfolders
-            ``flac``, ``audio``, ``wav`` and the one named like the file without ".jsonl".
+            ``flac``, ``audio``, ``wav`` and the one named like the file without ".jsonl"; that of
+            a manifest from the working folder before these, and from the folder above after them.
         language: of the sentences, for their normalisation.
 
     Returns:
@@ -202,7 +203,8 @@ def _from_manifest(path: Path, language: str) -> list[LabelledUtterance]:
             raise ValueError(f"{path}: key {key!r} has no 'path'; recordings are needed here")
         utt = row.get("utt") or key.removesuffix(f"-{row['task']}")
         try:
-            source = find_beside(check_corpus_path(row["path"]), *_audio_folders(path))
+            folders = (*_audio_folders(path), path.parent.parent)
+            source = find_beside(check_corpus_path(row["path"]), *folders)
             fields = groups.setdefault(utt, {"path": source})
         except ValueError as error:
             raise ValueError(f"{path}: key {key!r}: path {error}") from error

@@ -17,6 +17,7 @@ train=
 dev=
 test=
 sentences=
+not_spoken=
 voices=
 allow_pipes=false
 local_data_opts=
@@ -24,15 +25,16 @@ own_help="  --train \"SOURCE ...\"      recordings to train on; none without, bu
   --dev \"SOURCE ...\"        recordings that choose the checkpoint
   --test \"NAME=SOURCE ...\"  test sets, test_NAME each
   --sentences \"FILE ...\"    a sentence a line: what is spoken in addition; none without
+  --not_spoken \"SOURCE ...\" recordings whose sentences are not spoken, as those of dev and test
   --voices \"NAME ...\"       synthesisers that speak, of espeak, hibari and kokoro (all three); espeak
                             alone needs no package of neural voices
   --allow_pipes BOOL        true: sources in a wav.scp that end in | are commands; they are run (false)
   --local_data_opts         see local/data.sh --help"
-own_options="train dev test sentences voices allow_pipes local_data_opts"
+own_options="train dev test sentences not_spoken voices allow_pipes local_data_opts"
 . ../../../local/own_options.sh
 
 data_opts="--base $started_in --allow_pipes $allow_pipes"
-for name in train dev test sentences voices; do
+for name in train dev test sentences not_spoken voices; do
     if [ -n "${!name}" ]; then data_opts+=" --$name ${!name}"; fi
 done
 test_sets=

@@ -112,6 +112,15 @@ def test_entities_as_a_task(tmp_path: Path) -> None:
     assert len(replace(back, slu_entities=True, extra={}).rows()) == 3
 
 
+def test_audio_of_a_manifest_may_count_from_the_folder_above(tmp_path: Path) -> None:
+    audio = tmp_path / "corpus/test/a.flac"
+    audio.parent.mkdir(parents=True)
+    audio.touch()
+    row = {"key": "a-ASR", "task": "ASR", "target": "go", "path": "corpus/test/a.flac"}
+    (one,) = read_recordings(_write(tmp_path / "corpus/test.jsonl", row))
+    assert one.path == str(audio)
+
+
 def test_manifest_without_transcript_or_audio(tmp_path: Path) -> None:
     row = {"key": "a-QA", "task": "QA", "target": "x", "path": "a.wav"}
     with pytest.raises(ValueError, match="'a' has no transcript"):

@@ -139,6 +139,15 @@ def test_spoken_sentences_alone(prepare, corpus, monkeypatch):
     assert not (data / "train_real").exists()
 
 
+def test_a_sentence_of_others_is_not_spoken(prepare, corpus):
+    row = {"sentence": "The cat sat!", "recordings": [{"file": "r1.flac"}]}
+    write_jsonl(corpus / "others.jsonl", [row])
+    prepare.main(options(corpus, train=None, num_sentences=1, not_spoken="others.jsonl"))
+    for part in ("train", "train_text"):
+        texts = read_table(corpus / "data" / part / "text").values()
+        assert list(texts) == ["the cat saw the dog"]
+
+
 def test_what_was_spoken_is_kept(prepare, corpus):
     given = options(corpus, train=None)
     prepare.main(given)

@@ -72,15 +72,27 @@ def test_at_most_the_share_is_outside(num_utts, share):
     ]
     made = calibrate(found, pairs=PAIRS, share=share)
     assert (made.share, made.num_utts, made.pairs) == (share, num_utts, PAIRS)
-    [*judged] = (made.judge([one], one)[0] for one in found)
-    assert share * num_utts - 1 < sum(one.outside for one in judged) <= share * num_utts
+    judged = [transcript_confidence(one, PAIRS, new_words=1) for one in found]
+    outside = sum(made.is_outside(confidence) for confidence in judged)
+    assert share * num_utts - 1 < outside <= share * num_utts
     assert made.is_outside(made.threshold - 1e-9) and not made.is_outside(made.threshold)
 
 
 def test_too_few_utterances():
     with pytest.raises(ValueError, match="^49 utterances of .* ASR: at least 50 are needed"):
         calibrate([transcript()] * 49, pairs=PAIRS, share=0.01)
-    assert calibrate([transcript()] * 50, pairs=PAIRS, share=0.01).threshold > 0.9
+    made = calibrate([transcript()] * 50, pairs=PAIRS, share=0.01)
+    assert made.threshold == pytest.approx(confidence(heard=0.9, known=3 / 5))
+
+
+def test_a_sentence_with_a_new_word_is_familiar_and_words_in_any_order_are_not():
+    """Of "turn on the light" one new word breaks two of five pairs."""
+    found = calibrate([transcript()] * 50, pairs=PAIRS, share=0.01)
+    for text, outside in (("turn on the lamp", False), ("turn on a light", False),
+                          ("the on it light", True), ("light", True)):  # fmt: skip
+        one = transcript(text)
+        assert found.judge([one], one)[0].outside == outside, text
+    assert transcript_confidence(transcript("light"), PAIRS, new_words=1) == 0.0
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 5.0, math.nan])

@@ -8,7 +8,7 @@ Usage::
 Writes, below ``--datadir``: ``train`` (the recordings at several speeds, and the spoken sentences;
 ``train_real`` and ``train_real_sp`` are the recordings alone), ``dev``, one ``test_NAME`` a test
 set, and ``train_text``, the transcripts of the recordings and all usable sentences. A sentence that
-dev or test has is not among those. One of ``--train`` and ``--sentences`` may be missing: training
+dev, test or a source of ``--not_spoken`` has is not among those. One of ``--train`` and ``--sentences`` may be missing: training
 is then on spoken sentences alone, or on recordings alone. What was spoken before is kept.
 """
 
@@ -70,7 +70,7 @@ def usable_sentences(
     Args:
         files: a sentence a line.
         min_count: a sentence with a word that comes less often is left out (names, misspellings).
-        held_out: normalised sentences of dev and test.
+        held_out: normalised sentences that are left out.
 
     Returns:
         Each once, normalised, in the order of the files.
@@ -159,6 +159,7 @@ def prepare(args: argparse.Namespace) -> None:
     held_out = {
         u.text for name, utterances in sets.items() if name != "train_real" for u in utterances
     }
+    held_out |= {u.text for source in args.not_spoken for u in read_source(args.base / source)}
     files = [args.base / file for file in args.sentences]
     sentences = usable_sentences(files, min_count=args.min_count, held_out=held_out)
     number = args.num_sentences if files else 0
@@ -216,6 +217,12 @@ def get_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         help="text files, a sentence a line; without, training is on recordings alone",
+    )
+    parser.add_argument(
+        "--not_spoken",
+        nargs="+",
+        default=[],
+        help="data folders or JSON Lines whose sentences are not spoken, as those of dev and test",
     )
     parser.add_argument("--num_sentences", type=int, default=2000, help="how many are spoken")
     parser.add_argument("--min_count", type=int, default=5, help="of every word of a sentence")
