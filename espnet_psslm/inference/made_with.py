@@ -5,6 +5,7 @@ Written beside results as ``made_with.json``: ``join_jobs`` joins no results of 
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,30 +47,29 @@ def made_with(args: argparse.Namespace) -> str:
     return fingerprint(values, files)
 
 
-def named_in(path: str | Path | None) -> dict[str, Any]:
+def named_in(path: Any) -> dict[str, Any]:
     """Find what a configuration names files in, and what the configurations do that it names.
 
     Args:
         path: ``config.yaml`` of a training, or a command's options as YAML.
 
     Returns:
-        Values as :func:`fingerprint` takes them; none of what cannot be read, which is judged by
-        what reads it.
+        Values as :func:`fingerprint` takes them; none of what is no configuration, which is judged
+        by what reads it.
     """
-    if path is None or not Path(path).is_file():
+    if not isinstance(path, str | Path) or not os.path.isfile(path):
         return {}
     try:
-        config = read_yaml(path)
+        config = relocate(read_yaml(path), Path(path).absolute().parent.parent)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     if not isinstance(config, dict):
         return {}
-    config = relocate(config, Path(path).absolute().parent.parent)
     named = {name: config[name] for name in (NAMED | FILES) & config.keys()}
-    acoustic = named.get("acoustic_conf") or {}
-    configs = {"acoustic": acoustic.get("train_config")}
-    configs |= {name: named[name] for name in CONFIGS & named.keys()}
-    return named | {f"of {name}": named_in(config) for name, config in configs.items() if config}
+    configs = {name: named[name] for name in CONFIGS & named.keys()}
+    if isinstance(named.get("acoustic_conf"), dict):
+        configs["acoustic"] = named["acoustic_conf"].get("train_config")
+    return named | {f"of {name}": named_in(value) for name, value in configs.items()}
 
 
 def write_made_with(folder: Path, value: str) -> None:

@@ -100,8 +100,15 @@ def test_and_of_what_its_configurations_name(run, tmp_path, changed):
     assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2"]
 
 
-def test_a_configuration_that_is_none_is_left_to_the_command(run, tmp_path):
-    (tmp_path / "config.yaml").write_text("a: [b\n")
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("a: [b\n", "- a\n", "acoustic_conf: a\n", "acoustic_conf: {train_config: 5}\n"),
+        *(f"prompt_file: {'x' * 5000}\n", "prompt_file: [[5]]\n", "\0"),
+    ],
+)
+def test_a_configuration_that_is_none_is_left_to_the_command(run, tmp_path, content):
+    (tmp_path / "config.yaml").write_text(content)
     assert run("a.log", "cat", "config.yaml").returncode == 0
 
 
