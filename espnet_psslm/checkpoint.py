@@ -11,8 +11,9 @@ checkpoint under the name that resumption reads. :func:`atomic_saves` makes that
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 import torch
@@ -20,15 +21,19 @@ from torch import Tensor, nn
 
 from espnet_psslm.atomic import atomic_file
 from espnet_psslm.common.replaced import replaced
-from espnet_psslm.common.tensors import load_tensors
+from espnet_psslm.common.tensors import load_state, load_tensors
 
 # Where ESPnet reads checkpoints. Its own reader offers to run what is in a file.
-ESPNETS_READERS = (
-    "espnet2.tasks.abs_task",
-    "espnet2.train.trainer",
-    "espnet2.main_funcs.average_nbest_models",
-    "espnet2.torch_utils.load_pretrained_model",
-)
+ESPNETS_READERS = {
+    "espnet2.tasks.abs_task": load_state,
+    "espnet2.train.trainer": load_tensors,  # weights among other things
+    "espnet2.main_funcs.average_nbest_models": load_state,
+    "espnet2.torch_utils.load_pretrained_model": load_state,
+}
+
+
+class Misfit(ValueError):
+    """Weights that are not the model's; its message goes on behind the name of the file."""
 
 
 @contextmanager
@@ -76,12 +81,28 @@ class _NotingErrors:
 
 @contextmanager
 def safe_loads() -> Iterator[None]:
-    """Within it ESPnet reads checkpoints as we do: :func:`load_tensors`."""
+    """Within it ESPnet reads checkpoints as we do; one that does not fit its model is named.
+
+    Raises:
+        ValueError: in place of :class:`Misfit`.
+    """
+    read: list[str] = []
+
+    def reader(load: Callable[..., Any]) -> Callable[..., Any]:
+        def read_and_note(path: str | Path, *args: Any, **options: Any) -> Any:
+            read.append(str(path))
+            return load(path, *args, **options)
+
+        return read_and_note
+
     with ExitStack() as stack:
-        for name in ESPNETS_READERS:
+        for name, load in ESPNETS_READERS.items():
             module = importlib.import_module(name)
-            stack.enter_context(replaced(module, "safe_torch_load", load_tensors))
-        yield
+            stack.enter_context(replaced(module, "safe_torch_load", reader(load)))
+        try:
+            yield
+        except Misfit as error:
+            raise ValueError(f"checkpoint {read[-1]} {error}") from error
 
 
 def drop_frozen_from_state_dict(module: nn.Module) -> None:
@@ -115,7 +136,7 @@ def check_on_load(module: nn.Module, *, optional: frozenset[str] = frozenset()) 
         optional: names in ``module`` that keep their present values where the file lacks them.
 
     Raises:
-        ValueError: (when loading) if a key is unknown, is missing, or has another shape.
+        Misfit: (when loading) if a key is unknown, is missing, or has another shape.
     """
 
     def check(module: nn.Module, state: dict[str, Tensor], prefix: str, *_unused: object) -> None:
@@ -154,8 +175,8 @@ def _raise_on_difference(
         if names
     ]
     if problems:
-        raise ValueError(
-            f"checkpoint does not fit {owner}: weights {'; '.join(problems)}. "
+        raise Misfit(
+            f"does not fit {owner}: weights {'; '.join(problems)}. "
             "Use the config.yaml and the token list that the checkpoint was trained with"
         )
 

@@ -22,6 +22,7 @@ import yaml
 from espnet_psslm.common.archive import Limits, Refused, unpack_archive
 from espnet_psslm.common.cache import cache_folder
 from espnet_psslm.common.replaced import replaced
+from espnet_psslm.common.yaml_file import read_mapping, read_yaml
 
 HUB = "https://huggingface.co/"  # whose models come as folders
 ABANDONED_S = 24 * 3600
@@ -81,6 +82,8 @@ def _find(path: Path, name: str, cachedir: str | Path | None, limits: Limits) ->
     root = cache_folder() / "packs" if cachedir is None else Path(cachedir)
     if path.is_file():
         return _unpack(path, root, limits)
+    if path.exists():
+        raise ValueError("is a pipe or a device; write what comes from it to a file first")
     if path.suffix == ".zip" and "://" not in name:
         raise ValueError("no such file")
     return _fetch(name, root, limits)
@@ -180,16 +183,8 @@ def _name_files(unpacked: Path, members: set[str], folder: Path) -> None:
 
     for name in _read_meta(unpacked)["yaml_files"].values():
         path = unpacked / name
-        config = named(_read_yaml(path))
+        config = named(read_yaml(path, name=name))
         path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path.name} is no YAML ({reason})") from error
 
 
 def _read_meta(folder: Path) -> dict[str, dict[str, str]]:
@@ -200,7 +195,7 @@ def _read_meta(folder: Path) -> dict[str, dict[str, str]]:
     """
     if not (folder / "meta.yaml").is_file():
         raise ValueError("holds no meta.yaml; give the whole of what stage 14 (bin/pack) has made")
-    meta = _read_yaml(folder / "meta.yaml")
+    meta = read_yaml(folder / "meta.yaml", name="meta.yaml")
     kinds = ("files", "yaml_files")
     for kind in kinds:
         named = meta.get(kind) if isinstance(meta, dict) else None
@@ -228,7 +223,7 @@ def relocate(value: Any, root: Path) -> Any:
     """Rename files of a configuration that are not where it says.
 
     They are in a moved pack, or named relative to the folder of the training, which is above its
-    output.
+    output folder.
 
     Args:
         value: the configuration, or a part of it.
@@ -242,7 +237,8 @@ def relocate(value: Any, root: Path) -> Any:
     for key, item in value.items():
         if key in FILE_KEYS and isinstance(item, str) and not Path(item).is_file():
             moved = root / Path(item).parent.name / Path(item).name
-            found = [path for path in (moved, *(p / item for p in root.parents)) if path.is_file()]
+            named = [folder / item for folder in (root, *root.parents)]
+            found = [path for path in (moved, *named) if path.is_file()]
             if found:
                 changed[key] = str(found[0])
     return changed
@@ -255,7 +251,7 @@ def relocated(path: str | Path) -> Iterator[Path]:
     Args:
         path: of the configuration.
     """
-    config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    config = read_mapping(path)
     changed = relocate(config, Path(path).absolute().parent.parent)
     if changed == config:
         yield Path(path)

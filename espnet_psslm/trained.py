@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 
-from espnet_psslm.common.tensors import check_finite, load_tensors
-from espnet_psslm.common.yaml_file import read_yaml
+from espnet_psslm.checkpoint import Misfit
+from espnet_psslm.common.files import check_file
+from espnet_psslm.common.tensors import check_finite, load_state
+from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.pack_files import relocate
-from espnet_psslm.tasks.psslm import PSSLMTask
+from espnet_psslm.training.builders import build_model
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -19,11 +21,10 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: if there is no such file, or it is no configuration of this task.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"--psslm_train_config {path}: no such file; stage 11 trains the model")
-    config = read_yaml(path)
+    check_file(path, option="--psslm_train_config", fix="stage 11 trains the model")
+    config = read_mapping(path)
     needed = ("token_list", "bpemodel", "prompt_file", "llm_conf", "acoustic_conf", "projector")
-    lacking = [name for name in needed if not isinstance(config, dict) or name not in config]
+    lacking = [name for name in needed if name not in config]
     if lacking:
         raise ValueError(
             f"--psslm_train_config {path}: lacks {lacking}; give the config.yaml of psslm_train"
@@ -48,10 +49,12 @@ def load_model(
         ValueError: if the file is missing, is no checkpoint of such a model, or its weights
             are NaN.
     """
-    if not Path(model_file).is_file():
-        raise ValueError(f"--psslm_model_file {model_file}: no such file; stage 11 makes it")
-    state = load_tensors(model_file, option="--psslm_model_file")
+    check_file(model_file, option="--psslm_model_file", fix="stage 11 makes it")
+    state = load_state(model_file, option="--psslm_model_file")
     check_finite(state, model_file, option="--psslm_model_file")
-    model = PSSLMTask.build_model(args)
-    model.load_state_dict(state)
+    model = build_model(args)
+    try:
+        model.load_state_dict(state)
+    except Misfit as error:
+        raise ValueError(f"--psslm_model_file {model_file} {error}") from error
     return model.to(device).eval()

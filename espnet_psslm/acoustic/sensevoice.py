@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from espnet_psslm.acoustic.waveform import check_duration, give_a_frame
 from espnet_psslm.common.tensors import load_tensors
+from espnet_psslm.common.yaml_file import read_mapping
+from espnet_psslm.text.units import load_sentencepiece
 from espnet_psslm.weights import resolve_weights
 
 if TYPE_CHECKING:
@@ -132,7 +133,6 @@ def load_sensevoice(name: str, *, hub: str = "modelscope", **options: Any) -> Se
     Raises:
         ValueError: if a file is missing, or the weights are others than the configuration's.
     """
-    import sentencepiece
     from funasr.frontends.wav_frontend import WavFrontend
     from funasr.models.sense_voice.model import SenseVoiceSmall
 
@@ -141,8 +141,8 @@ def load_sensevoice(name: str, *, hub: str = "modelscope", **options: Any) -> Se
     for part in ("config.yaml", "am.mvn", "model.pt", BPE_MODEL):
         if not (folder / part).is_file():
             raise ValueError(f"SenseVoice '{name}': no file {part} in {folder}")
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    units = sentencepiece.SentencePieceProcessor(model_file=str(folder / BPE_MODEL))
+    config = read_mapping(folder / "config.yaml")
+    units = load_sentencepiece(folder / BPE_MODEL)
     frontend_conf = config["frontend_conf"] | {"cmvn_file": str(folder / "am.mvn")}
     frontend = WavFrontend(**frontend_conf)
     model = SenseVoiceSmall(

@@ -18,7 +18,7 @@ Every option of ESPnet's ``asr_train`` holds.
 import argparse
 from collections.abc import Sequence
 
-from espnet_psslm.bin.command import one_line_errors
+from espnet_psslm.bin.command import options
 from espnet_psslm.registry import register
 from espnet_psslm.tasks.whisper_ctc import WhisperCTCTask
 
@@ -37,8 +37,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
-    with one_line_errors(get_parser()):
-        WhisperCTCTask.main(cmd=cmd)
+    with options(get_parser(), cmd) as args:
+        WhisperCTCTask.main(args)
 
 
 if __name__ == "__main__":

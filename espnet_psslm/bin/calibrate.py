@@ -71,7 +71,10 @@ def run(args: argparse.Namespace) -> None:
     pairs = outside.pairs_of(read_table(args.text).values())
     args = plain(args, outside.TASK)
     prompts = read_prompt_file(read_config(args.psslm_train_config)["prompt_file"])
-    [rows] = read_rows(args, [prompt["task"] for prompt in prompts]).values()
+    by_task, unusable = read_rows(args, [prompt["task"] for prompt in prompts])
+    for place, reason in unusable.items():
+        raise ValueError(f"{place}: {reason}")
+    [rows] = by_task.values()
     outside.check_enough(len(rows))
     decoder = load_decoder(args, prompts)
     with show_progress(len(rows), "calibrate", units="utterances") as progress:

@@ -2,10 +2,15 @@
 
 import argparse
 import logging
-import re
+import os
+import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from espnet_psslm.common.config_file import check_config_file
+from espnet_psslm.common.errors import as_fault, in_words
 
 
 class _DeviceHelp:
@@ -19,7 +24,8 @@ MAX_UNPACKED_HELP = (
     "GB that an archive may unpack to, whatever its own size, or a hub's model have (20, and an "
     "archive 100 times its own size)"
 )
-FROM_DATA_WORKER = re.compile(r"Caught \w+ in DataLoader worker process")
+TRACEBACK_HELP = "show where in the program it was that an error came up"
+FAULT = os.EX_SOFTWARE  # exit status where not the input was wrong, but this program
 
 
 def add_pipe_option(parser: argparse.ArgumentParser) -> None:
@@ -47,31 +53,40 @@ def command(
         cmd: arguments; None reads the command line.
 
     Raises:
-        SystemExit: with code 1 and a message, if the body raises ValueError or OSError: bad input,
-            a bad option, a missing file, which a traceback would only hide.
+        SystemExit: see :func:`options`.
     """
-    args = parser.parse_args(cmd)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
-    with one_line_errors(parser):
+    with options(parser, cmd) as args:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
         yield args
 
 
 @contextmanager
-def one_line_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
-    """Turn ValueError and OSError into exit code 1 and one line."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        parser.exit(1, f"{Path(parser.prog).stem}: error: {_without_traceback(str(error))}\n")
-
-
-def _without_traceback(message: str) -> str:
-    """What was wrong, where torch has put a data worker's traceback around it.
+def options(
+    parser: argparse.ArgumentParser, cmd: Sequence[str] | None
+) -> Iterator[argparse.Namespace]:
+    """Parse options, among them ``--traceback``; what goes wrong inside ends in one line.
 
     Args:
-        message: ``Caught ValueError in DataLoader worker process 0.``, a traceback, and in its last
-            line ``package.Error: what was wrong``; any other is left as it is.
+        parser: of the command; of ESPnet's, the file of ``--config`` is looked at, too.
+        cmd: arguments; None reads the command line.
+
+    Raises:
+        SystemExit: with code 1 and a message for bad input, a bad option or a missing file, which a
+            traceback would only hide; with code ``FAULT`` for a fault of ours.
     """
-    if not FROM_DATA_WORKER.match(message):
-        return message
-    return message.rstrip().splitlines()[-1].partition(": ")[2]
+    parser.add_argument("--traceback", action="store_true", help=TRACEBACK_HELP)
+    words = list(sys.argv[1:] if cmd is None else cmd)
+    try:
+        check_config_file(parser, words)
+        args = parser.parse_args(words)
+        # No option of the work itself: what is kept of those must not differ by it.
+        del args.traceback
+        yield args
+    except Exception as error:
+        if "--traceback" in words:
+            traceback.print_exception(error)
+        said = in_words(error)
+        name = Path(parser.prog).stem
+        if said is None:
+            parser.exit(FAULT, f"{name}: error: {as_fault(error)}\n")
+        parser.exit(1, f"{name}: error: {said}\n")

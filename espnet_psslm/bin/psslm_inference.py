@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     from espnet_psslm.trained import read_config
 
     prompts = read_prompt_file(read_config(args.psslm_train_config)["prompt_file"])
-    rows = read_rows(args, [prompt["task"] for prompt in prompts])
+    rows, unusable = read_rows(args, [prompt["task"] for prompt in prompts])
     start = time.perf_counter()
     decoder = load_decoder(args, prompts)
     load_s = time.perf_counter() - start
@@ -110,10 +110,11 @@ def run(args: argparse.Namespace) -> int:
     model_and_options = made_with(args)
     belongs_to = fingerprint({"made_with": model_and_options}, {"manifest": args.manifest})
     with KeptParts(output / UNFINISHED, belongs_to=belongs_to) as parts:
-        skipped = answer_all(args, decoder, rows, parts)
+        skipped = unusable | answer_all(args, decoder, rows, parts)
         write_skipped(output, skipped)
         peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        limit = {"num_rows": sum(map(len, rows.values())), "max_skipped": args.max_skipped}
+        num_rows = len(unusable) + sum(map(len, rows.values()))
+        limit = {"num_rows": num_rows, "max_skipped": args.max_skipped}
         stats = {"peak_rss_mb": round(peak_rss_mb, 1), "load_s": round(load_s, 3), **limit}
         write_json(output / "stats.json", stats)
         write_made_with(output, model_and_options)

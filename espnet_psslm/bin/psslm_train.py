@@ -8,7 +8,7 @@
 import argparse
 from collections.abc import Sequence
 
-from espnet_psslm.bin.command import one_line_errors
+from espnet_psslm.bin.command import options
 from espnet_psslm.tasks.psslm import PSSLMTask
 
 
@@ -23,8 +23,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Args:
         cmd: arguments; None reads the command line.
     """
-    with one_line_errors(get_parser()):
-        PSSLMTask.main(cmd=cmd)
+    with options(get_parser(), cmd) as args:
+        PSSLMTask.main(args)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
@@ -43,6 +42,7 @@ from espnet_psslm.bridge.simulate import (
     one_hot_rows,
 )
 from espnet_psslm.bridge.steps_file import read_steps
+from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.progress import track
 from espnet_psslm.score.files import write_json
@@ -89,10 +89,11 @@ def simulators(args: argparse.Namespace, units: Units) -> dict[str, Simulator]:
         "one-hot": OneHot(units.num_units, blank_id=units.blank_id),
         "tasu": TASUSimulator(units.num_units, blank_id=units.blank_id),
     }
+    measured = None
     if args.measured:
         if not Path(args.measured).is_file():
             raise ValueError(f"--measured {args.measured}: no such file; stage 9 makes it")
-        measured = yaml.safe_load(Path(args.measured).read_text(encoding="utf-8"))
+        measured = read_mapping(args.measured)
         made["measured"] = MeasuredSimulator(
             units.num_units, blank_id=units.blank_id, measured=measured
         )
@@ -104,6 +105,7 @@ def simulators(args: argparse.Namespace, units: Units) -> dict[str, Simulator]:
             blank_id=units.blank_id,
             train_config=args.learned_config,
             model_file=args.learned_file,
+            measured=measured,  # it draws as in the training of the bridge
         )
     return made
 

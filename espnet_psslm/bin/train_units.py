@@ -32,6 +32,7 @@ from typing import Any
 
 from espnet_psslm.atomic import atomic_file, atomic_text
 from espnet_psslm.bin.command import TRUST_HELP, command
+from espnet_psslm.common.files import check_file
 from espnet_psslm.common.lines import read_lines
 from espnet_psslm.text.hugging_face import (
     TOKENIZER_FILE,
@@ -67,9 +68,7 @@ def read_sentences(path: str | Path, *, kaldi_text: bool) -> list[str]:
     Raises:
         ValueError: if the file is missing.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"training text {path} does not exist: run stage 1")
+    check_file(path, option="training text", fix="run stage 1")
     lines = [line for _, line in read_lines(path)]
     if kaldi_text:
         lines = [(line.split(maxsplit=1) + ["", ""])[1] for line in lines]

@@ -258,7 +258,8 @@ def run(args: argparse.Namespace) -> Iterator[tuple[int, str]]:
             try:
                 segments = answer(model, source, args)
             except ValueError as error:
-                yield logging.ERROR, f"{source}: {error}"
+                reason = str(error).removeprefix(f"{source}: ")  # audio is named already
+                yield logging.ERROR, f"{source}: {reason}"
             else:
                 text = render(source, segments, args)
                 if args.output_dir is None:

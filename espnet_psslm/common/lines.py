@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.common.errors import in_words
+from espnet_psslm.common.files import check_file
+
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     """Read a text file line by line.
@@ -25,6 +28,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     Raises:
         ValueError: naming file, line and byte, where it is no UTF-8.
     """
+    check_file(path, fix="see the option or the stage that names it")
     with open(path, "rb") as stream:
         for number, line in enumerate(stream, start=1):
             if number == 1:
@@ -56,12 +60,33 @@ def read_objects(path: str | Path, *, hint: str = "") -> Iterator[tuple[int, dic
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
-            raise ValueError(f"{path}:{number}: no JSON ({error}){end}") from error
+            raise ValueError(f"{path}:{number}: {in_words(error)}{end}") from error
         if not isinstance(row, dict):
             raise ValueError(f"{path}:{number}: a {type(row).__name__}, no object{end}")
         yield number, row
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON that came from somewhere.
+
+    Args:
+        text: one value; bytes in UTF-8.
+
+    Raises:
+        ValueError: if it is no JSON, nested too deeply, or holds half a character, which JSON can
+            write and no text file can hold.
+    """
+    if isinstance(text, bytes):  # json itself would guess at the encoding
+        text = text.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(in_words(error)) from error
+    if "\\ud" in text or "\\uD" in text:  # else no string in it has such
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return value
 
 
 def split_lines(text: str) -> list[str]:

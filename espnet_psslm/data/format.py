@@ -24,7 +24,7 @@ from espnet_psslm.data.dropped import (
     read_dropped,
     write_dropped,
 )
-from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
+from espnet_psslm.data.kaldi import read_counts, read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import Row, check_manifest, write_jsonl
 from espnet_psslm.progress import show_progress
@@ -91,7 +91,9 @@ def format_data(
     _say_dropped(dropped, output_dir)
     write_dropped(output_dir, dropped)
     if not good:
-        reason = f", the first: {dropped[0].reason}" if dropped else ""
+        # Of those that were tried, if there are; the others come before them.
+        faults = [result.fault for result in results] or [entry.reason for entry in dropped]
+        reason = f", the first: {faults[0]}" if faults else ""
         raise ValueError(f"{data_dir}: none of {len(sources)} recordings can be used{reason}")
     write_table(output_dir / "wav.scp", {utt: result.path for utt, result in good.items()})
     write_table(output_dir / "text", {utt: texts[utt] for utt in good})
@@ -236,7 +238,7 @@ def filter_data(
     """
     data_dir = Path(data_dir)
     tables = {name: read_table(data_dir / name) for name in ("wav.scp", "text", "utt2spk")}
-    lengths = {utt: int(n) for utt, n in read_table(data_dir / "utt2num_samples").items()}
+    lengths = read_counts(data_dir / "utt2num_samples")
     before = [
         entry
         for entry in read_dropped(data_dir)

@@ -1,9 +1,11 @@
 """Kaldi-style tables: one utterance a line, its id first."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from espnet_psslm.atomic import atomic_text
+from espnet_psslm.common.files import check_file
 from espnet_psslm.common.lines import read_lines
 
 
@@ -19,9 +21,7 @@ def read_table(path: str | Path) -> dict[str, str]:
     Raises:
         ValueError: if the file is missing or no UTF-8, or an utterance is there twice.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist; run the stage that makes it")
+    check_file(path, fix="run the stage that makes it")
     table: dict[str, str] = {}
     for number, line in read_lines(path):
         if not line.strip():
@@ -34,6 +34,29 @@ def read_table(path: str | Path) -> dict[str, str]:
             )
         table[utt_id] = value[0] if value else ""
     return table
+
+
+def read_counts(path: str | Path) -> dict[str, int]:
+    """Read ``utt2num_samples``.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Number by utterance id.
+
+    Raises:
+        ValueError: as :func:`read_table`; and naming the utterance, for what is no number.
+    """
+    counts: dict[str, int] = {}
+    for utt_id, value in read_table(path).items():
+        if not re.fullmatch(r"[0-9]{1,18}", value):
+            raise ValueError(
+                f"{path}: utterance {utt_id} has {value!r} in place of a number of samples; run "
+                "stage 3 again"
+            )
+        counts[utt_id] = int(value)
+    return counts
 
 
 def check_corpus_path(path: str) -> str:

@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from espnet_psslm.atomic import atomic_file
+from espnet_psslm.common.errors import in_words
+from espnet_psslm.common.files import check_file
+from espnet_psslm.common.lines import parse_json
 from espnet_psslm.samples.segments import find_beside
 
 Row = dict[str, Any]
@@ -134,8 +137,7 @@ def _scan(
 ) -> Iterator[tuple[int, Row, Problem | None]]:
     """Yield number, row and problem of each line; ``seen``: keys that the caller has taken."""
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"manifest {path} does not exist; run the stage that makes it")
+    check_file(path, option="manifest", fix="run the stage that makes it")
     with open(path, "rb") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
@@ -176,7 +178,7 @@ def parse_line(
 def _parse(line: bytes) -> tuple[Row, tuple[str, str] | None]:
     """One line to a row, or to an empty row and (reason, fix)."""
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except UnicodeDecodeError as error:
         return {}, (f"not UTF-8 (byte {error.start})", "save the file as UTF-8")
     except json.JSONDecodeError as error:
@@ -186,6 +188,8 @@ def _parse(line: bytes) -> tuple[Row, tuple[str, str] | None]:
             f"no JSON ({error.msg} at column {error.colno}): {shown}",
             'write one object a line, as {"key": ..., "task": ..., "target": ...}',
         )
+    except ValueError as error:
+        return {}, (in_words(error), "write the row again")
     if not isinstance(row, dict):
         return {}, (
             f"a JSON {type(row).__name__} in place of an object",

@@ -4,12 +4,13 @@ SLURP: ``{"sentence": ..., "recordings": [{"file": ...}], "scenario": ..., "acti
 for each sentence. Manifest: see ``espnet_psslm.data.manifest``, a row for each task.
 """
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.common.errors import in_words
+from espnet_psslm.common.lines import parse_json
 from espnet_psslm.data.kaldi import check_corpus_path
 from espnet_psslm.data.labelled import ACTION, ASR, SCENARIO, LabelledUtterance
 from espnet_psslm.data.manifest import Row, read_manifest
@@ -60,7 +61,7 @@ def _is_manifest(path: Path) -> bool:
     with open(path, "rb") as stream:
         first = next((line for line in stream if line.strip()), b"")
     try:
-        row = json.loads(first)
+        row = parse_json(first)
     except ValueError:
         return False
     return isinstance(row, dict) and "key" in row and "recordings" not in row
@@ -92,9 +93,9 @@ def parse_slurp_row(line: bytes) -> Row:
         ValueError: if it is no such row.
     """
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError as error:
-        raise ValueError(f"no JSON ({error}); {SLURP_HINT}") from error
+        raise ValueError(f"{in_words(error)}; {SLURP_HINT}") from error
     if not isinstance(row, dict):
         raise ValueError(f"a {type(row).__name__}, no object; {SLURP_HINT}")
     for field, kind in (("sentence", str), ("recordings", list)):

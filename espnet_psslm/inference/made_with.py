@@ -9,11 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.common.fingerprint import fingerprint
-from espnet_psslm.common.yaml_file import read_yaml
+from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.pack_files import relocate
 
 MADE_WITH = "made_with.json"
@@ -60,10 +58,8 @@ def named_in(path: Any) -> dict[str, Any]:
     if not isinstance(path, str | Path) or not os.path.isfile(path):
         return {}
     try:
-        config = relocate(read_yaml(path), Path(path).absolute().parent.parent)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}
-    if not isinstance(config, dict):
+        config = relocate(read_mapping(path), Path(path).absolute().parent.parent)
+    except (OSError, ValueError):
         return {}
     named = {name: config[name] for name in (NAMED | FILES) & config.keys()}
     configs = {name: named[name] for name in CONFIGS & named.keys()}

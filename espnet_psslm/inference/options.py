@@ -112,20 +112,24 @@ def add_answer_arguments(parser: argparse._ActionsContainer) -> None:
 
 def read_rows(
     args: argparse.Namespace, known_tasks: Sequence[str]
-) -> dict[str, list[dict[str, object]]]:
-    """Rows of the manifest by task.
+) -> tuple[dict[str, list[dict[str, object]]], dict[str, str]]:
+    """Rows of the manifest by task; and, by file and line, why others cannot be used.
 
     Raises:
-        ValueError: if a row is malformed, or a task of ``--tasks`` is not there.
+        ValueError: if no row can be used, or a task of ``--tasks`` is not there.
     """
-    from espnet_psslm.data.manifest import read_manifest
+    from espnet_psslm.data.manifest import check_manifest
 
+    rows, problems = check_manifest(args.manifest, tasks=known_tasks)
+    if not rows:
+        raise ValueError(problems[0] if problems else f"{args.manifest}: holds no row")
+    unusable = {f"{p.file}:{p.line}": f"{p.reason}; {p.fix}" for p in problems}
     by_task: dict[str, list[dict[str, object]]] = {}
-    for row in read_manifest(args.manifest, tasks=known_tasks).values():
+    for row in rows.values():
         by_task.setdefault(row["task"], []).append(row)
     if absent := [task for task in args.tasks if task not in by_task]:
         raise ValueError(f"--tasks {absent}: {args.manifest} has rows of {sorted(by_task)} only")
-    return {task: by_task[task] for task in args.tasks or by_task}
+    return {task: by_task[task] for task in args.tasks or by_task}, unusable
 
 
 def read_labels(

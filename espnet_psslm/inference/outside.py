@@ -106,7 +106,7 @@ class Familiarity:
             )
         except KeyError as error:
             raise ValueError(f"{path}: lacks {error}; {again}") from error
-        except (TypeError, ValueError, yaml.YAMLError) as error:
+        except (TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
                 f"{path} says nothing of what is outside ({reason}); {again}"
@@ -176,7 +176,7 @@ def pairs_of(sentences: Iterable[str]) -> frozenset[str]:
 def calibrate(
     transcripts: Sequence[Hypothesis], *, pairs: frozenset[str], share: float
 ) -> Familiarity:
-    """Place the threshold so that at most a share of development speech, with a new word, is outside.
+    """Place the threshold: at most a share of development speech, each with a new word, is outside.
 
     Args:
         transcripts: of the development utterances.

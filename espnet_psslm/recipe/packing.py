@@ -19,9 +19,10 @@ from typing import Any
 import yaml
 
 from espnet_psslm.atomic import move_file, naming, remove_strays, unfinished_name
+from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.data.manifest import Row, write_jsonl
 from espnet_psslm.inference.outside import Familiarity
-from espnet_psslm.pack_files import FILE_KEYS
+from espnet_psslm.pack_files import FILE_KEYS, relocate
 from espnet_psslm.recipe.card import render_card
 from espnet_psslm.weights import PACKAGE_SCHEME
 
@@ -78,12 +79,11 @@ class Contents:
         known = self.members.get(source.resolve())
         if known is not None:
             return known
-        with open(source, encoding="utf-8") as stream:
-            config = yaml.safe_load(stream)
-        if not isinstance(config, dict):
-            raise ValueError(f"{source} is no configuration: it holds a {type(config).__name__}")
+        config = read_mapping(source)
         member = self.add_file(source, member)
-        packed = self._pack_values(config, source)
+        # In a pack that was moved, or unpacked by other means, files are beside the configuration.
+        found = relocate(config, source.absolute().parent.parent)
+        packed = self._pack_values(found, source)
         with open(self.staging / member, "w", encoding="utf-8") as stream:
             yaml.safe_dump(packed, stream, sort_keys=False, allow_unicode=True)
         return member
@@ -209,7 +209,7 @@ def _pack(bridge: Bridge, staging: Path, outpath: Path) -> None:
     contents = Contents(staging)
     config_member = contents.add_config(bridge.train_config, "psslm/config.yaml")
     model_member = contents.add_file(bridge.model_file, "psslm/model.pth")
-    packed_config = yaml.safe_load((staging / config_member).read_text(encoding="utf-8"))
+    packed_config = read_mapping(staging / config_member)
     ctc = find_acoustic(packed_config, str(bridge.train_config))
     models = {"psslm_model_file": model_member}
     configs = {"psslm_train_config": config_member}

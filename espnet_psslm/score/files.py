@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_psslm.atomic import atomic_text
+from espnet_psslm.common.errors import reading
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.manifest import numbered_rows
 
@@ -68,8 +69,13 @@ def read_json(path: str | Path) -> Any:
 
     Returns:
         Its content.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: naming the file, if it is no JSON.
     """
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    with reading(path):
+        return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -2,23 +2,23 @@
 
 import argparse
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
-from espnet2.tasks.abs_task import IteratorOptions
 from torch import Tensor, nn
 
+from espnet_psslm.acoustic.model import load_ctc_acoustic
 from espnet_psslm.acoustic.plain_whisper import PlainWhisper
 from espnet_psslm.acoustic.sensevoice import load_sensevoice
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
 from espnet_psslm.bridge.simulate import Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
-from espnet_psslm.common.tensors import load_tensors
-from espnet_psslm.data.mixture import MixedSampler
+from espnet_psslm.common.errors import section
+from espnet_psslm.common.tensors import load_state
+from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.device import resolve_dtype, training_device
 from espnet_psslm.llm.backbone import load_language_model, load_tokenizer
 from espnet_psslm.llm.frozen import Held
@@ -29,10 +29,10 @@ from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units, read_token_list
 from espnet_psslm.text.vocabulary import units_of
 
-FIXED_SIZES = ("unsorted", "sorted")  # batch types that count samples
 # Sections that no constructor reads as a whole: it would refuse what it does not know.
 KNOWN_KEYS = {
     "llm_conf": ("name", "dtype", "trust_remote_code"),
+    "prompt_conf": ("layout", "system", "chat_template"),
     "model_conf": ("extract_feats_in_collect_stats",),
     "acoustic_conf": (
         *("train_config", "model_file", "packed"),
@@ -44,9 +44,21 @@ KNOWN_KEYS = {
 
 def check_keys(args: argparse.Namespace) -> None:
     """Raise ValueError where a section has a key that nothing reads."""
-    for section, known in KNOWN_KEYS.items():
-        if unknown := sorted(getattr(args, section).keys() - set(known)):
-            raise ValueError(f"{section}: {unknown} is unknown; use {', '.join(known)}")
+    for name, known in KNOWN_KEYS.items():
+        if unknown := sorted(getattr(args, name).keys() - set(known)):
+            raise ValueError(f"{name}: {unknown} is unknown; use {', '.join(known)}")
+
+
+def chosen(table: Mapping[str, Any], args: argparse.Namespace, option: str) -> Any:
+    """What a table has under the value of an option.
+
+    Raises:
+        ValueError: if it has none: a saved configuration was edited, or is of a later version.
+    """
+    name = getattr(args, option)
+    if name not in table:
+        raise ValueError(f"{option}: {name} is unknown; use one of {', '.join(table)}")
+    return table[name]
 
 
 def build_language_model(args: argparse.Namespace) -> Held:
@@ -54,13 +66,24 @@ def build_language_model(args: argparse.Namespace) -> Held:
     device = training_device(getattr(args, "ngpu", 0))
     dtype = resolve_dtype(args.llm_conf.get("dtype", "float32"), device)
     trusts = trusts_remote_code(args)
-    lm = load_language_model(args.llm_conf["name"], dtype=dtype, trust_remote_code=trusts)
-    return TUNINGS[args.tuning](lm, **args.tuning_conf)
+    lm = load_language_model(_llm_name(args), dtype=dtype, trust_remote_code=trusts)
+    with section("tuning_conf"):
+        return chosen(TUNINGS, args, "tuning")(lm, **args.tuning_conf)
 
 
 def build_tokenizer(args: argparse.Namespace) -> Any:
     """The language model's tokenizer."""
-    return load_tokenizer(args.llm_conf["name"], trust_remote_code=trusts_remote_code(args))
+    return load_tokenizer(_llm_name(args), trust_remote_code=trusts_remote_code(args))
+
+
+def _llm_name(args: argparse.Namespace) -> str:
+    name = args.llm_conf.get("name")
+    if not isinstance(name, str) or not name:
+        raise ValueError(
+            f"llm_conf: name: {name!r} names no language model; write a hub name, a folder, a "
+            ".gguf file or package://module/file"
+        )
+    return name
 
 
 def trusts_remote_code(args: argparse.Namespace) -> bool:
@@ -96,7 +119,7 @@ def _ctc_head(args: argparse.Namespace) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"projector_init: ctc_head reads acoustic_conf.model_file, and there is no file {path}"
         )
-    state = load_tensors(path, option="acoustic_conf.model_file")
+    state = load_state(path, option="acoustic_conf.model_file")
     names = ("ctc.ctc_lo.weight", "ctc.ctc_lo.bias")
     if lacking := [name for name in names if name not in state]:
         raise ValueError(f"acoustic_conf.model_file {path} lacks {lacking}: it has no CTC layer")
@@ -139,9 +162,6 @@ def build_acoustic(args: argparse.Namespace, units: Units | None) -> nn.Module |
     if name := conf.get("sensevoice"):
         acoustic = load_sensevoice(name, **{key: conf[key] for key in conf if key != "sensevoice"})
     elif name := conf.get("model_file"):
-        # Imported here: ESPnet's ASR task, which it builds with, takes over ten seconds.
-        from espnet_psslm.acoustic.model import load_ctc_acoustic
-
         acoustic = load_ctc_acoustic(conf["train_config"], name)
     else:
         return None
@@ -191,30 +211,6 @@ def unit_text_embeddings(
     return table
 
 
-def mixed_batches(
-    args: argparse.Namespace, iter_options: IteratorOptions, factory: SequenceIterFactory
-) -> MixedSampler:
-    """ESPnet's batches, drawn so that ``audio_share`` of each has audio or dumped Steps.
-
-    Raises:
-        ValueError: if batches are not of a fixed number of samples, or cannot be mixed so.
-    """
-    if iter_options.batch_type not in FIXED_SIZES:
-        raise ValueError(
-            f"audio_share with batch_type: {iter_options.batch_type}, which fills batches by "
-            f"length: what is drawn instead may not fit; set batch_type to one of {FIXED_SIZES}"
-        )
-    if args.shuffle_within_batch:
-        raise ValueError("audio_share with shuffle_within_batch, which undoes it: set it to false")
-    rows = factory.dataset.loader_dict["sample"]
-    source_of = iter_options.preprocess_fn.source_of
-    return MixedSampler(
-        factory.sampler.generate(0),
-        is_audio=lambda key: source_of(rows[key]) != "text",
-        audio_share=args.audio_share,
-    )
-
-
 def bridge_units(args: argparse.Namespace) -> Units | None:
     """The CTC vocabulary; encoder outputs do without one where none is given.
 
@@ -243,9 +239,10 @@ def count_units(args: argparse.Namespace) -> int:
 def build_simulator(args: argparse.Namespace, units: Units) -> Simulator:
     """The simulator that the configuration names."""
     inline_files(args)
-    return SIMULATORS[args.simulator](
-        units.num_units, blank_id=units.blank_id, **args.simulator_conf
-    )
+    with section("simulator_conf"):
+        return chosen(SIMULATORS, args, "simulator")(
+            units.num_units, blank_id=units.blank_id, **args.simulator_conf
+        )
 
 
 def inline_files(args: argparse.Namespace) -> None:
@@ -263,7 +260,7 @@ def inline_files(args: argparse.Namespace) -> None:
                 f"simulator_conf.measured: no file '{measured}'; "
                 "stage 9 (simulation_stats) makes it"
             )
-        args.simulator_conf["measured"] = yaml.safe_load(Path(measured).read_text())
+        args.simulator_conf["measured"] = read_mapping(measured)
     if packed := args.acoustic_conf.get("packed"):
         if others := sorted(args.acoustic_conf.keys() - {"packed"}):
             raise ValueError(f"acoustic_conf: packed is a whole model; leave out {others}")

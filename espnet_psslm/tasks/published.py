@@ -9,12 +9,12 @@ Legend: V units, H language model width.
 """
 
 import logging
-from pathlib import Path
 
 from torch import Tensor, nn
 
 from espnet_psslm.bridge.projector import LinearSiLU
-from espnet_psslm.common.tensors import load_tensors
+from espnet_psslm.common.files import check_file
+from espnet_psslm.common.tensors import load_state
 
 PREFIX = "encoder_projector."
 SKIPPED = ("llm.", "encoder.")
@@ -109,6 +109,5 @@ def check_init_file(init_param: str) -> None:
         ValueError: if there is no such file, or it cannot be read without running code.
     """
     path = init_param.split(":")[0]
-    if not Path(path).is_file():
-        raise ValueError(f"--init_param {path}: no such file")
-    load_tensors(path, "meta", option="--init_param")
+    check_file(path, option="--init_param", fix="name one, or leave the option out")
+    load_state(path, "meta", option="--init_param")

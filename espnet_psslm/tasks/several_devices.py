@@ -69,6 +69,7 @@ class SeveralDevices:
         """
         cls.trainer = cls.plain_trainer(args)
         _check_options(args, plain=cls.trainer is Trainer)
+        _check_data(args)
         by_deepspeed = args.use_deepspeed and args.distributed
         with ExitStack() as stack:
             if _is_first(args):
@@ -119,6 +120,13 @@ def _our_deepspeed_trainer() -> object:
     from espnet_psslm.tasks.zero import ZeROTrainer
 
     return replaced(espnets, "DeepSpeedTrainer", watched(ZeROTrainer))
+
+
+def _check_data(args: argparse.Namespace) -> None:
+    for name in ("train", "valid"):
+        option = f"{name}_data_path_and_name_and_type"
+        if not getattr(args, option) and not args.dry_run:
+            raise ValueError(f"--{option} is not set; it names a file, a name and a type")
 
 
 def _check_options(args: argparse.Namespace, *, plain: bool) -> None:

@@ -145,11 +145,6 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ValueError(
             f"frontend: {args.frontend} with encoder: hf_whisper; set frontend: whisper_log_mel"
         )
-    if args.train_dtype == "bfloat16":  # in YAML, where ESPnet does not look at its choices
-        raise ValueError(
-            "train_dtype: bfloat16, which numpy's batches cannot have; set use_amp: true, which "
-            "computes in bfloat16 where a GPU has it"
-        )
     weight = args.model_conf.get("ctc_weight", 0.5)
     if weight != 1.0:
         raise ValueError(f"ctc_weight: {weight} without a decoder; set model_conf: ctc_weight: 1.0")

@@ -14,13 +14,14 @@ there *before* tokenising: no token is added to a frozen embedding, and a mark t
 happens to contain stays plain text.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_psslm.common.lines import read_lines
+from espnet_psslm.common.errors import in_words
+from espnet_psslm.common.files import check_file
+from espnet_psslm.common.lines import parse_json, read_lines
 
 # Private-use characters: prompts and fields that contain them are refused, and no chat template
 # touches them.
@@ -197,17 +198,17 @@ def read_prompt_file(path: str | Path) -> list[dict[str, Any]]:
         ValueError: if there is no such file; naming file and line, if a line is no such object
             or has two ``{}``.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"prompt file {path}: no such file")
+    check_file(path, option="prompt file", fix="--prompt_file names it")
     rows = []
     for number, line in read_lines(path):
         if not line.strip():
             continue
         try:
-            rows.append(_check(json.loads(line)))
+            rows.append(_check(parse_json(line)))
         except (ValueError, KeyError, TypeError) as error:
+            reason = in_words(error) or f"lacks {error}"
             raise ValueError(
-                f'{path}:{number}: {error}; a line is {{"task": "ASR", "prompt": "..."}}'
+                f'{path}:{number}: {reason}; a line is {{"task": "ASR", "prompt": "..."}}'
             ) from error
     if not rows:
         raise ValueError(f"{path}: no prompt in it")

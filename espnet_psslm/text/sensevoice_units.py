@@ -6,9 +6,7 @@ left out and counted, for it would be a step of silence.
 
 from pathlib import Path
 
-import sentencepiece
-
-from espnet_psslm.text.units import WORD_START, Units
+from espnet_psslm.text.units import WORD_START, Units, load_sentencepiece
 
 
 class SenseVoiceUnits(Units):
@@ -28,7 +26,7 @@ class SenseVoiceUnits(Units):
                 f"SentencePiece model {bpemodel} does not exist: --bpemodel is the one in the "
                 "folder of SenseVoiceSmall"
             )
-        model = sentencepiece.SentencePieceProcessor(model_file=str(bpemodel))
+        model = load_sentencepiece(bpemodel)
         self._model = model
         self.num_units: int = model.get_piece_size()
         self.tokens = [model.id_to_piece(unit) for unit in range(self.num_units)]

@@ -15,6 +15,11 @@ from pathlib import Path
 
 import sentencepiece
 
+from espnet_psslm.common.archive import what_it_is
+from espnet_psslm.common.errors import reading
+from espnet_psslm.common.files import check_file
+from espnet_psslm.common.lines import read_lines
+
 BLANK = "<blank>"
 UNK = "<unk>"
 SOS_EOS = "<sos/eos>"
@@ -54,6 +59,20 @@ def train_sentencepiece(
     return buffer.getvalue()
 
 
+def load_sentencepiece(path: str | Path) -> sentencepiece.SentencePieceProcessor:
+    """Load a SentencePiece model.
+
+    Raises:
+        ValueError: naming the file, if it is missing or something else.
+    """
+    check_file(path, option="SentencePiece model", fix="run stage 5")
+    try:
+        return sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (RuntimeError, OSError) as error:
+        stray = what_it_is(path) or "no SentencePiece model; run stage 5 to make it"
+        raise ValueError(f"--bpemodel {path}: is {stray}") from error
+
+
 def piece_token_list(model_bytes: bytes) -> list[str]:
     """The units of a SentencePiece model: its pieces but for unknown and control ones."""
     model = sentencepiece.SentencePieceProcessor(model_proto=model_bytes)
@@ -79,13 +98,15 @@ def read_token_list(path: str | Path) -> list[str]:
         The units, in order of their ids.
 
     Raises:
-        ValueError: if the file is missing.
+        ValueError: if the file is missing or no UTF-8, or :func:`check_tokens` refuses the units.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"token list {path} does not exist: run stage 5 to make it")
-    # Not splitlines(): a unit may be one of the rarer line separators of Unicode.
-    return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    check_file(path, option="token list", fix="run stage 5 to make it")
+    units = [line for _, line in read_lines(path)]
+    while units and not units[-1]:
+        units.pop()
+    with reading(path):
+        check_tokens(units)
+    return units
 
 
 class Units(ABC):
@@ -107,7 +128,7 @@ class Units(ABC):
             if isinstance(token_list, list | tuple)
             else read_token_list(token_list)
         )
-        _check_tokens(self.tokens)
+        check_tokens(self.tokens)
         self.num_units = len(self.tokens)
         self.unk_id = self.tokens.index(UNK)
         self._specials = {self.blank_id, self.unk_id, self.num_units - 1}
@@ -189,9 +210,7 @@ class SentencePieceUnits(Units):
         self, token_list: str | Path | list[str] | tuple[str, ...], *, bpemodel: str | Path
     ) -> None:
         super().__init__(token_list)
-        if not Path(bpemodel).is_file():
-            raise ValueError(f"SentencePiece model {bpemodel} does not exist: run stage 5")
-        self._model = sentencepiece.SentencePieceProcessor(model_file=str(bpemodel))
+        self._model = load_sentencepiece(bpemodel)
         self._unit_of_piece = self._map_pieces(bpemodel)
         self._piece_of_unit = {
             unit: piece for piece, unit in enumerate(self._unit_of_piece) if unit != self.unk_id
@@ -234,7 +253,7 @@ class SentencePieceUnits(Units):
         ]
 
 
-def _check_tokens(tokens: list[str]) -> None:
+def check_tokens(tokens: list[str]) -> None:
     """Raise ValueError unless the specials are in place and every unit is listed once."""
     if len(tokens) < 4 or tokens[0] != BLANK or tokens[-1] != SOS_EOS or UNK not in tokens:
         raise ValueError(

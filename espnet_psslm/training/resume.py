@@ -15,7 +15,7 @@ import torch
 from espnet2.train.reporter import Reporter
 
 from espnet_psslm.atomic import atomic_file, atomic_link
-from espnet_psslm.device import HOST
+from espnet_psslm.common.tensors import load_tensors
 
 Criterion = Sequence[str]  # phase, value, "min" or "max"
 
@@ -32,7 +32,12 @@ def complete_epoch(folder: Path, *, criteria: Sequence[Criterion], keep: int) ->
     if not checkpoint.is_file():
         return
     # Mapped, not read: the states of the optimizers may be large, and are not needed.
-    state = torch.load(checkpoint, map_location=HOST, weights_only=True, mmap=True)
+    state = load_tensors(checkpoint, option="--resume", mmap=True)
+    if not isinstance(state, dict) or not {"reporter", "model"} <= state.keys():
+        raise ValueError(
+            f"--resume {checkpoint}: is no checkpoint of a training; remove it, or train into "
+            "another --output_dir"
+        )
     reporter = Reporter()
     reporter.load_state_dict(state["reporter"])
     epoch = reporter.get_epoch()

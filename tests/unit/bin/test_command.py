@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import espnet_psslm.bin
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import FAULT, command
 from espnet_psslm.bin.espnet_psslm import names
 
 
@@ -38,12 +38,35 @@ def test_a_missing_file_is_one_line_that_names_it(tmp_path, capsys):
     assert err.startswith("tool: error: ") and str(missing) in err and err.count("\n") == 1
 
 
-def test_a_defect_keeps_its_traceback():
-    with pytest.raises(KeyError), command(parser(), []):
+def test_a_defect_is_called_one(capsys):
+    with pytest.raises(SystemExit) as caught, command(parser(), []):
         raise KeyError("not the user's fault")
+    assert caught.value.code == FAULT != 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith('tool: error: KeyError: "not the user\'s fault" in ')
+    assert "fault of espnet_psslm" in line and "--traceback" in line
+
+
+@pytest.mark.parametrize("error", [ValueError("a.jsonl:3: no JSON"), KeyError("x")])
+def test_a_traceback_on_request(capsys, error):
+    with pytest.raises(SystemExit), command(parser(), ["--traceback", "--size", "4"]) as args:
+        assert vars(args) == {"size": 4}
+        raise error
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert any("test_command.py" in line for line in lines)
+    assert lines[-1].startswith("tool: error: ")
+
+
+def test_a_stop_is_no_error():
+    with pytest.raises(KeyboardInterrupt), command(parser(), []):
+        raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("name", names())
 def test_what_is_offered_as_a_command_is_one(name):
     tree = ast.parse((Path(espnet_psslm.bin.__path__[0]) / f"{name}.py").read_text("utf-8"))
+    used = {node.func.id for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}  # fmt: skip
+    assert used & {"command", "options"}  # --traceback, and one line for what goes wrong
     assert "main" in [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]

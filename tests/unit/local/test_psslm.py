@@ -1,6 +1,8 @@
 """What psslm.sh runs, told by an interpreter that runs nothing and writes down what it is asked."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -72,10 +74,10 @@ def psslm(tmp_path):
     (tmp_path / "exp/new/ctc/decode/test/1best_recog").mkdir(parents=True)
     (tmp_path / "exp/new/ctc/decode/test/1best_recog/text").write_text("made\n")
 
-    def run(*options, **variables):
+    def run(*options, root=ROOT, recipe="slurp", **variables):
         said = tmp_path / "said"
         said.write_text("")
-        command = [str(ROOT / "egs2/slurp/psslm1/run.sh"), "--python", str(stub)]
+        command = [str(root / f"egs2/{recipe}/psslm1/run.sh"), "--python", str(stub)]
         command += ["--datadir", f"{tmp_path}/data", "--dumpdir", f"{tmp_path}/dump"]
         command += ["--expdir", f"{tmp_path}/exp", "--unit_type", "char", *options]
         env = os.environ | {"SAID": str(said), "FAILS": "none"} | variables
@@ -317,6 +319,70 @@ def test_options_that_do_not_fit(psslm, options, variables, message):
     assert told.code == 1 and message in told.log.splitlines()[-1]
 
 
+def simulated_by(told):
+    """What the options of the bridge's trainings say of the simulator; all say the same."""
+    [said] = {
+        " ".join(re.findall(r"--simulator(?:_conf)? \S+", line)) for line in told.of("psslm_train")
+    }
+    return said
+
+
+def test_the_learned_simulator(psslm, tmp_path):
+    learned = ("--simulator=learned", "--harder=0.3 0.9", "--sft=false", "--seed=4")
+    told = psslm(*only(8), *learned)
+    assert told.code == 0, told.log
+    steps = f"{tmp_path}/dump/steps"
+    plain, weak, strong = told.of("dump_steps")
+    assert f"--output_dir {steps}/dev " in plain and "--harder" not in plain
+    for line, strength in ((weak, "0.3"), (strong, "0.9")):
+        assert f"--data_dir {tmp_path}/dump/raw/train " in line
+        assert f"--output_dir {steps}/train_harder{strength} " in line
+        assert f" --harder {strength}" in line
+    told = psslm(*only(9), *learned)
+    assert told.code == 1
+    assert "train_harder0.3/psslm.jsonl: run stage 8 first" in told.log.splitlines()[-1]
+    for strength in ("0.3", "0.9"):
+        (tmp_path / f"dump/steps/train_harder{strength}/psslm.jsonl").write_text("made\n")
+    told = psslm(*only(9), *learned, "--simulator_args=--max_epoch 3")
+    assert told.code == 0, told.log
+    assert len(told.of("simulation_stats")) == 1
+    train, dev = told.of("simulator_pairs")
+    both = f"{steps}/train_harder0.3/psslm.jsonl {steps}/train_harder0.9/psslm.jsonl"
+    assert f"--steps_manifest {both} " in train and f"--steps_manifest {steps}/dev/psslm" in dev
+    [trained], [judged] = told.of("simulator_train"), told.of("simulation_distance")
+    assert "--config ../../../conf/train_simulator.yaml " in trained
+    assert f"_type {steps}/pairs/train.jsonl,sample,psslm_jsonl --valid_data" in trained
+    assert " --seed 4 --resume false " in trained and trained.endswith("--max_epoch 3 --ngpu 0")
+    assert f"--steps_manifest {steps}/dev/psslm.jsonl " in judged
+    told = psslm(*only(10), *learned)
+    assert told.code == 1 and "valid.loss.ave.pth: run stage 9 first" in told.log.splitlines()[-1]
+    (tmp_path / "exp/simulator").mkdir()
+    (tmp_path / "exp/simulator/valid.loss.ave.pth").write_text("made\n")
+    told = psslm("--stage=10", "--stop_stage=11", *learned)
+    assert told.code == 0, told.log
+    exp = f"{tmp_path}/exp/simul"
+    files = f"train_config={exp}ator/config.yaml --simulator_conf model_file={exp}ator/valid.loss"
+    measured = f"--simulator_conf measured={exp}ation.yaml"
+    said = f"--simulator learned {measured} --simulator_conf {files}.ave.pth"
+    assert simulated_by(told) == said
+
+
+def test_the_simulator_is_that_of_the_settings(psslm, tmp_path):
+    """Without an option; stage 9 measures nothing for a simulator that needs nothing."""
+    told = psslm("--stage=9", "--stop_stage=11")
+    assert told.code == 0, told.log
+    conf = f"--simulator_conf measured={tmp_path}/exp/simulation.yaml"
+    assert simulated_by(told) == f"--simulator measured {conf}" and told.of("simulation_stats")
+    legoslm = "--psslm_config=../../../conf/systems/legoslm.yaml"
+    for options in ((legoslm,), ("--simulator=tasu",)):
+        told = psslm("--stage=9", "--stop_stage=11", *options)
+        assert told.code == 0, told.log
+        assert simulated_by(told) == "--simulator tasu" and not told.of("simulation_stats")
+    told = psslm(*only(9), "--simulator=guessed")
+    assert told.code == 1
+    assert "--simulator guessed is unknown: use measured, learned or tasu" in told.log
+
+
 def test_another_bridge(psslm, tmp_path):
     options = ["--psslm_tag=new", "--pretrained_model=old.pth", "--inference_config=x.yaml"]
     told = psslm("--stage=10", *options, "--beam_size=2", "--hf_repo=name/model")
@@ -368,3 +434,63 @@ def test_two_runs_in_one_folder(psslm, tmp_path):
     with folder_lock(tmp_path / "data"):
         assert psslm("--stage", "4", "--stop_stage", "4").code == 1
         assert psslm(*decode).code == 0
+
+
+@pytest.mark.parametrize("name", ["a b", "it's (1) & [2]"])
+@pytest.mark.parametrize("decode_cmd", ["", "env X=1", "'{root}/local/run.py' --mem 1G"])
+def test_a_checkout_whose_path_has_blanks(psslm, tmp_path, name, decode_cmd):
+    """Decoding in jobs, and a training on two devices, through our own launcher."""
+    (tmp_path / name).symlink_to(ROOT)
+    decode_cmd = decode_cmd.replace("{root}", "../../.." if "'" in name else f"{tmp_path}/{name}")
+    options = [*only(12), "--inference_nj=2", "--sft=false", "--oracle_task="]
+    told = psslm(*options, root=tmp_path / name, decode_cmd=decode_cmd)
+    assert told.code == 0, told.log
+    assert len(told.of("psslm_inference")) == 2 and len(told.of("join_jobs")) == 1
+    told = psslm(*only(6), "--ngpu=2", root=tmp_path / name)
+    assert told.code == 0, told.log
+    [launched] = [line for line in told.commands if "espnet2.bin.launch" in line]
+    [cmd] = re.findall(r"--cmd (.*) --log ", launched)
+    assert Path(shlex.split(cmd)[0]) == tmp_path / name / "local/run.py"
+
+
+def test_words_in_quotes_stay_whole(psslm, tmp_path):
+    """Of an option that holds several; the interpreter here joins its words by ``^``."""
+    stub = tmp_path / "bin/python"
+    stub.write_text(STUB.replace('echo "$*" >>', '(IFS=^; echo "$*") >>'))
+    told = psslm(*only(6), "--ctc_args", "--init_param 'my models/x.pth' --max_epoch 3")
+    assert told.code == 0, told.log
+    [line] = [line for line in told.commands if "asr_train" in line]
+    assert "^--init_param^my models/x.pth^--max_epoch^3^" in line
+    told = psslm(*only(6), "--ctc_args", "--init_param 'my models/x.pth")
+    assert told.code == 1
+    assert told.log.splitlines()[-1].endswith(
+        "a quote is not closed in: --init_param 'my models/x.pth"
+    )
+
+
+@pytest.mark.parametrize("option", ["--real_data", "--real_train"])
+def test_recordings_whose_path_has_blanks(psslm, tmp_path, option):
+    stub = tmp_path / "bin/python"
+    stub.write_text(STUB.replace('echo "$*" >>', '(IFS=^; echo "$*") >>'))
+    path = tmp_path / "my & their own/it's real.jsonl"
+    path.parent.mkdir()
+    path.write_text("{}\n")
+    more = {"PATH": f"{stub.parent}:{os.environ['PATH']}"}
+    options = [*only(1), "--voices", "espeak", option, str(path)]
+    told = psslm(*options, recipe="mini", **more)
+    assert told.code == 0, told.log
+    [line] = [line for line in told.commands if "prepare_data.py" in line]
+    assert f"^{option}^{path}" in line
+
+
+def test_folders_whose_names_have_blanks(psslm, tmp_path):
+    for name in ("data", "dump", "exp"):
+        (tmp_path / f"my {name}").symlink_to(name)
+    stub = tmp_path / "bin/python"
+    stub.write_text(STUB.replace('echo "$*" >>', '(IFS=^; echo "$*") >>'))
+    folders = [f"--{name}dir={tmp_path}/my {name}" for name in ("data", "dump", "exp")]
+    told = psslm("--stage=6", "--stop_stage=14", "--inference_nj=1", *folders)
+    assert told.code == 0, told.log
+    words = [word for line in told.commands for word in line.split("^")]
+    assert sum(f"{tmp_path}/my " in word for word in words) > 60
+    assert not any(word.startswith(("data/", "dump/", "exp/")) for word in words)

@@ -213,7 +213,7 @@ def test_pickled_code_is_refused_whatever_espnet_would_do(
     assert not (tmp_path / "ran").exists()
     with pytest.raises(SystemExit):
         train(options, tmp_path, "--init_param", str(tmp_path / "none.bin"))
-    assert "none.bin: no such file" in capsys.readouterr().err
+    assert "none.bin does not exist" in capsys.readouterr().err
 
 
 def test_nothing_is_left_out_in_silence(options, theirs, tmp_path, capsys):

@@ -125,7 +125,7 @@ def test_unknown_task_is_named(book):
     ("line", "match"),
     [
         ("no json", "prompts.jsonl:2: "),
-        ('{"task": "ASR"}', "prompts.jsonl:2: 'prompt'"),
+        ('{"task": "ASR"}', "prompts.jsonl:2: lacks 'prompt'"),
         ("[1]", "prompts.jsonl:2: "),
         ('{"task": "ASR", "prompt": 3}', "prompts.jsonl:2: "),
         ('{"task": "hotword", "prompt": "{} and {}"}', "prompts.jsonl:2: .* once"),
@@ -149,7 +149,7 @@ def test_bad_line_of_the_prompt_file(tmp_path, line, match):
 def test_empty_or_missing_prompt_file(tmp_path):
     with pytest.raises(ValueError, match="no prompt in it"):
         read_prompt_file(write_jsonl(tmp_path / "prompts.jsonl", []))
-    with pytest.raises(ValueError, match="absent.jsonl: no such file"):
+    with pytest.raises(ValueError, match="absent.jsonl does not exist"):
         read_prompt_file(tmp_path / "absent.jsonl")
 
 

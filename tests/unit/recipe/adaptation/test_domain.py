@@ -91,7 +91,7 @@ def test_a_line_that_is_no_json_and_a_file_that_is_no_utf8(read, units, tmp_path
     path.write_bytes(b"one line\ncaf\xe9 au lait\n")
     with pytest.raises(ValueError, match=r"latin.txt:2: not UTF-8"):
         read_domain(path, units=units, tasks=TASKS)
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(ValueError, match="does not exist"):
         read_domain(tmp_path / "absent.txt", units=units, tasks=TASKS)
 
 
