@@ -1,6 +1,6 @@
 """A recipe that is killed at random moments, and run again.
 
-    python -m tests.killed_recipe --kills 20 --folder /tmp/killed
+    python -m tests.killed_recipe --kills 20 --folder DIR
 
 does it with the mini recipe at its smallest, from data to pack: minutes a run, with Whisper tiny.en
 and SmolLM2. The long suite does it with random models.
