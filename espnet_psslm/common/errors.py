@@ -125,6 +125,9 @@ def _of_undecodable(error: UnicodeDecodeError) -> str:
 
 
 def _of_unencodable(error: UnicodeEncodeError) -> str:
+    if not "\ud800" <= error.object[error.start] <= "\udfff":
+        where = f"{error.object[error.start]!a} cannot be written as {error.encoding}"
+        return f"{where}; set PYTHONIOENCODING=utf-8"
     around = ascii(error.object[max(0, error.start - 20) : error.end + 20])
     return f"half a character (a lone surrogate) in {around}, which no text has; write it again"
 
