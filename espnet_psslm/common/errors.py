@@ -141,7 +141,7 @@ def _of_options(error: TypeError) -> str | None:
 
 
 def _of_memory(error: BaseException) -> str:
-    return f"out of memory ({_first_line(error)}); take smaller batches, or a machine with more"
+    return f"out of memory ({first_line(error)}); take smaller batches, or a machine with more"
 
 
 def _of_runtime(error: RuntimeError) -> str | None:
@@ -153,7 +153,8 @@ def _of_runtime(error: RuntimeError) -> str | None:
     return str(error) if by_espnet else None  # so it refuses options
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Of its message, or its kind where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -183,7 +184,7 @@ WORDS: tuple[tuple[Any, Callable[[Any], str | None]], ...] = (
     (RecursionError, lambda _: "nested too deeply"),
     (
         (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError),
-        lambda error: f"a broken archive ({_first_line(error)}); fetch it again, whole",
+        lambda error: f"a broken archive ({first_line(error)}); fetch it again, whole",
     ),
     (
         pickle.UnpicklingError,
