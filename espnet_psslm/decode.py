@@ -6,7 +6,6 @@
 Nothing here knows where answers go; ``bin/psslm_inference`` writes them.
 """
 
-import argparse
 import logging
 import time
 from collections import Counter
@@ -32,9 +31,9 @@ from espnet_psslm.llm.fallback import CTCFallback
 from espnet_psslm.llm.labels import LabelTrie, build_trie
 from espnet_psslm.llm.lora import LoRA
 from espnet_psslm.pieces import PieceCutter
-from espnet_psslm.tasks.psslm import PSSLMTask
 from espnet_psslm.tasks.psslm_parts import build_tokenizer
 from espnet_psslm.trained import load_model, read_config
+from espnet_psslm.training.builders import build_collate, build_preprocessor, with_defaults
 
 STEP_INPUTS = ("unit_ids", "probs", "unit_ids_lengths", "features", "features_lengths")
 WINDOW = 16  # batches that are read at once and sorted by length; bounds the audio in memory
@@ -107,9 +106,7 @@ class PSSLMDecoder:
         self.confidence = None if confidence is None else CONFIDENCES[confidence]()
         if confidence is not None and self.confidence.needs_beams and beam_size == 1:
             raise ValueError(f"confidence {confidence} compares beams: beam_size must exceed 1")
-        # Options that are younger than the training mean what they did not yet change.
-        defaults = vars(PSSLMTask.get_parser().parse_args([]))
-        args = argparse.Namespace(**defaults | read_config(train_config))
+        args = with_defaults(read_config(train_config))
         args.source = "text" if oracle else source
         args.acoustic_conf = dict(acoustic_conf or args.acoustic_conf)
         args.ngpu = int(not is_host(self.device))
@@ -120,10 +117,10 @@ class PSSLMDecoder:
             if not isinstance(self.model.lm, LoRA):
                 raise ValueError(f"merge_lora: {train_config} has no tuning: lora")
             self.model.lm.merge()
-        self.preprocessor = PSSLMTask.build_preprocess_fn(args, train=False)
+        self.preprocessor = build_preprocessor(args, train=False)
         if oracle:
             self.preprocessor.simulator = None
-        self.collate = PSSLMTask.build_collate_fn(args, train=False)
+        self.collate = build_collate(args)
         self.tokenizer = build_tokenizer(args)
         self.choices = self._build_choices(choices or {})
         self.guard = None if guard is None else self._build_guard(guard, args.step_kind)

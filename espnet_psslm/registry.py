@@ -18,19 +18,17 @@ def register() -> None:
     from espnet_psslm.device import prepare_training
 
     prepare_training()
-    from espnet2.tasks.abs_task import scheduler_classes
     from espnet2.tasks.asr import encoder_choices, frontend_choices, model_choices
     from espnet2.train.dataset import DATA_TYPES
 
     from espnet_psslm.acoustic.gathered_ctc import GatheredCTCModel
     from espnet_psslm.acoustic.log_mel import WhisperLogMel
     from espnet_psslm.acoustic.whisper import HFSpeechEncoder
-    from espnet_psslm.tasks.schedulers import WarmupCosineLR
+    from espnet_psslm.tasks import schedulers  # noqa: F401  # its schedule adds itself
 
     frontend_choices.classes["whisper_log_mel"] = WhisperLogMel
     encoder_choices.classes["hf_whisper"] = HFSpeechEncoder
     model_choices.classes["gathered_ctc"] = GatheredCTCModel
-    scheduler_classes["warmupcosinelr"] = WarmupCosineLR
     DATA_TYPES[AUDIO_TYPE] = {
         "func": AudioScpReader,
         "kwargs": [],

@@ -12,7 +12,7 @@ from espnet_psslm.common.tensors import check_finite, load_state
 from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.pack_files import relocate
-from espnet_psslm.tasks.psslm import PSSLMTask
+from espnet_psslm.training.builders import build_model
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def load_model(
     check_file(model_file, option="--psslm_model_file", fix="stage 11 makes it")
     state = load_state(model_file, option="--psslm_model_file")
     check_finite(state, model_file, option="--psslm_model_file")
-    model = PSSLMTask.build_model(args)
+    model = build_model(args)
     try:
         model.load_state_dict(state)
     except Misfit as error:

@@ -102,6 +102,29 @@ def save_units(folder: Path, *, vocab_size: int = 50) -> Path:
     return folder
 
 
+def save_simulator(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """A random network over a configuration's units, as ``simulator_train`` leaves it.
+
+    Returns:
+        Options of ``simulator: learned``.
+    """
+    from argparse import Namespace
+
+    import torch
+    import yaml
+
+    from espnet_psslm.training.simulator import SimulatorTask
+
+    saved = SimulatorTask.get_default_config()
+    saved |= {name: config.get(name) for name in ("token_type", "token_list", "bpemodel")}
+    saved |= {"network_conf": {"width": 16, "layers": 1, "heads": 2, "hidden": 16}}
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(saved), encoding="utf-8")
+    model = SimulatorTask.build_model(Namespace(**saved))
+    torch.save(model.state_dict(), folder / "model.pth")
+    return {"train_config": f"{folder}/config.yaml", "model_file": f"{folder}/model.pth"}
+
+
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write JSON Lines."""
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]

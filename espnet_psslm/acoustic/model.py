@@ -1,16 +1,18 @@
 """A trained CTC acoustic model as the rest of the package sees it: waveform in, posterior out."""
 
+import argparse
 import math
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from espnet2.asr.ctc import CTC
+from espnet2.asr.espnet_model import ESPnetASRModel
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_psslm.acoustic.log_mel import SAMPLE_RATE
+from espnet_psslm.acoustic.log_mel import SAMPLE_RATE, WhisperLogMel
 from espnet_psslm.acoustic.long_audio import (
     OVERLAP_S,
     SEARCH_S,
@@ -19,24 +21,22 @@ from espnet_psslm.acoustic.long_audio import (
 )
 from espnet_psslm.acoustic.waveform import check_duration, give_a_frame
 from espnet_psslm.acoustic.whisper import FEATURE_SHIFT_S, HFSpeechEncoder
-from espnet_psslm.checkpoint import safe_loads
+from espnet_psslm.checkpoint import Misfit, check_on_load
 from espnet_psslm.common.files import check_file
-from espnet_psslm.common.tensors import check_finite
+from espnet_psslm.common.tensors import check_finite, load_state
+from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.device import HOST
-from espnet_psslm.pack_files import relocated
-from espnet_psslm.registry import register
+from espnet_psslm.pack_files import relocate
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import units_of
-
-if TYPE_CHECKING:
-    from espnet2.asr.espnet_model import ESPnetASRModel
 
 
 class CTCAcoustic(nn.Module):
     """Wrap an ESPnet ASR model; always in evaluation mode.
 
     Args:
-        model: with encoder ``hf_whisper`` and a CTC layer.
+        model: with encoder ``hf_whisper`` and a CTC layer; its frontend, encoder and CTC layer
+            are used.
         make_units: builds the vocabulary, when texts are first split or joined: posteriors
             alone need no file of it.
 
@@ -44,7 +44,7 @@ class CTCAcoustic(nn.Module):
         ValueError: if the model has no CTC layer or another encoder.
     """
 
-    def __init__(self, model: "ESPnetASRModel", *, make_units: Callable[[], Units]) -> None:
+    def __init__(self, model: ESPnetASRModel, *, make_units: Callable[[], Units]) -> None:
         super().__init__()
         if model.ctc is None or not isinstance(model.encoder, HFSpeechEncoder):
             raise ValueError(
@@ -161,18 +161,54 @@ def load_ctc_acoustic(
         device: where to put it.
 
     Raises:
-        ValueError: if a file is missing, or the checkpoint has other weights than the model,
-            or such that are NaN.
+        ValueError: if a file is missing, is of another kind of model, or the checkpoint has other
+            weights than the model, or such that are NaN.
     """
     for path, option in ((train_config, "asr_train_config"), (model_file, "asr_model_file")):
         check_file(path, option=f"--{option}", fix="stage 6 trains the model")
-    register()
-    # Imported here: ESPnet's ASR task takes over ten seconds.
-    from espnet_psslm.tasks.whisper_ctc import WhisperCTCTask
+    config = relocate(read_mapping(train_config), Path(train_config).absolute().parent.parent)
+    args = argparse.Namespace(**config)
+    try:
+        model = _build_espnet_model(args)
+    except AttributeError as error:
+        raise ValueError(
+            f"--asr_train_config {train_config}: lacks {error.name!r}; give the config.yaml of "
+            "asr_train"
+        ) from error
+    state = load_state(model_file, option="--asr_model_file")
+    check_finite(state, model_file, option="--asr_model_file")
+    check_on_load(model)
+    try:
+        model.load_state_dict(state)
+    except Misfit as error:
+        raise ValueError(f"--asr_model_file {model_file} {error}") from error
+    return CTCAcoustic(model.to(device), make_units=partial(units_of, args))
 
-    with relocated(train_config) as config, safe_loads():
-        model, args = WhisperCTCTask.build_model_from_file(
-            str(config), str(model_file), str(device)
+
+def _build_espnet_model(args: argparse.Namespace) -> ESPnetASRModel:
+    """What ESPnet's ASR task builds of such a configuration, but for what only training needs.
+
+    The task itself takes seconds to import: it knows every encoder and frontend there is.
+    """
+    if args.encoder != "hf_whisper" or args.frontend != "whisper_log_mel":
+        raise ValueError(
+            "an acoustic model needs encoder: hf_whisper and frontend: whisper_log_mel, not "
+            f"{args.encoder} and {args.frontend}"
         )
-    check_finite(model.state_dict(), model_file, option="--asr_model_file")
-    return CTCAcoustic(model, make_units=partial(units_of, args))
+    frontend = WhisperLogMel(**args.frontend_conf)
+    encoder = HFSpeechEncoder(frontend.output_size(), **args.encoder_conf)
+    num_units = len(args.token_list)
+    return ESPnetASRModel(
+        vocab_size=num_units,
+        token_list=args.token_list,
+        frontend=frontend,
+        specaug=None,
+        normalize=None,
+        preencoder=None,
+        encoder=encoder,
+        postencoder=None,
+        decoder=None,
+        ctc=CTC(odim=num_units, encoder_output_size=encoder.output_size(), **args.ctc_conf),
+        joint_network=None,
+        **args.model_conf,
+    )

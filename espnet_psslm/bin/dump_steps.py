@@ -12,12 +12,16 @@ the share of probability that reduction dropped: of blank, which is its purpose,
 units. A dump that fails leaves the one before as it was. Utterances whose audio cannot be read are
 left out, with their rows, and listed in ``skipped.txt``; more than ``--max_skipped`` of them end in
 an error, after all others are written. ``made_with.json`` holds a hash of model and options.
+
+``--harder 0.5`` dumps what the model hears of the same audio with noise, and some of it faster or
+slower, with gaps, in a room, through a telephone or clipped: pairs of text and Steps for the
+learned simulator. Training speech as it is has too few errors to learn from.
 """
 
 import argparse
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +31,7 @@ from espnet_psslm.bin.skipped import check_skipped, write_skipped
 from espnet_psslm.inference.options import add_skipped_arguments
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor
 
@@ -134,6 +139,11 @@ def get_parser() -> argparse.ArgumentParser:
         "--blank_threshold", type=float, default=0.9, help="drop from this blank probability on"
     )
     parser.add_argument("--max_units", type=int, default=16, help="largest units kept per step")
+    parser.add_argument(
+        "--harder",
+        type=float,
+        help="make the audio harder first, by a strength in (0, 1]; drawn for each utterance",
+    )
     parser.add_argument("--batch_size", type=int, default=16, help="utterances per batch")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     add_skipped_arguments(parser)
@@ -155,7 +165,7 @@ def dump(args: argparse.Namespace) -> tuple["StepsWriter", DumpStats, dict[str, 
     from espnet_psslm.device import resolve_device
     from espnet_psslm.progress import track
 
-    batches = AudioBatches(args.data_dir, batch_size=args.batch_size)
+    batches = AudioBatches(args.data_dir, batch_size=args.batch_size, change=_change(args.harder))
     device = resolve_device(args.device)
     acoustic = _acoustic(args, device)
     reduction = build_reduction(args.reduction, blank_id=acoustic.blank_id, **_reduction_conf(args))
@@ -174,6 +184,21 @@ def dump(args: argparse.Namespace) -> tuple["StepsWriter", DumpStats, dict[str, 
             writer.write_batch(batch.utt_ids, steps)
             stats.add(posterior, lengths, steps, blank_id=acoustic.blank_id)
     return writer, stats, batches.skipped
+
+
+def _change(strength: float | None) -> "Callable[[str, np.ndarray], np.ndarray] | None":
+    """What makes audio harder.
+
+    Raises:
+        ValueError: if the strength has no sense.
+    """
+    if strength is None:
+        return None
+    if not 0.0 < strength <= 1.0:
+        raise ValueError(f"--harder {strength:g}: give a strength above 0, at most 1")
+    from espnet_psslm.recipe.voices.harder import make_harder
+
+    return lambda utt, samples: make_harder(samples, strength=strength, key=utt)
 
 
 def _acoustic(args: argparse.Namespace, device: "torch.device") -> "CTCAcoustic | SenseVoice":

@@ -89,6 +89,7 @@ def simulators(args: argparse.Namespace, units: Units) -> dict[str, Simulator]:
         "one-hot": OneHot(units.num_units, blank_id=units.blank_id),
         "tasu": TASUSimulator(units.num_units, blank_id=units.blank_id),
     }
+    measured = None
     if args.measured:
         if not Path(args.measured).is_file():
             raise ValueError(f"--measured {args.measured}: no such file; stage 9 makes it")
@@ -104,6 +105,7 @@ def simulators(args: argparse.Namespace, units: Units) -> dict[str, Simulator]:
             blank_id=units.blank_id,
             train_config=args.learned_config,
             model_file=args.learned_file,
+            measured=measured,  # it draws as in the training of the bridge
         )
     return made
 

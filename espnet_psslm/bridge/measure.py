@@ -13,6 +13,8 @@ import jiwer
 import numpy as np
 from torch import Tensor
 
+from espnet_psslm.steps.error_bins import UNKNOWN_BIN, error_bin
+
 NUM_QUANTILES = 21
 MAX_RIVALS = 8
 # Rates of rare events are estimated from few utterances: one event is added to each count, so
@@ -36,7 +38,8 @@ def measure(
         ``insert_rate``, ``substitute_rate``, ``blank_rate``), quantiles of the best unit's
         probability (``peaks`` of right, ``wrong_peaks`` of wrong, ``blank_peaks`` of
         blank-labelled steps), the mean share of the remaining mass on blank and on the second
-        unit (``blank_share``, ``rival_share``), and ``rivals``: unit -> [[other, weight], ...].
+        unit (``blank_share``, ``rival_share``), ``rivals``: unit -> [[other, weight], ...], and
+        ``error_bins``: error bin -> its share of the utterances that are in one.
 
     Raises:
         ValueError: if there is no step that agrees with its text.
@@ -45,13 +48,16 @@ def measure(
     peaks: dict[str, list[float]] = defaultdict(list)
     shares: dict[str, list[float]] = defaultdict(list)
     rivals: dict[int, Counter[int]] = defaultdict(Counter)
+    bins: Counter[int] = Counter()
     for reference, unit_ids, probs in utterances:
         counts["units"] += len(reference)
         labels = unit_ids[:, 0].tolist() if len(unit_ids) else []
         spoken = [step for step, label in enumerate(labels) if label != blank_id]
         counts["blanks"] += len(labels) - len(spoken)
         peaks["blank"] += [float(probs[s, 0]) for s, u in enumerate(labels) if u == blank_id]
-        for kind, unit, place in align(reference, [labels[step] for step in spoken]):
+        heard = [labels[step] for step in spoken]
+        bins[error_bin(reference, heard)] += 1
+        for kind, unit, place in align(reference, heard):
             counts[kind] += 1
             if place is None:
                 continue
@@ -65,6 +71,7 @@ def measure(
     if not peaks["right"]:
         raise ValueError("no step agrees with its text: are units and dump of one model?")
     units = counts["units"]
+    del bins[UNKNOWN_BIN]
     return {
         "num_units": num_units,
         "num_aligned": units,
@@ -81,6 +88,9 @@ def measure(
             unit: [[other, round(float(w), 4)] for other, w in seen.most_common(MAX_RIVALS)]
             for unit, seen in sorted(rivals.items())
             if seen
+        },
+        "error_bins": {
+            number: round(count / bins.total(), 4) for number, count in sorted(bins.items())
         },
     }
 

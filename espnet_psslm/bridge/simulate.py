@@ -39,6 +39,7 @@ class Simulator(ABC):
     """
 
     writes_together = False  # many texts at once are far faster: see ``Learned``
+    epoch = 0  # of training, counted from 1; 0 in validation
 
     def __init__(self, num_units: int, *, blank_id: int) -> None:
         self.num_units = num_units

@@ -1,10 +1,11 @@
 """Audio of a data folder in batches of similar length, for decoding and for dumping."""
 
 import os
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import soundfile
 import torch
 from torch import Tensor
@@ -33,18 +34,26 @@ class AudioBatches:
         data_dir: holds ``wav.scp``, if need be with ``segments``; with ``utt2num_samples`` (stage 3
             writes it) no file is looked into before it is read.
         batch_size: utterances per batch.
+        change: from an utterance and its samples to those that are wanted in their place.
 
     Raises:
         ValueError: if ``wav.scp`` is missing, or ``utt2num_samples`` lacks an utterance.
     """
 
-    def __init__(self, data_dir: str | Path, *, batch_size: int) -> None:
+    def __init__(
+        self,
+        data_dir: str | Path,
+        *,
+        batch_size: int,
+        change: Callable[[str, np.ndarray], np.ndarray] | None = None,
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"--batch_size {batch_size}: must be at least 1")
         wav_scp, counts = Path(data_dir) / "wav.scp", Path(data_dir) / "utt2num_samples"
         if not wav_scp.is_file():
             raise ValueError(f"{wav_scp}: no such file; it has a line 'utterance path' for each")
         self.audio = AudioScpReader(wav_scp)
+        self.change = change
         if counts.is_file():
             self.counts = read_counts(counts)
         else:
@@ -87,7 +96,10 @@ class AudioBatches:
         signals = {}
         for utt in utt_ids:
             try:
-                signals[utt] = torch.from_numpy(self.audio[utt])
+                samples = self.audio[utt]
+                if self.change is not None:
+                    samples = self.change(utt, samples)
+                signals[utt] = torch.from_numpy(samples)
                 self.counts[utt] = len(signals[utt])
             except AudioError as error:
                 self.skipped[utt] = str(error)

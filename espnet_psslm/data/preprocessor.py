@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from espnet2.train.preprocessor import AbsPreprocessor
 
 from espnet_psslm.bridge.columns import Column, TextSamples
 from espnet_psslm.bridge.draws import Draws
@@ -20,7 +19,7 @@ SOURCES = ("auto", "no_audio", "audio", "steps", "text")
 FIELDS = {"audio": "path", "steps": "steps", "text": "GT"}  # of a row, by source
 
 
-class PSSLMPreprocessor(AbsPreprocessor):
+class PSSLMPreprocessor:
     """Reads or simulates the speech side, and tokenises the text side.
 
     Every draw comes from (seed, epoch, key): the same sample is drawn alike whatever the number
@@ -48,7 +47,7 @@ class PSSLMPreprocessor(AbsPreprocessor):
         source: str = "auto",
         seed: int = 0,
     ) -> None:
-        super().__init__(train)
+        self.train = train
         if source not in SOURCES:
             raise ValueError(f"source '{source}' is unknown; use one of {SOURCES}")
         self.prompts = prompts
@@ -84,6 +83,17 @@ class PSSLMPreprocessor(AbsPreprocessor):
             for name, ids in (arrays | {"target_ids": target}).items()
         }
         return arrays | self.speech_side(row, rng)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Draw for this epoch from now on, counted from 1; 0: as validation does."""
+        self.epoch = epoch
+        if self.simulator is not None:
+            self.simulator.epoch = epoch
+
+    @property
+    def writes_ahead(self) -> bool:
+        """Whether simulating many rows at once is far faster than one by one."""
+        return self.simulator is not None and self.simulator.writes_together
 
     def write_ahead(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Simulate the speech of many rows at once: what the call would, but faster.

@@ -176,7 +176,7 @@ def pairs_of(sentences: Iterable[str]) -> frozenset[str]:
 def calibrate(
     transcripts: Sequence[Hypothesis], *, pairs: frozenset[str], share: float
 ) -> Familiarity:
-    """Place the threshold so that at most a share of development speech, with a new word, is outside.
+    """Place the threshold: at most a share of development speech, each with a new word, is outside.
 
     Args:
         transcripts: of the development utterances.

@@ -22,7 +22,7 @@ from espnet_psslm.atomic import move_file, naming, remove_strays, unfinished_nam
 from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.data.manifest import Row, write_jsonl
 from espnet_psslm.inference.outside import Familiarity
-from espnet_psslm.pack_files import FILE_KEYS
+from espnet_psslm.pack_files import FILE_KEYS, relocate
 from espnet_psslm.recipe.card import render_card
 from espnet_psslm.weights import PACKAGE_SCHEME
 
@@ -81,7 +81,9 @@ class Contents:
             return known
         config = read_mapping(source)
         member = self.add_file(source, member)
-        packed = self._pack_values(config, source)
+        # In a pack that was moved, or unpacked by other means, files are beside the configuration.
+        found = relocate(config, source.absolute().parent.parent)
+        packed = self._pack_values(found, source)
         with open(self.staging / member, "w", encoding="utf-8") as stream:
             yaml.safe_dump(packed, stream, sort_keys=False, allow_unicode=True)
         return member

@@ -20,7 +20,7 @@ from torch import Tensor
 from espnet_psslm.bridge.measure import align
 from espnet_psslm.bridge.simulate import MeasuredSimulator, TASUSimulator
 from espnet_psslm.bridge.steps import PosteriorSteps
-from espnet_psslm.steps.learned import UNKNOWN_BIN
+from espnet_psslm.steps.error_bins import UNKNOWN_BIN
 from espnet_psslm.steps.simulation import Learned
 
 FLOOR = 1e-8  # least probability inside a logarithm

@@ -22,9 +22,11 @@ from espnet_psslm.bridge.steps import PosteriorSteps
 
 # Bins of the best unit's probability; those of a CTC model crowd at 1.
 PEAK_EDGES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
-UNKNOWN_BIN = 0  # condition: how many errors are heard is not said
 NUM_DRAWS = 2  # random numbers a row: for its best unit, and for how sure it is
 MAX_POSITIONS = 1024  # units of a text, and rows
+# Probability beside the best unit that can be learnt from. Dumped Steps are of half precision,
+# which moves a best unit near 1 by up to 0.0005: of less than this, too much would be rounding.
+MIN_BESIDE = 0.01
 MOST_ROWS, MORE_ROWS = 2, 10  # at most twice as many rows as units, and ten
 
 
@@ -237,7 +239,7 @@ def simulator_loss(predicted: Predicted, steps: PosteriorSteps) -> tuple[Tensor,
     places = torch.arange(predicted.units.shape[1], device=lengths.device)
     is_row = places < lengths[:, None]
     is_end = places == lengths[:, None]
-    listed, rest, everything = _parts(steps)
+    listed, rest = _parts(steps)
     log_units = predicted.units
     of_rows = -(
         (listed * log_units[:, :-1, :-1].gather(2, steps.unit_ids)).sum(-1)
@@ -248,14 +250,14 @@ def simulator_loss(predicted: Predicted, steps: PosteriorSteps) -> tuple[Tensor,
     edges = torch.tensor(PEAK_EDGES, device=peak.device)
     bins = torch.bucketize(peak, edges[1:-1], right=True)
     of_peaks = -predicted.peaks[:, :-1].gather(2, bins[..., None])[..., 0]
-    beside, beside_rest, _ = _parts(steps, first=1)
+    beside, beside_rest = _parts(steps, first=1)
     log_rivals = predicted.rivals[:, :-1]
-    mass = everything.clamp_min(1e-6)
+    mass = beside.sum(-1) + beside_rest * (predicted.rivals.shape[-1] - 1)
     of_rivals = -(
         (beside * log_rivals.gather(2, steps.unit_ids[..., 1:])).sum(-1)
         + beside_rest * log_rivals.scatter(2, steps.unit_ids[..., :1], 0.0).sum(-1)
     )
-    of_rivals = of_rivals / mass
+    of_rivals = torch.where(mass < MIN_BESIDE, 0.0, of_rivals / mass.clamp_min(MIN_BESIDE))
     rows = cross_entropy + F.pad((of_peaks + of_rivals), (0, 1)) * is_row
     counts = (lengths + 1).to(rows.dtype)
     loss = (rows.sum(1) / counts).mean()
@@ -267,8 +269,8 @@ def simulator_loss(predicted: Predicted, steps: PosteriorSteps) -> tuple[Tensor,
     }
 
 
-def _parts(steps: PosteriorSteps, *, first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each row what its listed units have beyond ``rest``, ``rest``, and all but the best."""
+def _parts(steps: PosteriorSteps, *, first: int = 0) -> tuple[Tensor, Tensor]:
+    """Of each row what its listed units have beyond ``rest``, and ``rest``."""
     rest = steps.rest.float() * steps.mask
     listed = (steps.probs.float() - rest[..., None])[..., first:] * steps.mask[..., None]
-    return listed, rest, 1.0 - steps.probs[..., 0].float()
+    return listed, rest

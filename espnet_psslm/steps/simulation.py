@@ -1,7 +1,9 @@
 """The learned simulator in the training of the bridge: ``simulator: learned``."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,16 +13,45 @@ from torch.nn.utils.rnn import pad_sequence
 from espnet_psslm.bridge.columns import Column
 from espnet_psslm.bridge.draws import Draws
 from espnet_psslm.bridge.simulate import Rows, Simulator, one_hot_rows
-from espnet_psslm.common.yaml_file import read_yaml
 from espnet_psslm.device import HOST
-from espnet_psslm.steps.learned import (
-    NUM_DRAWS,
-    UNKNOWN_BIN,
-    LearnedSimulator,
-    most_rows,
-)
+from espnet_psslm.pack_files import relocated
+from espnet_psslm.steps.error_bins import UNKNOWN_BIN
+from espnet_psslm.steps.learned import NUM_DRAWS, LearnedSimulator, most_rows
 
 BATCH = 256  # texts that are written at once
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How often a text is asked in each error bin."""
+
+    bins: tuple[int, ...]
+    shares: np.ndarray  # summed up
+
+    @classmethod
+    def of(cls, weights: Mapping[int, float], most: int, name: str) -> Self:
+        """Check weights that a configuration gives.
+
+        Args:
+            weights: error bin -> weight.
+            most: the last bin.
+            name: of the option, for the message.
+
+        Raises:
+            ValueError: if a bin is unknown, or the weights have no sense.
+        """
+        numbers = {int(number): float(weight) for number, weight in weights.items()}
+        if unknown := [number for number in numbers if not 0 <= number <= most]:
+            raise ValueError(f"simulator_conf.{name}: {unknown} is unknown; use 1 to {most}")
+        shares = np.array(list(numbers.values()))
+        if not (shares >= 0).all() or not shares.sum():
+            raise ValueError(f"simulator_conf.{name}: weights {shares.tolist()} have no sense")
+        return cls(tuple(numbers), np.cumsum(shares / shares.sum()))
+
+    def draw(self, rng: Generator) -> int:
+        """An error bin."""
+        place = int(np.searchsorted(self.shares, rng.random(), side="right"))
+        return self.bins[min(place, len(self.bins) - 1)]  # rounding may leave the last below 1
 
 
 class Learned(Simulator):
@@ -33,12 +64,15 @@ class Learned(Simulator):
         blank_id: the CTC blank.
         train_config: ``config.yaml`` of ``simulator_train``.
         model_file: its trained parameters.
-        bins: error bin -> weight: a text is asked in one of these, drawn anew each time; none: the
-            network decides how many errors there are.
+        bins: error bin -> weight: a text is asked in one of these, drawn anew each time; none:
+            as often as ``measured`` found them.
+        bins_by_epoch: first epoch -> such weights, which hold from that epoch on.
+        measured: what ``bridge.measure.measure`` returns; none either: the network decides how
+            many errors there are.
         temperature: of the choice of each row's best unit; above 1 for more errors.
 
     Raises:
-        ValueError: if a file is missing or of other units, or a bin is unknown.
+        ValueError: if a file is missing or of other units, or a bin or weight has no sense.
     """
 
     writes_together = True
@@ -51,20 +85,17 @@ class Learned(Simulator):
         train_config: str,
         model_file: str,
         bins: Mapping[int, float] | None = None,
+        bins_by_epoch: Mapping[int, Mapping[int, float]] | None = None,
+        measured: Mapping[str, Any] | None = None,
         temperature: float = 1.0,
     ) -> None:
         super().__init__(num_units, blank_id=blank_id)
         self.network = load_network(train_config, model_file, num_units=num_units)
-        weights = {int(number): float(weight) for number, weight in (bins or {}).items()}
-        if unknown := [n for n in weights if not 0 <= n <= self.network.num_bins]:
-            raise ValueError(
-                f"simulator_conf.bins: {unknown} is unknown; use 1 to {self.network.num_bins}"
-            )
-        self.bins = list(weights) or [UNKNOWN_BIN]
-        shares = np.array(list(weights.values()) or [1.0])
-        if not (shares >= 0).all() or not shares.sum():
-            raise ValueError(f"simulator_conf.bins: weights {shares.tolist()} have no sense")
-        self.shares = np.cumsum(shares / shares.sum())
+        most = self.network.num_bins
+        first = bins or (measured or {}).get("error_bins") or {UNKNOWN_BIN: 1.0}
+        self.bins = {0: Weights.of(first, most, "bins")}  # from the validation's epoch on
+        for epoch, weights in (bins_by_epoch or {}).items():
+            self.bins[int(epoch)] = Weights.of(weights, most, f"bins_by_epoch.{epoch}")
         self.temperature = temperature
 
     def __call__(self, unit_ids: list[int], rng: Generator) -> Rows:
@@ -80,8 +111,8 @@ class Learned(Simulator):
 
     def draw(self, num_units: int, rng: Generator) -> tuple[int, np.ndarray]:
         """All randomness of a text of so many units: its error bin, and numbers for its rows."""
-        number = self.bins[int(np.searchsorted(self.shares, rng.random(), side="right"))]
-        return number, rng.random((int(most_rows(num_units)), NUM_DRAWS))
+        weights = self.bins[max(epoch for epoch in self.bins if epoch <= self.epoch)]
+        return weights.draw(rng), rng.random((int(most_rows(num_units)), NUM_DRAWS))
 
     def together(
         self, texts: Sequence[list[int]], drawn: Sequence[tuple[int, np.ndarray]]
@@ -131,11 +162,11 @@ def load_network(
     # Imported here: ESPnet's tasks take seconds, and other simulations do without.
     from espnet_psslm.training.simulator import SimulatorTask
 
-    config = read_yaml(train_config)
-    if (trained := len(config["token_list"])) != num_units:
+    with relocated(train_config) as path:  # in a pack it names files by where they were packed
+        model, _ = SimulatorTask.build_model_from_file(str(path), model_file, HOST.type)
+    if (trained := model.network.num_units) != num_units:
         raise ValueError(
             f"simulator_conf.train_config {train_config} is of {trained} units, the vocabulary "
             f"has {num_units}: train the simulator on Steps of this acoustic model"
         )
-    model, _ = SimulatorTask.build_model_from_file(train_config, model_file, HOST.type)
     return model.network.eval()

@@ -9,6 +9,7 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from torch import nn
 
 from espnet_psslm.device import has_one_pass_updates
+from espnet_psslm.tasks import schedulers  # noqa: F401  # all our tasks have our schedule
 
 FUSED = ("adam", "adamw")
 ONE_RATE = ("cosineannealingwarmuprestarts", "onecyclelr", "cycliclr")

@@ -5,64 +5,38 @@ launchers serve it unchanged. A saved ``config.yaml`` is enough to build the mod
 """
 
 import argparse
-import functools
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
-from espnet2.tasks.abs_task import AbsTask, IteratorOptions, scheduler_classes
-from espnet2.train.class_choices import ClassChoices
+from espnet2.tasks.abs_task import AbsTask, IteratorOptions
 from espnet2.train.dataset import ESPnetDataset
 from espnet2.train.trainer import Trainer
-from espnet2.utils.nested_dict_action import NestedDictAction
-from espnet2.utils.types import str_or_none
 from torch import nn
 from torch.utils.data import DataLoader
 
-from espnet_psslm.bridge.hear import HEAR
-from espnet_psslm.bridge.phone_sync import REDUCTIONS, Reduction, build_reduction
-from espnet_psslm.bridge.projector import PROJECTORS, Ends, Projector, build_projector
-from espnet_psslm.bridge.simulate import Simulator
-from espnet_psslm.bridge.steps import FeatureSteps
-from espnet_psslm.checkpoint import drop_frozen_from_state_dict
-from espnet_psslm.data.collate import LengthCollate, StepsCollate
-from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
-from espnet_psslm.llm.frozen import Held
+from espnet_psslm.data.collate import LengthCollate
+from espnet_psslm.data.preprocessor import PSSLMPreprocessor
 from espnet_psslm.llm.model import PSSLMModel
-from espnet_psslm.llm.tuning import TUNINGS
-from espnet_psslm.steps.simulators import SIMULATORS
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
-from espnet_psslm.tasks.psslm_parts import (
-    bridge_units,
-    build_acoustic,
-    build_language_model,
-    build_simulator,
-    build_tokenizer,
-    check_keys,
-    check_posterior,
-    chosen,
-    count_units,
-    feature_width,
-    inline_files,
-    mixed_batches,
-    start_projector,
-    unit_text_embeddings,
-)
+from espnet_psslm.tasks.psslm_parts import build_tokenizer
 from espnet_psslm.tasks.psslm_stream import SHARDS_TYPE, build_stream, streamed
-from espnet_psslm.tasks.published import accept_published_layout, check_init_file
-from espnet_psslm.tasks.schedulers import WarmupCosineLR
+from espnet_psslm.tasks.published import check_init_file
 from espnet_psslm.tasks.several_devices import SeveralDevices
 from espnet_psslm.tasks.validation import ByKind, kinds_of_validation
 from espnet_psslm.text.prompt import PromptBook
-from espnet_psslm.text.units import Units
-from espnet_psslm.text.vocabulary import add_unit_arguments
+from espnet_psslm.training.builders import (
+    BRIDGE_CHOICES,
+    add_bridge_options,
+    build_collate,
+    build_model,
+    build_preprocessor,
+)
 from espnet_psslm.training.manifest import OfManifest
+from espnet_psslm.training.mixed_batches import mixed_batches
 from espnet_psslm.training.per_epoch import PerEpoch
 from espnet_psslm.training.unheard import heard_shapes
-
-# Here too, and not by the registry alone: that imports ESPnet's ASR task, which takes seconds.
-scheduler_classes["warmupcosinelr"] = WarmupCosineLR
 
 
 class PSSLMTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
@@ -70,12 +44,7 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
 
     num_optimizers: int = 1
     trainer = Trainer
-    class_choices_list = [
-        ClassChoices("projector", PROJECTORS, type_check=Projector, default="linear-silu"),
-        ClassChoices("simulator", SIMULATORS, type_check=Simulator, default="tasu"),
-        ClassChoices("reduction", REDUCTIONS, type_check=Reduction, default="merge_then_drop"),
-        ClassChoices("tuning", TUNINGS, type_check=Held, default="frozen"),
-    ]
+    class_choices_list = BRIDGE_CHOICES
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -85,87 +54,20 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
         parser.set_defaults(
             best_model_criterion=[by_accuracy], early_stopping_criterion=by_accuracy
         )
-        group = parser.add_argument_group("Bridge")
-        add_unit_arguments(group)
-        group.add_argument("--prompt_file", type=str_or_none, help="JSON Lines of task and prompt")
-        group.add_argument(
-            "--source",
-            choices=SOURCES,
-            default="auto",
-            help="Where the speech side comes from: audio, dumped steps, simulated from text; "
-            "auto: what each row of the manifest has; no_audio: likewise, but no audio is opened "
-            "and no acoustic model is built",
-        )
-        group.add_argument(
-            "--audio_share",
-            type=float,
-            help="Share of samples with audio or dumped steps in each training batch, where the "
-            "manifest has text-only ones too; without it batches are made of what there is",
-        )
-        for name, text in (
-            (
-                "llm_conf",
-                "name (hub name, folder, .gguf, package://...), dtype; trust_remote_code: true "
-                "runs code that lies beside the weights",
-            ),
-            ("prompt_conf", "layout, system, chat_template"),
-            (
-                "acoustic_conf",
-                "for rows with audio: train_config and model_file of a CTC model; or packed (the "
-                "archive of one, or of a bridge); or sensevoice (folder or hub id; hub, query_ids, "
-                "max_duration_s); or whisper (name of weights; num_mels, pad_to_30s), a pretrained "
-                "encoder without CTC",
-            ),
-            ("model_conf", "extract_feats_in_collect_stats"),
-            ("stream_conf", "for shards: buffer_mb, text that is shuffled together (default 4)"),
-        ):
-            group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=text)
-        group.add_argument(
-            "--step_kind",
-            choices=list(HEAR),
-            default="posterior",
-            help="What a step holds: the CTC posterior, or the encoder's output",
-        )
-        group.add_argument(
-            "--feature_width",
-            type=int,
-            default=0,
-            help="Width of the encoder's outputs; 0: ask the acoustic model. To be given only "
-            "where dumped outputs are read and no acoustic model is built",
-        )
-        group.add_argument(
-            "--projector_init",
-            choices=("none", "unit_text", "ctc_head"),
-            default="none",
-            help="unit_text: each unit starts as the mean embedding of the tokens of its text; "
-            "ctc_head: simple_linear starts as the CTC layer of acoustic_conf.model_file",
-        )
-        for choice in cls.class_choices_list:
-            choice.add_arguments(group)
+        add_bridge_options(parser)
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> PSSLMPreprocessor:
         """Reader of manifest rows."""
-        units = bridge_units(args)
-        tokenizer = build_tokenizer(args)
-        return PSSLMPreprocessor(
-            train,
-            prompts=PromptBook(args.prompt_file, tokenizer, **args.prompt_conf),
-            units=None if args.step_kind == "feature" else units,
-            end_id=tokenizer.eos_token_id,
-            simulator=None if args.step_kind == "feature" else build_simulator(args, units),
-            source=args.source,
-            seed=args.seed,
-        )
+        return build_preprocessor(args, train=train)
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
         """Pad a batch; in stage 10 only measure it."""
-        tokenizer = build_tokenizer(args)
         if args.collect_stats:
-            prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf).prompts
-            return LengthCollate(prefix_lengths=[len(prompt.prefix_ids) for prompt in prompts])
-        return StepsCollate(num_units=count_units(args), pad_id=tokenizer.eos_token_id)
+            prompts = PromptBook(args.prompt_file, build_tokenizer(args), **args.prompt_conf)
+            return LengthCollate(prefix_lengths=[len(p.prefix_ids) for p in prompts.prompts])
+        return build_collate(args)
 
     @classmethod
     def build_sequence_iter_factory(
@@ -249,40 +151,4 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> PSSLMModel:
         """Build the model from a configuration, also from a saved one."""
-        check_keys(args)
-        inline_files(args)
-        units = bridge_units(args)
-        tokenizer = build_tokenizer(args)
-        prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf)
-        lm = build_language_model(args)
-        acoustic = build_acoustic(args, units)
-        blank_id = Units.blank_id
-        reduction = build_reduction(args.reduction, blank_id=blank_id, **args.reduction_conf)
-        check_posterior(args, acoustic, reduction)
-        kind, hear = chosen(HEAR, args, "step_kind")
-        embeddings = lm.module.get_input_embeddings()
-        ends = Ends(
-            kind=kind,
-            width=feature_width(args, acoustic) if kind is FeatureSteps else units.num_units,
-            lm_width=embeddings.weight.shape[1],
-            blank_id=blank_id,
-            token_embeddings=functools.partial(getattr, embeddings, "weight"),
-            unit_embeddings=functools.partial(unit_text_embeddings, units, prompts, embeddings),
-        )
-        projector = build_projector(
-            chosen(PROJECTORS, args, "projector"), ends, **args.projector_conf
-        )
-        start_projector(args, projector, ends)
-        model = PSSLMModel(
-            lm,
-            projector,
-            prefixes=[prompt.prefix_ids for prompt in prompts.prompts],
-            end_id=tokenizer.eos_token_id,
-            pad_id=tokenizer.eos_token_id,
-            acoustic=acoustic,
-            reduction=reduction,
-            hear=hear,
-        )
-        accept_published_layout(model)
-        drop_frozen_from_state_dict(model)
-        return model
+        return build_model(args)

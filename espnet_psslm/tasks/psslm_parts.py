@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
-from espnet2.tasks.abs_task import IteratorOptions
 from torch import Tensor, nn
 
+from espnet_psslm.acoustic.model import load_ctc_acoustic
 from espnet_psslm.acoustic.plain_whisper import PlainWhisper
 from espnet_psslm.acoustic.sensevoice import load_sensevoice
 from espnet_psslm.bridge.phone_sync import Reduction
@@ -20,7 +19,6 @@ from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.common.errors import section
 from espnet_psslm.common.tensors import load_state
 from espnet_psslm.common.yaml_file import read_mapping
-from espnet_psslm.data.mixture import MixedSampler
 from espnet_psslm.device import resolve_dtype, training_device
 from espnet_psslm.llm.backbone import load_language_model, load_tokenizer
 from espnet_psslm.llm.frozen import Held
@@ -31,7 +29,6 @@ from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units, read_token_list
 from espnet_psslm.text.vocabulary import units_of
 
-FIXED_SIZES = ("unsorted", "sorted")  # batch types that count samples
 # Sections that no constructor reads as a whole: it would refuse what it does not know.
 KNOWN_KEYS = {
     "llm_conf": ("name", "dtype", "trust_remote_code"),
@@ -165,9 +162,6 @@ def build_acoustic(args: argparse.Namespace, units: Units | None) -> nn.Module |
     if name := conf.get("sensevoice"):
         acoustic = load_sensevoice(name, **{key: conf[key] for key in conf if key != "sensevoice"})
     elif name := conf.get("model_file"):
-        # Imported here: ESPnet's ASR task, which it builds with, takes over ten seconds.
-        from espnet_psslm.acoustic.model import load_ctc_acoustic
-
         acoustic = load_ctc_acoustic(conf["train_config"], name)
     else:
         return None
@@ -215,30 +209,6 @@ def unit_text_embeddings(
     table = torch.stack(means).mean(0).repeat(len(rows), 1)
     table[spoken.to(device)] = torch.stack(means)
     return table
-
-
-def mixed_batches(
-    args: argparse.Namespace, iter_options: IteratorOptions, factory: SequenceIterFactory
-) -> MixedSampler:
-    """ESPnet's batches, drawn so that ``audio_share`` of each has audio or dumped Steps.
-
-    Raises:
-        ValueError: if batches are not of a fixed number of samples, or cannot be mixed so.
-    """
-    if iter_options.batch_type not in FIXED_SIZES:
-        raise ValueError(
-            f"audio_share with batch_type: {iter_options.batch_type}, which fills batches by "
-            f"length: what is drawn instead may not fit; set batch_type to one of {FIXED_SIZES}"
-        )
-    if args.shuffle_within_batch:
-        raise ValueError("audio_share with shuffle_within_batch, which undoes it: set it to false")
-    rows = factory.dataset.loader_dict["sample"]
-    source_of = iter_options.preprocess_fn.source_of
-    return MixedSampler(
-        factory.sampler.generate(0),
-        is_audio=lambda key: source_of(rows[key]) != "text",
-        audio_share=args.audio_share,
-    )
 
 
 def bridge_units(args: argparse.Namespace) -> Units | None:

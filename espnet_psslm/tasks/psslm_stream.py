@@ -10,7 +10,7 @@ from espnet2.train.dataset import DATA_TYPES
 from espnet_psslm.data.shards import Shards, find_shards
 from espnet_psslm.data.stream import TextStream
 from espnet_psslm.data.stream_loader import StreamIterFactory
-from espnet_psslm.tasks.psslm_parts import FIXED_SIZES
+from espnet_psslm.training.mixed_batches import FIXED_SIZES
 
 SHARDS_TYPE = "psslm_shards"
 DATA_TYPES[SHARDS_TYPE] = {

@@ -21,12 +21,11 @@ class PerEpoch(AbsIterFactory):
 
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> object:
         """ESPnet's batches of an epoch."""
-        self.preprocessor.epoch = epoch if self.preprocessor.train else 0
+        self.preprocessor.begin_epoch(epoch if self.preprocessor.train else 0)
         batches = self.factory.build_iter(epoch, shuffle)
         if not self.preprocessor.train:
             return batches
-        simulator = self.preprocessor.simulator
-        if simulator is not None and simulator.writes_together:
+        if self.preprocessor.writes_ahead:
             self._write_ahead(batches)
         per_epoch = self.args.num_iters_per_epoch
         if per_epoch is None:

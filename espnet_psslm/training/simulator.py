@@ -5,13 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jiwer
 import numpy as np
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks.abs_task import AbsTask, IteratorOptions
 from espnet2.train.abs_espnet_model import AbsESPnetModel
-from espnet2.train.preprocessor import AbsPreprocessor
 from espnet2.train.trainer import Trainer
 from espnet2.utils.nested_dict_action import NestedDictAction
 from torch import Tensor
@@ -19,7 +17,8 @@ from torch import Tensor
 from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
 from espnet_psslm.bridge.steps_file import read_steps
 from espnet_psslm.samples.lengths import write_lengths
-from espnet_psslm.steps.learned import UNKNOWN_BIN, LearnedSimulator, simulator_loss
+from espnet_psslm.steps.error_bins import ERROR_BINS, UNKNOWN_BIN, error_bin
+from espnet_psslm.steps.learned import LearnedSimulator, simulator_loss
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.several_devices import SeveralDevices
 from espnet_psslm.text.normalize import normalize_text
@@ -27,26 +26,8 @@ from espnet_psslm.text.units import Units, read_token_list
 from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
 from espnet_psslm.training.manifest import OfManifest
 
-# Errors in a hundred units: what few, many and most errors are in TASU2 (arXiv 2604.08384).
-ERROR_BINS = ((0.0, 0.06), (0.1, 0.4), (0.5, 1.5))
 
-
-def error_bin(text_ids: Sequence[int], heard_ids: Sequence[int]) -> int:
-    """The bin of an utterance's error rate, from 1 on; ``UNKNOWN_BIN`` between the bins.
-
-    Args:
-        text_ids: units of the transcript.
-        heard_ids: best units of the steps, without blanks.
-    """
-    words = [" ".join(map(str, ids)) for ids in (text_ids, heard_ids)]
-    rate = jiwer.wer(*words) if text_ids and heard_ids else 1.0
-    for number, (low, high) in enumerate(ERROR_BINS, 1):
-        if low <= rate <= high:
-            return number
-    return UNKNOWN_BIN
-
-
-class PairPreprocessor(AbsPreprocessor):
+class PairPreprocessor:
     """A row of the manifest to the units of its text and the Steps that were dumped.
 
     Args:
@@ -57,7 +38,7 @@ class PairPreprocessor(AbsPreprocessor):
     """
 
     def __init__(self, train: bool, *, units: Units, hide_bin: float, seed: int) -> None:
-        super().__init__(train)
+        self.train = train
         self.units = units
         self.hide_bin = hide_bin
         self.rng = np.random.default_rng(seed)

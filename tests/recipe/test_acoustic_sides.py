@@ -63,8 +63,7 @@ def run(root, lm_folder, tmp_path):
 def test_sensevoice_from_dump_to_pack(run, shared_data, tmp_path):
     (tmp_path / "sensevoice").mkdir()
     save_sensevoice(shared_data, tmp_path / "sensevoice")
-    options = ["--sensevoice", tmp_path / "sensevoice", "--measured", "false"]
-    exp = run(*options, projector_init="unit_text")
+    exp = run("--sensevoice", tmp_path / "sensevoice", projector_init="unit_text")
     stats = json.loads((exp / "steps_stats/dev.json").read_text())
     assert stats["num_utts"] == NUM_UTTS
 

@@ -264,7 +264,7 @@ def test_encoder_outputs_at_the_steps_of_a_ctc_model(start, finished, models, ro
     bridge += f" --max_epoch 1 --num_workers 0 --use_tensorboard false --llm_conf name={models}/lm"
     bridge += " --llm_conf dtype=float32 --projector_conf hidden=16"
     options = ["--stage=10", "--stop_stage=12", "--train_on=audio", "--sft=false"]
-    options += [f"--psslm_config={setting}", "--measured=false", "--oracle_task="]
+    options += [f"--psslm_config={setting}", "--oracle_task="]
     code, log = start("slurp", tmp_path, *options, "--psslm_args", bridge)
     assert code == 0, log[-5000:]
     saved = yaml.safe_load((tmp_path / "expdir/psslm_text/config.yaml").read_text())

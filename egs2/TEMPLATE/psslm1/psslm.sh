@@ -64,6 +64,11 @@ blank_threshold=0.9        # steps at or above this blank probability are droppe
 max_units=16               # units kept per dumped step
 dump_args=                 # further options of dump_steps, e.g. --step_kind feature
 
+# Learned simulator
+harder="0.2 0.4 0.7"  # it learns from $train_set made harder by these strengths in (0, 1], see dump_steps
+simulator_config=  # empty: conf/train_simulator.yaml of the checkout
+simulator_args=    # further options of simulator_train
+
 # Bridge
 psslm_tag=         # the bridge and its results go to $expdir/TAG; empty: to $expdir
 pretrained_model=  # checkpoint that text-only training starts from
@@ -76,7 +81,8 @@ sft_config=conf/tune_psslm.yaml
 sft_args=          # further options of psslm_train when fine-tuning
 sft_set=train_sft  # audio utterances to fine-tune on
 prompt_file=       # empty: conf/multiprompt.jsonl of the checkout
-measured=true      # true: the simulator of $psslm_config draws from the statistics of stage 9
+simulator=         # measured | learned | tasu: what text might sound like; measured and learned are made in
+                   # stage 9. Empty: as $psslm_config says
 inference_psslm_model=valid.acc.ave.pth
 inference_config=  # YAML with options of psslm_inference
 batch_size=        # utterances decoded at once; empty: 16, or what --inference_config says
@@ -99,7 +105,7 @@ hf_repo=           # hub repository for stage 15, e.g. name/model; empty: no upl
 help_message="Usage: ${0##*/} [options]
 
 Stages: 1 data, 2 speed perturbation, 3 format audio, 4 filter, 5 units, 6 train CTC, 7 decode CTC,
-8 dump steps, 9 simulation statistics, 10 bridge statistics, 11 train bridge, 12 decode, 13 score,
+8 dump steps, 9 simulation, 10 bridge statistics, 11 train bridge, 12 decode, 13 score,
 14 pack, 15 upload. Options and their defaults (relative paths count from the recipe's folder):
 
 $(sed -n '/^# General/,/^help_message=/{/^help_message=/d;s/^\([a-z]\)/  --\1/;p}' "${BASH_SOURCE[0]}")"
@@ -111,6 +117,15 @@ $(sed -n '/^# General/,/^help_message=/{/^help_message=/d;s/^\([a-z]\)/  --\1/;p
 ctc_exp=${ctc_exp:-$expdir/ctc}
 unit_dir=${unit_dir:-$datadir/token_list/${unit_type}_$vocab_size}
 prompt_file=${prompt_file:-../../../conf/multiprompt.jsonl}
+simulator_config=${simulator_config:-../../../conf/train_simulator.yaml}
+if [ -z "$simulator" ] && [ -e "$psslm_config" ]; then
+    simulator=$(sed -n 's/^simulator: *\([a-z]*\).*/\1/p' "$psslm_config")
+fi
+simulator=${simulator:-tasu} # psslm_train's own
+case $simulator in
+    measured | learned | tasu) ;;
+    *) die "--simulator $simulator is unknown: use measured, learned or tasu" ;;
+esac
 case $unit_type in
     unigram | bpe | llm | given) unit_opts=(--token_type bpe --bpemodel "$unit_dir/bpe.model") ;;
     qwen-2.5 | gemma | hf) unit_opts=(--token_type hf --bpemodel "$unit_dir/tokenizer.json") ;;
@@ -146,7 +161,7 @@ if [ -n "$sensevoice" ]; then # brings its own units; it is not trained, nor dec
     unit_opts=(--token_type sensevoice --bpemodel "$sensevoice/chn_jpn_yue_eng_ko_spectok.bpe.model")
 elif [ -n "$whisper" ]; then # no units, no posterior: nothing to simulate
     [ "$train_on" = audio ] || die "--whisper $whisper has no CTC posterior: set --train_on audio"
-    skip_ctc=true measured=false oracle_task=
+    skip_ctc=true simulator=tasu oracle_task=
     ctc_alone=false ctc_model=
     acoustic_opts=(--acoustic_conf "whisper=$whisper")
     unit_opts=()
@@ -158,6 +173,8 @@ steps=$dumpdir/steps
 text_exp=$system/psslm_text
 sft_exp=$system/psslm_sft
 simulation_file=$expdir/simulation.yaml
+simulator_exp=$expdir/simulator
+simulator_model=$simulator_exp/valid.loss.ave.pth
 read -r -a test_set_list <<<"$test_sets"
 read -r -a plain_test_list <<<"$plain_test_sets"
 spoken_test_list=("${test_set_list[@]}" ${plain_test_list[@]+"${plain_test_list[@]}"})
@@ -408,27 +425,64 @@ step_sets=("$valid_set")
 if [ "$sft" = true ]; then step_sets+=("$sft_set"); fi
 if [ "$train_on" = steps ]; then step_sets+=("$train_set"); fi
 
+# dump_set NAME OUTPUT OPTIONS
+dump_set() {
+    need "$raw/$1/psslm.jsonl" 4
+    split "$dump_args"
+    decode "$raw/$1" "$2" "$python" -m espnet_psslm.bin.dump_steps \
+        "${asr_opts[@]}" --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT \
+        --judge_skipped PSSLM_WHOLE \
+        --reduction "$reduction" --blank_threshold "$blank_threshold" --max_units "$max_units" \
+        --batch_size "${batch_size:-16}" --device "$device" "${@:3}" ${words[@]+"${words[@]}"}
+}
+
 if [ "$train_on" != audio ] && begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/steps_stats"; then
     need_acoustic
     for name in "${step_sets[@]}"; do
-        need "$raw/$name/psslm.jsonl" 4
-        split "$dump_args"
-        decode "$raw/$name" "$steps/$name" "$python" -m espnet_psslm.bin.dump_steps \
-            "${asr_opts[@]}" --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT \
-            --judge_skipped PSSLM_WHOLE \
-            --reduction "$reduction" --blank_threshold "$blank_threshold" --max_units "$max_units" \
-            --batch_size "${batch_size:-16}" --device "$device" ${words[@]+"${words[@]}"}
+        dump_set "$name" "$steps/$name"
         mkdir -p "$expdir/steps_stats"
         copy "$steps/$name/stats.json" "$expdir/steps_stats/$name.json"
     done
+    if [ "$simulator" = learned ]; then
+        for strength in $harder; do
+            dump_set "$train_set" "$steps/${train_set}_harder$strength" --harder "$strength"
+        done
+    fi
     finish
 fi
 
-if [ "$measured" = true ] && begin 9 simulation_stats "what the acoustic model does: $steps/$valid_set -> $simulation_file"; then
+# train_simulator: on speech made harder; it and the rules are then judged on development speech.
+train_simulator() {
+    local pairs=$steps/pairs manifests=()
+    for strength in $harder; do
+        need "$steps/${train_set}_harder$strength/psslm.jsonl" 8
+        manifests+=("$steps/${train_set}_harder$strength/psslm.jsonl")
+    done
+    need "$simulator_config"
+    run "$python" -m espnet_psslm.bin.simulator_pairs --steps_manifest "${manifests[@]}" \
+        "${unit_opts[@]}" --output "$pairs/train.jsonl"
+    run "$python" -m espnet_psslm.bin.simulator_pairs \
+        --steps_manifest "$steps/$valid_set/psslm.jsonl" "${unit_opts[@]}" --output "$pairs/valid.jsonl"
+    split "$simulator_args"
+    train "$ngpu" "$num_nodes" "$simulator_exp/train.log" \
+        "$python" -m espnet_psslm.bin.simulator_train --config "$simulator_config" \
+        --output_dir "$simulator_exp" --seed "$seed" --resume "$resume" "${unit_opts[@]}" \
+        --train_data_path_and_name_and_type "$pairs/train.jsonl,sample,psslm_jsonl" \
+        --valid_data_path_and_name_and_type "$pairs/valid.jsonl,sample,psslm_jsonl" ${words[@]+"${words[@]}"}
+    run "$python" -m espnet_psslm.bin.simulation_distance \
+        --steps_manifest "$steps/$valid_set/psslm.jsonl" "${unit_opts[@]}" \
+        --measured "$simulation_file" --learned_config "$simulator_exp/config.yaml" \
+        --learned_file "$simulator_model" --seed "$seed" --output_dir "$simulator_exp/judged"
+}
+
+if [ "$simulator" != tasu ] && begin 9 simulation_stats "simulation, $simulator: $steps/$valid_set -> $simulation_file"; then
     need "$steps/$valid_set/psslm.jsonl" 8
     run "$python" -m espnet_psslm.bin.simulation_stats \
         --steps_manifest "$steps/$valid_set/psslm.jsonl" "${unit_opts[@]}" \
         --output "$simulation_file"
+    if [ "$simulator" = learned ]; then
+        train_simulator
+    fi
     finish
 fi
 
@@ -453,8 +507,13 @@ bridge_opts=(
     "${acoustic_opts[@]}"
     --valid_data_path_and_name_and_type "$valid_data,sample,psslm_jsonl"
 )
-if [ "$measured" = true ]; then
+bridge_opts+=(--simulator "$simulator")
+if [ "$simulator" != tasu ]; then
     bridge_opts+=(--simulator_conf "measured=$simulation_file")
+fi
+if [ "$simulator" = learned ]; then
+    bridge_opts+=(--simulator_conf "train_config=$simulator_exp/config.yaml")
+    bridge_opts+=(--simulator_conf "model_file=$simulator_model")
 fi
 text_stats=$system/psslm_stats/text
 sft_stats=$system/psslm_stats/sft
@@ -476,7 +535,8 @@ train_bridge() {
 if begin 10 bridge_stats "lengths for batches: $text_data, $steps -> $system/psslm_stats"; then
     need "$text_data" "$text_stage"
     need "$valid_data" "$heard_stage"
-    [ "$measured" = false ] || need "$simulation_file" 9
+    [ "$simulator" = tasu ] || need "$simulation_file" 9
+    [ "$simulator" != learned ] || need "$simulator_model" 9
     split "$text_args"
     train_bridge "$psslm_config" "$text_stats" "$text_data" --collect_stats true ${words[@]+"${words[@]}"}
     if [ "$sft" = true ]; then

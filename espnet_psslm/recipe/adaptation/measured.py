@@ -1,6 +1,5 @@
 """What the acoustic model of a pack does on given recordings, for the simulation to do the same."""
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +12,9 @@ from espnet_psslm.bridge.phone_sync import build_reduction
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.data.labelled import LabelledUtterance
 from espnet_psslm.progress import track
-from espnet_psslm.tasks.psslm import PSSLMTask
 from espnet_psslm.tasks.psslm_parts import build_acoustic
 from espnet_psslm.text.units import Units
+from espnet_psslm.training.builders import with_defaults
 
 
 def measure_errors(
@@ -51,8 +50,7 @@ def _hear(
     units: Units,
     device: torch.device,
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    defaults = vars(PSSLMTask.get_parser().parse_args([]))
-    args = argparse.Namespace(**defaults | dict(packed) | {"source": "audio"})
+    args = with_defaults(dict(packed) | {"source": "audio"})
     acoustic = build_acoustic(args, units).to(device).eval()
     reduction = build_reduction(args.reduction, blank_id=units.blank_id, **args.reduction_conf)
     for utterance in track(recordings, len(recordings), "measure", units="recordings"):

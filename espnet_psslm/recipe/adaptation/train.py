@@ -113,6 +113,8 @@ def _seconds_per_batch(args: argparse.Namespace, rows: Sequence[Row]) -> float:
         began = time.perf_counter()
         task = rng.choice(rows)["task"]  # a batch is of one, as in training
         part = rng.choices([row for row in rows if row["task"] == task], k=args.batch_size)
+        if preprocess.writes_ahead:
+            preprocess.write_ahead(part)
         keys, batch = collate(
             [(row["key"], preprocess(row["key"], {"sample": row})) for row in part]
         )

@@ -10,7 +10,6 @@ import random
 from dataclasses import dataclass
 
 import numpy as np
-import pyroomacoustics
 from scipy.signal import butter, oaconvolve, sosfilt
 
 from espnet_psslm.recipe.voices.noise import FS, NOISES, add_noise
@@ -74,7 +73,7 @@ def draw_recording(rng: random.Random, *, rooms: bool) -> Recording:
         return Recording(**plain)
     return Recording(
         **plain,
-        room=_draw_room(rng) if rng.random() < ROOM_SHARE else None,
+        room=draw_room(rng) if rng.random() < ROOM_SHARE else None,
         band_hz=(round(rng.uniform(*LOW_HZ)), round(rng.uniform(*HIGH_HZ)))
         if rng.random() < BAND_SHARE
         else None,
@@ -82,7 +81,8 @@ def draw_recording(rng: random.Random, *, rooms: bool) -> Recording:
     )
 
 
-def _draw_room(rng: random.Random) -> Room:
+def draw_room(rng: random.Random) -> Room:
+    """Draw a box with a mouth and a microphone in it."""
     size = [
         round(rng.uniform(low, high), 2) for low, high in zip(MIN_ROOM_M, MAX_ROOM_M, strict=True)
     ]
@@ -128,6 +128,11 @@ def record(speech: np.ndarray, recording: Recording, *, rng: np.random.Generator
 
 def room_response(room: Room) -> np.ndarray:
     """Impulse response of a room (N,), from the direct sound on, which has height 1."""
+    # Imported here: all else of a recording does without, and it comes with the mini recipe.
+    try:
+        import pyroomacoustics
+    except ImportError as error:
+        raise ValueError("rooms need pyroomacoustics: pip install 'espnet_psslm[mini]'") from error
     pyroomacoustics.constants.set("num_threads", 1)  # processes share the cores
     box = pyroomacoustics.ShoeBox(
         room.size,

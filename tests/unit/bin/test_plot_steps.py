@@ -38,7 +38,7 @@ def options(lm_folder, units_folder, prompt_file, tmp_path, monkeypatch):
 
     tokens = (units_folder / "tokens.txt").read_text().splitlines()
     monkeypatch.setattr(
-        "espnet_psslm.acoustic.model.load_ctc_acoustic", lambda *_: FakeAcoustic(tokens)
+        "espnet_psslm.tasks.psslm_parts.load_ctc_acoustic", lambda *_: FakeAcoustic(tokens)
     )
     config = {
         "llm_conf": {"name": str(lm_folder)},

@@ -46,6 +46,17 @@ def test_hand_drawn_rates():
     assert result["blank_share"] == pytest.approx(1 / 3)
     assert result["rival_share"] == pytest.approx(0.8 / 3)
     assert result["rivals"][B] == [[C, 1.0], [A, 0.08]]
+    # two errors of three units, one of two, one of one
+    assert result["error_bins"] == {3: 1.0}
+
+
+def test_bins_of_the_error_rate():
+    sure = steps(*[(A, 0.9, B, 0.1)] * 10)
+    few, many, between = [A] * 10, [*[A] * 8, B, B], [*[A] * 19, B]
+    heard = [(few, *sure)] * 3 + [(many, *sure)]
+    heard.append((between, *steps(*[(A, 0.9, B, 0.1)] * 18, (C, 0.9, B, 0.1))))
+    result = measure(heard, num_units=NUM_UNITS, blank_id=BLANK)
+    assert result["error_bins"] == {1: 0.6, 2: 0.4}
 
 
 def test_steps_that_are_all_sure_say_nothing_of_the_rest():

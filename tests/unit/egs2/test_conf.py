@@ -15,11 +15,12 @@ RECIPES = ("slurp", "commonvoice", "covost2")
 DECODING = ROOT / "conf/decode_psslm.yaml"
 FILES = sorted(path for path in (ROOT / "conf").rglob("*.yaml") if path != DECODING)
 BRIDGES = [path for path in FILES if "llm_conf:" in path.read_text(encoding="utf-8")]
-CTC = [path for path in FILES if path not in BRIDGES]
+SIMULATORS = [path for path in FILES if "network_conf:" in path.read_text(encoding="utf-8")]
+CTC = [path for path in FILES if path not in BRIDGES + SIMULATORS]
 
 
 def test_none_is_overlooked():
-    assert (len(BRIDGES), len(CTC)) == (10, 3)
+    assert (len(BRIDGES), len(CTC), len(SIMULATORS)) == (10, 3, 2)
     assert {path.suffix for path in (ROOT / "conf/systems").iterdir()} == {".yaml", ".json"}
 
 
@@ -60,7 +61,7 @@ def dry_run(stand_ins, units_folder, tmp_path, monkeypatch):
     """Runs a setting as a recipe would; returns what training would have saved."""
 
     def run(path, recipe="slurp", **changes):
-        from espnet_psslm.bin import asr_train, psslm_train
+        from espnet_psslm.bin import asr_train, psslm_train, simulator_train
 
         config = read(path, stand_ins)
         for name, value in changes.items():
@@ -79,6 +80,7 @@ def dry_run(stand_ins, units_folder, tmp_path, monkeypatch):
         if path in BRIDGES:
             command += ["--prompt_file", prompts]
         task = psslm_train if path in BRIDGES else asr_train
+        task = simulator_train if path in SIMULATORS else task
         task.main([str(word) for word in command])
         saved = (tmp_path / "exp/config.yaml").read_text(encoding="utf-8")
         return SimpleNamespace(**yaml.safe_load(saved))
@@ -115,6 +117,13 @@ def test_acoustic_model(dry_run, path):
     assert dry_run(path).scheduler == "warmupcosinelr"
 
 
+@pytest.mark.parametrize("path", SIMULATORS, ids=lambda path: path.stem)
+def test_simulator(dry_run, path):
+    saved = dry_run(path)
+    epochs = saved.max_epoch * saved.num_iters_per_epoch
+    assert saved.scheduler_conf["max_steps"] == epochs
+
+
 def sections(paths):
     """One setting for each kind of section that any of them has."""
     found = {}
@@ -124,7 +133,7 @@ def sections(paths):
     return sorted(found.items())
 
 
-@pytest.mark.parametrize(("section", "path"), sections(BRIDGES) + sections(CTC))
+@pytest.mark.parametrize(("section", "path"), sections(BRIDGES) + sections(CTC + SIMULATORS))
 def test_a_key_that_nothing_reads_is_an_error(dry_run, section, path, capsys):
     from espnet_psslm.tasks.psslm import PSSLMTask
 
@@ -140,7 +149,7 @@ def test_an_option_that_nothing_reads_is_an_error(dry_run, capsys):
     assert "nonsense" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("path", [*FILES, DECODING], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*BRIDGES, *CTC, DECODING], ids=lambda path: path.stem)
 def test_memory_and_time_are_those_of_the_budget(path):
     assert expected(path) in path.read_text(encoding="utf-8").splitlines()
 

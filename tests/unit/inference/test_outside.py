@@ -88,10 +88,11 @@ def test_too_few_utterances():
 def test_a_sentence_with_a_new_word_is_familiar_and_words_in_any_order_are_not():
     """Of "turn on the light" one new word breaks two of five pairs."""
     found = calibrate([transcript()] * 50, pairs=PAIRS, share=0.01)
-    for text, outside in (("turn on the lamp", False), ("turn on a light", False),
-                          ("the on it light", True), ("light", True)):  # fmt: skip
+    expected = {"turn on the lamp": False, "turn on a light": False}
+    expected |= {"the on it light": True, "light": True}
+    for text, is_outside in expected.items():
         one = transcript(text)
-        assert found.judge([one], one)[0].outside == outside, text
+        assert found.judge([one], one)[0].outside == is_outside, text
     assert transcript_confidence(transcript("light"), PAIRS, new_words=1) == 0.0
 
 

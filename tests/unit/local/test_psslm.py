@@ -319,6 +319,70 @@ def test_options_that_do_not_fit(psslm, options, variables, message):
     assert told.code == 1 and message in told.log.splitlines()[-1]
 
 
+def simulated_by(told):
+    """What the options of the bridge's trainings say of the simulator; all say the same."""
+    [said] = {
+        " ".join(re.findall(r"--simulator(?:_conf)? \S+", line)) for line in told.of("psslm_train")
+    }
+    return said
+
+
+def test_the_learned_simulator(psslm, tmp_path):
+    learned = ("--simulator=learned", "--harder=0.3 0.9", "--sft=false", "--seed=4")
+    told = psslm(*only(8), *learned)
+    assert told.code == 0, told.log
+    steps = f"{tmp_path}/dump/steps"
+    plain, weak, strong = told.of("dump_steps")
+    assert f"--output_dir {steps}/dev " in plain and "--harder" not in plain
+    for line, strength in ((weak, "0.3"), (strong, "0.9")):
+        assert f"--data_dir {tmp_path}/dump/raw/train " in line
+        assert f"--output_dir {steps}/train_harder{strength} " in line
+        assert f" --harder {strength}" in line
+    told = psslm(*only(9), *learned)
+    assert told.code == 1
+    assert "train_harder0.3/psslm.jsonl: run stage 8 first" in told.log.splitlines()[-1]
+    for strength in ("0.3", "0.9"):
+        (tmp_path / f"dump/steps/train_harder{strength}/psslm.jsonl").write_text("made\n")
+    told = psslm(*only(9), *learned, "--simulator_args=--max_epoch 3")
+    assert told.code == 0, told.log
+    assert len(told.of("simulation_stats")) == 1
+    train, dev = told.of("simulator_pairs")
+    both = f"{steps}/train_harder0.3/psslm.jsonl {steps}/train_harder0.9/psslm.jsonl"
+    assert f"--steps_manifest {both} " in train and f"--steps_manifest {steps}/dev/psslm" in dev
+    [trained], [judged] = told.of("simulator_train"), told.of("simulation_distance")
+    assert "--config ../../../conf/train_simulator.yaml " in trained
+    assert f"_type {steps}/pairs/train.jsonl,sample,psslm_jsonl --valid_data" in trained
+    assert " --seed 4 --resume false " in trained and trained.endswith("--max_epoch 3 --ngpu 0")
+    assert f"--steps_manifest {steps}/dev/psslm.jsonl " in judged
+    told = psslm(*only(10), *learned)
+    assert told.code == 1 and "valid.loss.ave.pth: run stage 9 first" in told.log.splitlines()[-1]
+    (tmp_path / "exp/simulator").mkdir()
+    (tmp_path / "exp/simulator/valid.loss.ave.pth").write_text("made\n")
+    told = psslm("--stage=10", "--stop_stage=11", *learned)
+    assert told.code == 0, told.log
+    exp = f"{tmp_path}/exp/simul"
+    files = f"train_config={exp}ator/config.yaml --simulator_conf model_file={exp}ator/valid.loss"
+    measured = f"--simulator_conf measured={exp}ation.yaml"
+    said = f"--simulator learned {measured} --simulator_conf {files}.ave.pth"
+    assert simulated_by(told) == said
+
+
+def test_the_simulator_is_that_of_the_settings(psslm, tmp_path):
+    """Without an option; stage 9 measures nothing for a simulator that needs nothing."""
+    told = psslm("--stage=9", "--stop_stage=11")
+    assert told.code == 0, told.log
+    conf = f"--simulator_conf measured={tmp_path}/exp/simulation.yaml"
+    assert simulated_by(told) == f"--simulator measured {conf}" and told.of("simulation_stats")
+    legoslm = "--psslm_config=../../../conf/systems/legoslm.yaml"
+    for options in ((legoslm,), ("--simulator=tasu",)):
+        told = psslm("--stage=9", "--stop_stage=11", *options)
+        assert told.code == 0, told.log
+        assert simulated_by(told) == "--simulator tasu" and not told.of("simulation_stats")
+    told = psslm(*only(9), "--simulator=guessed")
+    assert told.code == 1
+    assert "--simulator guessed is unknown: use measured, learned or tasu" in told.log
+
+
 def test_another_bridge(psslm, tmp_path):
     options = ["--psslm_tag=new", "--pretrained_model=old.pth", "--inference_config=x.yaml"]
     told = psslm("--stage=10", *options, "--beam_size=2", "--hf_repo=name/model")

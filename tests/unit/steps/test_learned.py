@@ -1,5 +1,7 @@
 """The learned simulator against plain references, on tiny random networks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -132,6 +134,19 @@ def test_the_loss_is_that_of_dense_rows(network):
     assert all(
         p.grad is not None for p in (network.start, network.rivals.weight, network.row.weight)
     )
+
+
+@pytest.mark.parametrize("peak", [0.9998, 0.99985])
+def test_what_half_precision_leaves_beside_a_sure_unit_is_not_learnt(network, peak):
+    """Read back, the best unit has 1, or 0.9995, whatever it had."""
+    plain = heard(TEXTS, peak=peak)
+    stored = replace(plain, probs=plain.probs.half().float())
+    assert not torch.equal(plain.probs[..., 0], stored.probs[..., 0])
+    losses = []
+    for steps in (plain, stored):
+        predicted = network(*batch(TEXTS), heard(TEXTS, peak=peak), torch.tensor([0, 0]))
+        losses.append(simulator_loss(predicted, steps)[0])
+    torch.testing.assert_close(*losses, rtol=5e-3, atol=0.0)
 
 
 def test_errors_are_learnt_in_their_context(network):

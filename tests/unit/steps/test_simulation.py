@@ -1,5 +1,7 @@
 """The learned simulator from its training to the training of the bridge, on tiny models."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,12 @@ from espnet_psslm.bridge.columns import Column
 from espnet_psslm.bridge.draws import Draws
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.bridge.steps_file import StepsWriter
-from espnet_psslm.steps.learned import UNKNOWN_BIN, most_rows
+from espnet_psslm.steps.error_bins import UNKNOWN_BIN, error_bin
+from espnet_psslm.steps.learned import most_rows
 from espnet_psslm.steps.simulation import Learned
+from espnet_psslm.text.sensevoice_units import SenseVoiceUnits
 from espnet_psslm.text.units import SentencePieceUnits
-from espnet_psslm.training.simulator import error_bin
-from tests.helpers import SENTENCES, run_and_fail, text_rows, write_jsonl
+from tests.helpers import SENTENCES, run_and_fail, save_simulator, text_rows, write_jsonl
 
 SMALL = {"width": 16, "layers": 1, "heads": 2, "hidden": 16, "num_listed": 4}
 
@@ -106,9 +109,36 @@ def test_without_bins_the_network_decides(trained):
     assert plain.draw(2, np.random.default_rng(0))[0] == UNKNOWN_BIN
 
 
+def drawn_bins(simulator, epoch):
+    simulator.epoch = epoch
+    rng = np.random.default_rng(0)
+    return {simulator.draw(2, rng)[0] for _ in range(50)}
+
+
+def test_bins_are_asked_for_as_often_as_they_were_measured(trained):
+    conf, units = trained
+    measured = {"error_bins": {2: 0.75, 3: 0.25}}
+    build = partial(Learned, units.num_units, blank_id=units.blank_id, measured=measured, **conf)
+    rng = np.random.default_rng(0)
+    drawn = [build().draw(2, rng)[0] for _ in range(400)]
+    assert set(drawn) == {2, 3} and 0.68 < drawn.count(2) / 400 < 0.82
+    assert drawn_bins(build(bins={1: 1.0}), 0) == {1}  # what a configuration says goes first
+
+
+def test_bins_may_change_with_the_epoch(trained):
+    conf, units = trained
+    by_epoch = {5: {3: 1.0}, 3: {2: 1.0, 3: 1.0}}
+    simulator = Learned(
+        units.num_units, blank_id=units.blank_id, bins={1: 1.0}, bins_by_epoch=by_epoch, **conf
+    )
+    found = {epoch: drawn_bins(simulator, epoch) for epoch in (0, 1, 2, 3, 4, 5, 9)}
+    assert found == {0: {1}, 1: {1}, 2: {1}, 3: {2, 3}, 4: {2, 3}, 5: {3}, 9: {3}}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"bins_by_epoch": {2: {7: 1.0}}}, r"bins_by_epoch.2: \[7\] is unknown; use 1 to 3"),
         ({"bins": {4: 1.0}}, r"bins: \[4\] is unknown; use 1 to 3"),
         ({"bins": {1: -1.0}}, "have no sense"),
         ({"model_file": "gone.pth"}, "no file gone.pth; simulator_train makes it"),
@@ -123,6 +153,15 @@ def test_bad_options_are_named(trained, change, said):
 def test_other_units_are_refused(trained):
     with pytest.raises(ValueError, match="the vocabulary has 7"):
         Learned(7, blank_id=0, **trained[0])
+
+
+def test_units_that_no_list_names(units_folder, tmp_path):
+    """SenseVoice's are those of its SentencePiece model."""
+    units = SenseVoiceUnits(units_folder / "bpe.model")
+    config = {"token_type": "sensevoice", "bpemodel": str(units_folder / "bpe.model")}
+    conf = save_simulator(tmp_path / "simulator", config)
+    simulator = Learned(units.num_units, blank_id=units.blank_id, **conf)
+    assert simulator.network.num_units == units.num_units
 
 
 def test_error_bins_are_those_of_the_paper():
@@ -156,7 +195,7 @@ def bridge(trained, tmp_path, lm_folder, prompt_file):
     settings = {
         "source": "text",
         "simulator": "learned",
-        "simulator_conf": conf,
+        "simulator_conf": {**conf, "bins_by_epoch": {1: {1: 1.0}, 2: {2: 1.0}}},
         "llm_conf": {"name": str(lm_folder)},
         "projector_conf": {"hidden": 16},
         "token_list": config["token_list"],
@@ -200,6 +239,7 @@ def test_the_bridge_trains_on_what_is_written_ahead(bridge, monkeypatch):
             np.testing.assert_allclose(found[1], alone["probs"], atol=1e-5)
             np.testing.assert_array_equal(found[0], given["unit_ids"])
             ahead.append((self.epoch, row["key"]))
+            assert self.simulator.epoch == self.epoch
         return given
 
     monkeypatch.setattr(PSSLMPreprocessor, "speech_side", compare)

@@ -3,6 +3,8 @@
 import argparse
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -261,3 +263,12 @@ def test_labels_of_a_long_recording_are_refused(trained, long, tmp_path, capsys)
             "--choice_tasks", "SLU_scenario", "--label_manifest", manifest,
         )  # fmt: skip
     assert "answers of SLU_scenario are labels" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_model_is_loaded_without_espnets_tasks():
+    """They know every encoder and frontend there is, and take seconds to import."""
+    code = (
+        "import sys, espnet_psslm.acoustic.model, espnet_psslm.decode\n"
+        "assert not [name for name in sys.modules if name.startswith('espnet2.tasks')]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -189,7 +189,7 @@ def test_text_training_never_reads_audio_nor_builds_an_encoder(trained, monkeypa
     def fail(*_, **__):
         raise AssertionError("must not be called")
 
-    monkeypatch.setattr("espnet_psslm.acoustic.model.load_ctc_acoustic", fail)
+    monkeypatch.setattr("espnet_psslm.tasks.psslm_parts.load_ctc_acoustic", fail)
     monkeypatch.setattr("espnet_psslm.data.preprocessor.read_audio", fail)
     options = [value.replace(str(folder / "data.jsonl"), str(manifest)) for value in options]
     train(options, folder / "from_text", "--max_epoch", "1")
@@ -259,7 +259,7 @@ def test_packed_model_answers_alike(trained, tmp_path, monkeypatch):
 
 
 def test_units_start_as_the_mean_embedding_of_their_text(units_folder, prompt_file):
-    from espnet_psslm.tasks.psslm import unit_text_embeddings
+    from espnet_psslm.tasks.psslm_parts import unit_text_embeddings
     from espnet_psslm.text.prompt import PromptBook
     from espnet_psslm.text.units import SentencePieceUnits
 
@@ -285,7 +285,7 @@ def audio(trained, monkeypatch, tmp_path):
     config = yaml.safe_load((folder / "exp/config.yaml").read_text())
     units = SentencePieceUnits(config["token_list"], bpemodel=config["bpemodel"])
     monkeypatch.setattr(
-        "espnet_psslm.acoustic.model.load_ctc_acoustic",
+        "espnet_psslm.tasks.psslm_parts.load_ctc_acoustic",
         lambda *_: FakeAcoustic(units.tokens),
     )
     rows = []

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
+from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet2.main_funcs.pack_funcs import pack
 from transformers import WhisperModel
 
@@ -18,6 +20,7 @@ from espnet_psslm.bridge.phone_sync_search import SEARCHES
 from espnet_psslm.bridge.steps_file import read_steps
 from espnet_psslm.pack_files import open_pack
 from espnet_psslm.tasks.psslm_parts import build_acoustic, inline_files
+from espnet_psslm.tasks.whisper_ctc import WhisperCTCTask
 from tests.ctc_setting import CONFIG, NUM_UTTS, Setting
 from tests.helpers import run_and_fail, tiny_whisper_config
 
@@ -36,9 +39,42 @@ def trained(setting: Setting) -> Path:
     return exp
 
 
-def test_ctc_loss_goes_where_there_is_one(trained: Path) -> None:
+@pytest.fixture(scope="module")
+def espnets_model(trained: Path) -> ESPnetASRModel:
+    """The trained model as ESPnet's own task builds and loads it."""
+    files = (str(trained / name) for name in ("config.yaml", "valid.loss.ave.pth"))
+    model, _ = WhisperCTCTask.build_model_from_file(*files, "cpu")
+    return model.eval()
+
+
+def test_ctc_loss_goes_where_there_is_one(espnets_model: ESPnetASRModel) -> None:
+    assert isinstance(espnets_model.ctc.ctc_loss, PlacedCTCLoss)
+
+
+def test_loaded_without_espnets_task_it_is_the_same_model(
+    trained: Path, espnets_model: ESPnetASRModel
+) -> None:
     acoustic = load_ctc_acoustic(trained / "config.yaml", trained / "valid.loss.ave.pth")
-    assert isinstance(acoustic.model.ctc.ctc_loss, PlacedCTCLoss)
+    speech, lengths = 0.1 * torch.randn(2, 16000), torch.tensor([16000, 8000])
+    encoded, frames = espnets_model.encode(speech, lengths)
+    ours, our_frames = acoustic.encode(speech, lengths)
+    assert torch.equal(ours, encoded) and torch.equal(our_frames, frames)
+    assert torch.equal(acoustic.classify(ours), espnets_model.ctc.log_softmax(encoded))
+    assert acoustic.token_list == espnets_model.token_list
+    assert (acoustic.blank_id, acoustic.model.eos) == (espnets_model.blank_id, espnets_model.eos)
+
+
+def test_only_a_whisper_ctc_model_is_loaded(trained: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    for change, message in (
+        ({"encoder": "conformer"}, "needs encoder: hf_whisper .* not conformer and whisper_log"),
+        ({"frontend": "default"}, "needs .* frontend: whisper_log_mel, not hf_whisper and default"),
+        ({"ctc_conf": None}, "config.yaml: lacks 'ctc_conf'; give the config.yaml of asr_train"),
+    ):
+        changed = {key: value for key, value in (config | change).items() if value is not None}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(changed))
+        with pytest.raises(ValueError, match=message):
+            load_ctc_acoustic(tmp_path / "config.yaml", trained / "valid.loss.ave.pth")
 
 
 def test_resumed_training_equals_one_run(setting: Setting, trained: Path) -> None:
@@ -166,6 +202,35 @@ def test_dump_steps(setting: Setting, trained: Path) -> None:
     assert stats["num_utts"] == NUM_UTTS and stats["steps"] == sum(lengths)
     assert stats["empty_utts"] == lengths.count(0)
     assert 0 <= stats["dropped_blank_mass"] <= stats["blank_mass"] <= stats["frames"]
+
+
+def test_dump_steps_of_speech_made_harder(
+    setting: Setting, trained: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The same utterances, heard otherwise, whatever is read beside them."""
+    options = [*setting.model_options(trained), "--max_units", "3"]
+    heard = {}
+    for name, more in {
+        "plain": (),
+        "harder": ("--harder", "0.5"),
+        "again": ("--harder", "0.5", "--batch_size", "1"),
+    }.items():
+        output = setting.folder / name
+        dump_steps.main([*options, "--output_dir", str(output), *more])
+        lines = (output / "psslm.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        heard[name] = {row["utt"]: read_steps(row["steps"])[1] for row in rows}
+    plain, harder, again = heard.values()
+    assert plain.keys() == harder.keys()
+    assert not any(
+        harder[utt].shape == probs.shape and torch.equal(harder[utt], probs)
+        for utt, probs in plain.items()
+        if len(probs)
+    )
+    for utt, probs in harder.items():
+        torch.testing.assert_close(again[utt], probs, atol=2e-3, rtol=0.0)
+    options += ["--output_dir", str(setting.folder / "none"), "--harder", "1.5"]
+    assert "--harder 1.5: give a strength" in run_and_fail(dump_steps.main, options, capsys)
 
 
 def test_padded_to_30s(setting: Setting) -> None:

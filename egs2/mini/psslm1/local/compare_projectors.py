@@ -118,7 +118,8 @@ class Comparison:
         options += ["--sft", "false", "--test_sets", PART, "--beam_size", "1", "--oracle_task", ""]
         if settings.get("step_kind") == "feature":
             options += ["--train_on", "steps", "--dump_args", "--step_kind feature"]
-            options += ["--dumpdir", str(folder / "dump"), "--measured", "false"]
+            options += ["--dumpdir", str(folder / "dump")]
+            options += ["--simulator", "tasu"]  # nothing is simulated, nor to be measured
         else:
             options += ["--dumpdir", str(self.args.dumpdir)]
         return options

@@ -8,8 +8,9 @@ Usage::
 Writes, below ``--datadir``: ``train`` (the recordings at several speeds, and the spoken sentences;
 ``train_real`` and ``train_real_sp`` are the recordings alone), ``dev``, one ``test_NAME`` a test
 set, and ``train_text``, the transcripts of the recordings and all usable sentences. A sentence that
-dev, test or a source of ``--not_spoken`` has is not among those. One of ``--train`` and ``--sentences`` may be missing: training
-is then on spoken sentences alone, or on recordings alone. What was spoken before is kept.
+dev, test or a source of ``--not_spoken`` has is not among those. One of ``--train`` and
+``--sentences`` may be missing: training is then on spoken sentences alone, or on recordings alone.
+What was spoken before is kept.
 """
 
 import argparse

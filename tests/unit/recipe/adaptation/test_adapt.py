@@ -2,14 +2,16 @@
 
 import itertools
 import json
+import shutil
 import zipfile
 
 import pytest
 import torch
+import yaml
 
 from espnet_psslm.bin.adapt import main
 from espnet_psslm.pack_files import open_pack
-from tests.helpers import run_and_fail, write_jsonl
+from tests.helpers import run_and_fail, save_simulator, write_jsonl
 from tests.unit import test_speech2text as plain_packs
 
 world = plain_packs.world
@@ -109,6 +111,43 @@ def test_a_new_task_of_a_prefix_tuned_model_has_a_prefix_of_its_own(packs, tmp_p
         state = torch.load(open_pack(archive)["psslm_model_file"])
         counts.append(sum(name.startswith("prefixes.tuned.") for name in state))
     assert counts == [5, 6]  # prompts: two of ASR, one of each other task
+
+
+def test_a_learned_simulator_goes_on_in_the_new_pack(packs, tmp_path, monkeypatch):
+    """It is in the old pack, wherever that lies; what is trained on is written ahead by it."""
+    from espnet_psslm.bin import pack
+    from espnet_psslm.data.preprocessor import PSSLMPreprocessor
+    from espnet_psslm.steps.simulation import Learned
+    from espnet_psslm.trained import read_config
+
+    config = read_config(packs / "exp/config.yaml")
+    conf = save_simulator(tmp_path / "simulator", config) | {"bins": {2: 1.0}}
+    config |= {"simulator": "learned", "simulator_conf": conf}
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp/config.yaml").write_text(yaml.safe_dump(config))
+    options = ["--psslm_train_config", tmp_path / "exp/config.yaml"]
+    options += ["--psslm_model_file", packs / "exp/valid.loss.ave.pth"]
+    options += ["--replay", packs / "psslm.jsonl", "--outpath", tmp_path / "old.zip"]
+    pack.main([str(word) for word in options])
+    shutil.rmtree(tmp_path / "simulator")
+    with zipfile.ZipFile(tmp_path / "old.zip") as archive:
+        archive.extractall(tmp_path / "unpacked")
+    moved = (tmp_path / "unpacked").rename(tmp_path / "moved")
+    written, plain = [], PSSLMPreprocessor.write_ahead
+
+    def write_ahead(self, rows):
+        assert isinstance(self.simulator, Learned)
+        plain(self, rows)
+        written.append(len(self.written))
+
+    monkeypatch.setattr(PSSLMPreprocessor, "write_ahead", write_ahead)
+    main(command(packs, tmp_path / "new.zip", "--model", moved))
+    assert written and all(written)
+    files = open_pack(tmp_path / "new.zip")
+    new = read_config(files["psslm_train_config"])
+    assert new["simulator"] == "learned" and new["simulator_conf"]["bins"] == {2: 1.0}
+    again = Learned(len(new["token_list"]), blank_id=0, **new["simulator_conf"])
+    assert again.network.num_bins == 3
 
 
 def test_without_sentences_of_the_old_training_it_is_said(packs, tmp_path, caplog):
