@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from espnet_psslm.bin.command import one_line_errors
+from espnet_psslm.bin.command import options
 from espnet_psslm.bridge.steps_file import read_sample
 from espnet_psslm.data.audio import AudioScpReader
 from espnet_psslm.data.manifest import parse_line
@@ -56,7 +56,7 @@ class Speech:
 
 def said(dataset: object, num_workers: int, capsys: pytest.CaptureFixture) -> str:
     """What a training says that meets the dataset's first sample."""
-    with pytest.raises(SystemExit), one_line_errors(argparse.ArgumentParser("train")):
+    with pytest.raises(SystemExit), options(argparse.ArgumentParser("train"), []):
         next(iter(DataLoader(dataset, num_workers=num_workers)))
     [line] = capsys.readouterr().err.splitlines()
     return line
