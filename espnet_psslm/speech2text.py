@@ -86,7 +86,8 @@ class Speech2Text:
 
         Args:
             model_tag: archive of stage 14, folder of one that is unpacked, or its name on a hub.
-            max_unpacked_gb: what an archive may unpack to; None: 20 GB, and 100 times its own size.
+            max_unpacked_gb: what an archive may unpack to, or a hub's model have; None: 20 GB, and
+                an archive 100 times its own size.
             options: of the constructor; ``outside=None`` leaves out the check that the pack may
                 have, which takes a transcript more of each recording.
 

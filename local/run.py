@@ -7,9 +7,9 @@
 The command line of Kaldi's run.pl, so that recipes and ``espnet2.bin.launch`` take it. JOB, or any
 other name, is replaced in log and command. A log ends with the status of its job. Where some jobs
 of an array failed, the same command runs these again, and of the others those that read files,
-named in the command, which have changed since; where all ended well, all. TERM, INT and HUP end all
-jobs. Options of clusters (--mem, --num-threads, --time) are taken and mean nothing here. Standard
-library only.
+named in the command or in a configuration that it names, which have changed since; where all ended
+well, all. TERM, INT and HUP end all jobs. Options of clusters (--mem, --num-threads, --time) are
+taken and mean nothing here.
 """
 
 import hashlib
@@ -26,9 +26,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ending import end_all_when_told
 
+from espnet_psslm.common.fingerprint import fingerprint
+from espnet_psslm.inference.made_with import named_in
+
 ARRAY = re.compile(r"([A-Za-z_]\w*)=(\d+)(?::(\d+))?")
+CONFIGS = (".yaml", ".yml")
 WELL = "# Ended (code 0)"
 SHOWN = 20  # last lines of the log of a failed job ...
 SHOWN_LOGS = 3  # ... of so many: what fails first need not be what is wrong
@@ -100,28 +105,27 @@ def inputs_of(words: Sequence[str]) -> str:
     """Hash the contents of what a command reads.
 
     Args:
-        words: of the command. Files count, and folders with the files that lie in them, but not
-            what follows an option ``--output...``: there the command writes.
+        words: of the command. Files count, configurations with the files that they name, and
+            folders with the files that lie in them; but not what follows an option
+            ``--output...``: there the command writes.
     """
     digest = hashlib.sha256()
     for before, word in zip(("", *words), words, strict=False):
-        if before.startswith("--output"):
-            continue
-        names = [word]
-        if os.path.isdir(word):
-            names = [os.path.join(word, name) for name in sorted(os.listdir(word))]
-        for name in filter(os.path.isfile, names):
-            digest.update(f"{name}\0{hash_of(name)}\0".encode())
+        if not before.startswith("--output"):
+            digest.update(f"{word}\0{content_of(word)}\0".encode())
     return digest.hexdigest()[:16]
 
 
 @cache
-def hash_of(name: str) -> str:
-    """Hash of a file's content, "" of one that may not be read; jobs share most files."""
-    if not os.access(name, os.R_OK):
+def content_of(word: str) -> str:
+    """Hash of what lies under a name, "" where there is nothing; jobs share most names."""
+    if os.path.isdir(word):
+        paths = (os.path.join(word, name) for name in sorted(os.listdir(word)))
+        return fingerprint({}, {path: path for path in paths if os.path.isfile(path)})
+    if not os.path.isfile(word):
         return ""
-    with open(name, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    named = named_in(word) if word.endswith(CONFIGS) else {}
+    return fingerprint({}, {"file": word, "named": named})
 
 
 def run_job(log: Path, command: str, inputs: str) -> int:

@@ -1,10 +1,24 @@
 """A command that must refuse what it is given, and how it must say so."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
 Main = Callable[[Sequence[str]], object]
+EVERY = 4  # of many kinds, one in so many is tried in the short run, too
+
+
+def sampled(kinds: Iterable[str], *, first: int = 0) -> list[object]:
+    """Parameters of a test, most of which are left to the long run.
+
+    Args:
+        kinds: names of all.
+        first: place of the first that is not, so that several tests share them.
+    """
+    return [
+        kind if (place - first) % EVERY == 0 else pytest.param(kind, marks=pytest.mark.long)
+        for place, kind in enumerate(kinds)
+    ]
 
 
 def refusal(main: Main, command: Sequence[str], capsys: pytest.CaptureFixture) -> str:

@@ -4,6 +4,7 @@
 working folder, environment, arguments and the three streams to a server, which has imported what
 takes seconds, forks, runs the command and answers with the exit status. A command starts as in an
 interpreter of its own, but with these modules loaded: the mini recipe's test starts cold ones.
+Where the script is killed, the command is killed with all that it has started.
 """
 
 import importlib
@@ -15,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -107,11 +109,19 @@ def answer(client: socket.socket) -> None:
     os.chdir(place)
     os.environ.clear()
     os.environ.update(environment)
+    os.setsid()
+    threading.Thread(target=end_with, args=[client], daemon=True).start()
     code = run(arguments)
     sys.stdout.flush()
     sys.stderr.flush()
     client.sendall(bytes([code % 256]))
     os._exit(0)
+
+
+def end_with(client: socket.socket) -> None:
+    """Kill this process and what it has started when the script is gone: it says nothing more."""
+    client.recv(1)
+    os.killpg(0, signal.SIGKILL)
 
 
 def serve(path: str) -> None:

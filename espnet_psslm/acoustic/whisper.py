@@ -21,6 +21,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from espnet_psslm.acoustic.ctranslate2 import is_ctranslate2_folder, read_encoder
 from espnet_psslm.acoustic.freezing import FreezePlan, is_fixed
 from espnet_psslm.checkpoint import drop_frozen_from_state_dict
+from espnet_psslm.common.errors import first_line
 from espnet_psslm.device import resolve_dtype
 from espnet_psslm.weights import resolve_weights
 
@@ -49,10 +50,10 @@ def load_whisper_encoder(name: str) -> WhisperEncoder:
         whole = WhisperModel.from_pretrained(
             path, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False
         )
-    except OSError as error:
+    except Exception as error:  # libraries of its own raise anything for files of other kinds
         raise ValueError(
             f"Whisper weights '{name}': neither a folder nor a model that the hub gives out "
-            f"({str(error).splitlines()[0]}); name a folder with config.json and the weights"
+            f"({first_line(error)}); name a folder with config.json and the weights"
         ) from error
     return whole.encoder
 

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -21,10 +22,12 @@ class _DeviceHelp:
 DEVICE_HELP = _DeviceHelp.__doc__
 TRUST_HELP = "true: run code that lies beside the language model's weights; read it before (false)"
 MAX_UNPACKED_HELP = (
-    "GB that an archive may unpack to, whatever its own size (20, and 100 times its own size)"
+    "GB that an archive may unpack to, whatever its own size, or a hub's model have (20, and an "
+    "archive 100 times its own size)"
 )
 TRACEBACK_HELP = "show where in the program it was that an error came up"
 FAULT = os.EX_SOFTWARE  # exit status where not the input was wrong, but this program
+STOPPED = 128 + signal.SIGINT  # as shells have it
 
 
 def add_pipe_option(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +74,8 @@ def options(
 
     Raises:
         SystemExit: with code 1 and a message for bad input, a bad option or a missing file, which a
-            traceback would only hide; with code ``FAULT`` for a fault of ours.
+            traceback would only hide; with code ``FAULT`` for a fault of ours; with code
+            ``STOPPED`` after Ctrl-C.
     """
     parser.add_argument("--traceback", action="store_true", help=TRACEBACK_HELP)
     words = list(sys.argv[1:] if cmd is None else cmd)
@@ -81,6 +85,8 @@ def options(
         # No option of the work itself: what is kept of those must not differ by it.
         del args.traceback
         yield args
+    except KeyboardInterrupt:
+        parser.exit(STOPPED, f"{Path(parser.prog).stem}: stopped\n")
     except Exception as error:
         if "--traceback" in words:
             traceback.print_exception(error)

@@ -43,7 +43,7 @@ from espnet_psslm.text.hugging_face import (
 from espnet_psslm.text.llm_units import llm_unit_model
 from espnet_psslm.text.phones import phone_token_list
 from espnet_psslm.text.spelled import character_token_list, read_unit_file
-from espnet_psslm.text.units import piece_token_list, train_sentencepiece
+from espnet_psslm.text.units import load_sentencepiece, piece_token_list, train_sentencepiece
 
 SENTENCEPIECE = ("unigram", "bpe", "llm", "given")
 HUGGING_FACE = ("qwen-2.5", "gemma", "hf")
@@ -152,8 +152,7 @@ def _sentencepiece(
 ) -> bytes:
     """The model of one of the types that SentencePiece serves."""
     if model_type == "given":
-        if not Path(source).is_file():
-            raise ValueError(f"SentencePiece model {source} does not exist; see --source")
+        load_sentencepiece(source, option="--source")
         return Path(source).read_bytes()
     if vocab_size <= 0:
         raise ValueError(f"--model_type {model_type} needs --vocab_size, the number of units")

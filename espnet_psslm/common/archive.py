@@ -6,7 +6,7 @@ import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from lzma import LZMAError
@@ -38,7 +38,7 @@ STRAYS = (
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an archive may unpack to.
+    """How much an archive may unpack to, or a hub's folder hold.
 
     Args:
         gb: size of all files.
@@ -54,6 +54,27 @@ class Limits:
     def up_to(cls, gb: float | None) -> "Limits":
         """The usual limits; or, where a user names a size, that in place of size and ratio."""
         return cls() if gb is None else cls(gb=gb, ratio=float("inf"))
+
+    def check_folder(self, sizes: Sequence[int]) -> None:
+        """Refuse a folder that is too much, before it is fetched.
+
+        Args:
+            sizes: of its files.
+
+        Raises:
+            Refused: naming its size.
+        """
+        self.check_number(len(sizes))
+        if sum(sizes) > self.gb * GB:
+            raise Refused(
+                f"holds {sum(sizes) / GB:.3g} GB (at most {self.gb:g} GB); if that is right, fetch "
+                "it by other means and give the folder, or raise --max_unpacked_gb"
+            )
+
+    def check_number(self, files: int) -> None:
+        """Refuse so many files."""
+        if files > self.files:
+            raise Refused(f"holds more than {self.files} files; no packed model does")
 
 
 @dataclass(frozen=True)
@@ -127,7 +148,7 @@ def _first_line(error: Exception) -> str:
 
 
 class Refused(ValueError):
-    """An archive that is whole, and not to be unpacked."""
+    """An archive that is whole, and not to be unpacked; a folder that is not to be fetched."""
 
 
 class _Zip:
@@ -208,8 +229,7 @@ def _checked(archive: _Zip | _Tar, path: Path, limits: Limits) -> list[Member]:
                 f"{limits.ratio:g} times its own size); if that is right, unpack it by other means "
                 "and give the folder, or raise --max_unpacked_gb"
             )
-        if len(members) > limits.files:
-            raise Refused(f"holds more than {limits.files} files; no packed model does")
+        limits.check_number(len(members))
     return members
 
 

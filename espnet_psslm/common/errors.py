@@ -125,6 +125,9 @@ def _of_undecodable(error: UnicodeDecodeError) -> str:
 
 
 def _of_unencodable(error: UnicodeEncodeError) -> str:
+    if not "\ud800" <= error.object[error.start] <= "\udfff":
+        where = f"{error.object[error.start]!a} cannot be written as {error.encoding}"
+        return f"{where}; set PYTHONIOENCODING=utf-8"
     around = ascii(error.object[max(0, error.start - 20) : error.end + 20])
     return f"half a character (a lone surrogate) in {around}, which no text has; write it again"
 
@@ -138,7 +141,7 @@ def _of_options(error: TypeError) -> str | None:
 
 
 def _of_memory(error: BaseException) -> str:
-    return f"out of memory ({_first_line(error)}); take smaller batches, or a machine with more"
+    return f"out of memory ({first_line(error)}); take smaller batches, or a machine with more"
 
 
 def _of_runtime(error: RuntimeError) -> str | None:
@@ -150,7 +153,8 @@ def _of_runtime(error: RuntimeError) -> str | None:
     return str(error) if by_espnet else None  # so it refuses options
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Of its message, or its kind where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -180,7 +184,7 @@ WORDS: tuple[tuple[Any, Callable[[Any], str | None]], ...] = (
     (RecursionError, lambda _: "nested too deeply"),
     (
         (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError),
-        lambda error: f"a broken archive ({_first_line(error)}); fetch it again, whole",
+        lambda error: f"a broken archive ({first_line(error)}); fetch it again, whole",
     ),
     (
         pickle.UnpicklingError,

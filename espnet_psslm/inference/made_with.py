@@ -5,12 +5,14 @@ Written beside results as ``made_with.json``: ``join_jobs`` joins no results of 
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.common.fingerprint import fingerprint
-from espnet_psslm.common.yaml_file import read_yaml
+from espnet_psslm.common.yaml_file import read_mapping
+from espnet_psslm.pack_files import relocate
 
 MADE_WITH = "made_with.json"
 # Where data come from and go to, and how much of them may be unusable.
@@ -26,7 +28,7 @@ FILES = CONFIGS | {
 # What a training's configuration names files in that a trained model still needs.
 NAMED = {
     *("bpemodel", "prompt_file", "llm_conf", "acoustic_conf"),
-    *("encoder_conf", "frontend_conf", "simulator_conf"),
+    *("encoder_conf", "frontend_conf", "normalize_conf", "simulator_conf"),
 }
 
 
@@ -39,20 +41,31 @@ def made_with(args: argparse.Namespace) -> str:
     values = {name: value for name, value in vars(args).items() if name not in OF_THE_DATA}
     files = {name: values.pop(name) for name in FILES & values.keys()}
     for name in CONFIGS & files.keys():
-        files[f"of {name}"] = _named_in(files[name])
+        files[f"of {name}"] = named_in(files[name])
     return fingerprint(values, files)
 
 
-def _named_in(path: str | Path | None) -> dict[str, Any]:
-    """Values of a training's configuration that name files, and of the acoustic model's there."""
-    if path is None or not Path(path).is_file():  # the command says so itself
+def named_in(path: Any) -> dict[str, Any]:
+    """Find what a configuration names files in, and what the configurations do that it names.
+
+    Args:
+        path: ``config.yaml`` of a training, or a command's options as YAML.
+
+    Returns:
+        Values as :func:`fingerprint` takes them; none of what is no configuration, which is judged
+        by what reads it.
+    """
+    if not isinstance(path, str | Path) or not os.path.isfile(path):
         return {}
-    config = read_yaml(path)
-    if not isinstance(config, dict):
+    try:
+        config = relocate(read_mapping(path), Path(path).absolute().parent.parent)
+    except (OSError, ValueError):
         return {}
-    named = {name: config[name] for name in NAMED & config.keys()}
-    acoustic = named.get("acoustic_conf") or {}
-    return named | {"acoustic": _named_in(acoustic.get("train_config"))}
+    named = {name: config[name] for name in (NAMED | FILES) & config.keys()}
+    configs = {name: named[name] for name in CONFIGS & named.keys()}
+    if isinstance(named.get("acoustic_conf"), dict):
+        configs["acoustic"] = named["acoustic_conf"].get("train_config")
+    return named | {f"of {name}": named_in(value) for name, value in configs.items()}
 
 
 def write_made_with(folder: Path, value: str) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from espnet_psslm.common.cache import cache_folder
+from espnet_psslm.common.errors import first_line
 from espnet_psslm.weights import resolve_weights
 
 
@@ -58,7 +59,7 @@ def _load(loader: Any, name: str, **options: Any) -> Any:
         path = str(dequantise_gguf(Path(path)))
     try:
         return loader(path, **options)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # libraries of its own raise anything for files of other kinds
         if "custom code" in str(error):
             raise ValueError(
                 f"language model '{name}' comes with code of its own, which is not run: choose one "
@@ -66,7 +67,7 @@ def _load(loader: Any, name: str, **options: Any) -> Any:
                 "--trust_remote_code true (in training llm_conf: {trust_remote_code: true})"
             ) from error
         raise ValueError(
-            f"language model '{name}' cannot be loaded: {str(error).splitlines()[0]}; "
+            f"language model '{name}' cannot be loaded: {first_line(error)}; "
             "llm_conf.name takes a hub name, a folder, a .gguf file or package://module/file"
         ) from error
 

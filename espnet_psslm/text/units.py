@@ -59,8 +59,14 @@ def train_sentencepiece(
     return buffer.getvalue()
 
 
-def load_sentencepiece(path: str | Path) -> sentencepiece.SentencePieceProcessor:
+def load_sentencepiece(
+    path: str | Path, *, option: str = "--bpemodel"
+) -> sentencepiece.SentencePieceProcessor:
     """Load a SentencePiece model.
+
+    Args:
+        path: the file.
+        option: that names it, for the message.
 
     Raises:
         ValueError: naming the file, if it is missing or something else.
@@ -70,7 +76,7 @@ def load_sentencepiece(path: str | Path) -> sentencepiece.SentencePieceProcessor
         return sentencepiece.SentencePieceProcessor(model_file=str(path))
     except (RuntimeError, OSError) as error:
         stray = what_it_is(path) or "no SentencePiece model; run stage 5 to make it"
-        raise ValueError(f"--bpemodel {path}: is {stray}") from error
+        raise ValueError(f"{option} {path}: is {stray}") from error
 
 
 def piece_token_list(model_bytes: bytes) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from espnet_psslm.bin import asr_inference, asr_train, dump_steps, psslm_inference, psslm_train
-from tests.refusal import refusal
+from tests.refusal import refusal, sampled
 
 
 class Code:
@@ -115,7 +115,7 @@ OPTIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", sampled(FILES, first=1))
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.__name__)
 def test_what_it_is_and_how_to_mend_it(system, tmp_path, capsys, monkeypatch, option, name):
     monkeypatch.chdir(tmp_path)

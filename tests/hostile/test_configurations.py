@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from espnet_psslm.bin import asr_inference, asr_train, psslm_inference, psslm_train, simulator_train
-from tests.refusal import refusal
+from tests.refusal import refusal, sampled
 
 # What the whole file holds, and what is said of it.
 FILES = {
@@ -47,7 +47,7 @@ def others(system, command: str, folder: Path) -> list[str]:
     return options
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", sampled(FILES))
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_file_and_its_line_are_named(system, tmp_path, capsys, command, name):
     content, words = FILES[name]
@@ -109,7 +109,7 @@ BRIDGE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", BRIDGE)
+@pytest.mark.parametrize("name", sampled(BRIDGE))
 def test_what_a_bridge_cannot_be_is_named(system, tmp_path, capsys, name):
     changes, words = BRIDGE[name]
     said = refusal(psslm_train.main, system.bridge_command(tmp_path, **changes), capsys)

@@ -108,7 +108,7 @@ def test_a_bomb_is_refused_before(tmp_path, cache):
     [
         ("", "meta.yaml lacks 'files'"),
         ("- a\n- b\n", "meta.yaml lacks 'files'"),
-        ("files:\n\tx: y\n", "meta.yaml is no YAML"),
+        ("files:\n\tx: y\n", "meta.yaml:2: no YAML"),
         ({"files": {}}, "meta.yaml lacks 'yaml_files'"),
         (META | {"files": {"psslm_model_file": "/etc/passwd"}}, "'/etc/passwd', which is not in"),
         (META | {"files": {"psslm_model_file": "../x"}}, "'../x', which is not in the pack"),

@@ -61,7 +61,9 @@ def test_a_vocabulary_that_is_nowhere_is_named(system, tmp_path, capsys):
     assert "gone/bpe.model does not exist" in said
 
 
-@pytest.mark.parametrize("name", ["my files", "it's (1) & #2: [x] a=b"])
+@pytest.mark.parametrize(
+    "name", ["my files", pytest.param("it's (1) & #2: [x] a=b", marks=pytest.mark.long)]
+)
 def test_paths_with_blanks_in_every_option(system, tmp_path, monkeypatch, capsys, name):
     """Train, decode, dump, train on it, answer, score, pack and transcribe there."""
     monkeypatch.setenv("ESPNET_PSSLM_CACHE", str(tmp_path / "my cache"))

@@ -92,7 +92,7 @@ def test_a_pack_that_says_so_is_not_heard(strange, tmp_path, lm_folder, units_fo
         "projector": "linear-silu",
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    torch.save({}, tmp_path / "model.pth")
+    torch.save({"projector": torch.ones(1)}, tmp_path / "model.pth")
     with pytest.raises(ValueError, match="comes with code of its own, which is not run"):
         PSSLMDecoder(tmp_path / "config.yaml", tmp_path / "model.pth", device="cpu", source="text")
     assert not ran.exists()

@@ -58,21 +58,26 @@ def corpus(recipe, folder):
     return {"COVOST2": str(translations), "COMMONVOICE": str(clips)}
 
 
+def options(recipe, models, python):
+    """Of a recipe, but for its folders: models that are tiny, and trained for an epoch."""
+    ctc = f"--max_epoch 1 --num_workers 0 --use_amp false --encoder_conf name={models}/whisper"
+    ctc += " --encoder_conf freeze=none --encoder_conf conv_stride=1"
+    bridge = f"--max_epoch 1 --llm_conf name={models}/lm --projector_conf hidden=16"
+    return [
+        *("--python", str(python), "--device", "cpu", "--nj", "1", "--max_dropped", "0.9"),
+        *("--unit_type", "char", "--beam_size", "2", "--stop_stage", "14", *OWN[recipe]),
+        *("--ctc_args", ctc, "--psslm_args", bridge, "--inference_args", "--max_new_tokens 3"),
+    ]
+
+
 @pytest.fixture(scope="module")
 def start(root, models, python):
     """Starts a recipe with the data, dumps and models of ``folder``; returns status and log."""
 
     def run(recipe, folder, *more, **variables):
-        ctc = f"--max_epoch 1 --num_workers 0 --use_amp false --encoder_conf name={models}/whisper"
-        ctc += " --encoder_conf freeze=none --encoder_conf conv_stride=1"
-        bridge = f"--max_epoch 1 --llm_conf name={models}/lm --projector_conf hidden=16"
-        options = [
-            *("--python", str(python), "--device", "cpu", "--nj", "1", "--max_dropped", "0.9"),
-            *("--unit_type", "char", "--beam_size", "2", "--stop_stage", "14", *OWN[recipe]),
-            *("--ctc_args", ctc, "--psslm_args", bridge, "--inference_args", "--max_new_tokens 3"),
-            *(f"--{name}={folder / name}" for name in ("datadir", "dumpdir", "expdir")),
-        ]
-        command = [str(root / f"egs2/{recipe}/psslm1/run.sh"), *options, *more]
+        places = [f"--{name}={folder / name}" for name in ("datadir", "dumpdir", "expdir")]
+        command = [str(root / f"egs2/{recipe}/psslm1/run.sh"), *options(recipe, models, python)]
+        command += [*places, *more]
         with open(folder / "log", "w", encoding="utf-8") as log:
             out = subprocess.run(
                 command, env=os.environ | variables, stdout=log, stderr=log, check=False

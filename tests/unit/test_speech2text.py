@@ -158,12 +158,19 @@ def listing(folder):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A hub of folders by name: what huggingface_hub would have fetched."""
+    """A hub of folders by name, and whether it can be reached; a commit is ``of`` its revision."""
     from espnet_model_zoo import downloader
+    from huggingface_hub.errors import DryRunError
 
     asked, folders = [], {}
 
-    def fetch(name, *, revision, **options):
+    def fetch(name, *, revision, dry_run=False, **options):
+        if dry_run and (name not in folders or not found.reached):
+            raise DryRunError("Dry run cannot be performed")
+        if dry_run:
+            files = [path for path in folders[name].rglob("*") if path.is_file()]
+            commit = {"commit_hash": f"of {revision}"}
+            return [SimpleNamespace(file_size=path.stat().st_size, **commit) for path in files]
         asked.append((name, revision))
         if name not in folders:
             raise OSError(f"404 Client Error: {name}\nTry again later")
@@ -171,7 +178,8 @@ def hub(tmp_path, monkeypatch):
 
     monkeypatch.setattr(downloader, "snapshot_download", fetch)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    return SimpleNamespace(asked=asked, folders=folders)
+    found = SimpleNamespace(asked=asked, folders=folders, reached=True)
+    return found
 
 
 def test_a_hub_name_is_fetched(speech2text, world, waves, hub, tmp_path):
@@ -185,10 +193,30 @@ def test_a_hub_name_is_fetched(speech2text, world, waves, hub, tmp_path):
     try:
         assert answers("somebody/psslm", waves) == expected
         assert answers("somebody/psslm@v2", waves) == expected
+        hub.reached = False
+        assert answers("somebody/psslm", waves) == expected
     finally:
         for name in ("ctc", "units", "prompts.jsonl", "exp"):
             (world / f"{name}.gone").rename(world / name)
-    assert hub.asked == [("somebody/psslm", None), ("somebody/psslm", "v2")]
+    assert [revision for _, revision in hub.asked] == ["of None", "of v2", None]
+
+
+def test_a_hub_name_has_the_limits_of_archives(hub, tmp_path):
+    from espnet_psslm.pack_files import open_pack
+
+    (tmp_path / "large").mkdir()
+    with open(tmp_path / "large/model.pth", "wb") as file:
+        file.truncate(21_000_000_000)  # on the disk it takes nothing
+    hub.folders["somebody/large"] = tmp_path / "large"
+    with pytest.raises(ValueError, match="^packed model somebody/large: holds 21 GB") as error:
+        open_pack("somebody/large")
+    assert "raise --max_unpacked_gb" in str(error.value) and not hub.asked
+    with pytest.raises(ValueError, match="no meta.yaml"):
+        open_pack("somebody/large", max_unpacked_gb=22)
+    for number in range(10_000):
+        (tmp_path / f"large/{number}").touch()
+    with pytest.raises(ValueError, match="holds more than 10000 files"):
+        open_pack("somebody/large", max_unpacked_gb=22)
 
 
 def test_a_hub_name_that_cannot_be_fetched(hub):

@@ -58,9 +58,12 @@ def test_a_traceback_on_request(capsys, error):
     assert lines[-1].startswith("tool: error: ")
 
 
-def test_a_stop_is_no_error():
-    with pytest.raises(KeyboardInterrupt), command(parser(), []):
+def test_a_stop_is_no_error(capsys):
+    """Ctrl-C: no traceback, and the exit status that shells give it."""
+    with pytest.raises(SystemExit) as stopped, command(parser(), []):
         raise KeyboardInterrupt
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "tool: stopped\n"
 
 
 @pytest.mark.parametrize("name", names())

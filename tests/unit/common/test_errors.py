@@ -30,6 +30,7 @@ RAISED = {
     "json, later": (lambda: json.loads('{"a": 1,\n"b" 2}'), "at line 2, column 5"),
     "bytes": (lambda: b"a\xff".decode("utf-8"), "not UTF-8 (byte 0xff at 1)"),
     "surrogate": (lambda: "low \udc80".encode("utf-8"), "half a character"),
+    "no UTF-8": (lambda: "\u2192".encode("latin-1"), "as latin-1; set PYTHONIOENCODING"),
     "zip": (lambda: zipfile.ZipFile(io.BytesIO(b"PK")), "a broken archive (File is not a zip"),
     "tar": (lambda: tarfile.open(fileobj=io.BytesIO(b"x" * 600)), "a broken archive"),
     "pickle": (lambda: pickle.loads(b"x"), "no file of tensors alone"),

@@ -59,6 +59,24 @@ def test_contents_of_the_model_count(args, tmp_path, name) -> None:
     assert made_with(args) != known
 
 
+def test_a_pack_that_was_moved_has_its_files_beside_its_configuration(args, tmp_path) -> None:
+    pack = tmp_path / "pack"
+    for name in ("psslm", "prompts"):
+        (pack / name).mkdir(parents=True)
+    config = {"prompt_file": "/before/prompts/prompts.jsonl"}
+    (pack / "psslm/config.yaml").write_text(yaml.safe_dump(config))
+    args.psslm_train_config = str(pack / "psslm/config.yaml")
+    (pack / "prompts/prompts.jsonl").write_text("one")
+    known = made_with(args)
+    (pack / "prompts/prompts.jsonl").write_text("another")
+    assert made_with(args) != known
+
+
+def test_a_configuration_that_is_none_is_left_to_the_command(args, tmp_path) -> None:
+    (tmp_path / "bridge.yaml").write_text("a: [b\n")
+    assert made_with(args)
+
+
 def test_files_that_are_not_there_are_left_to_the_command(args) -> None:
     args.psslm_train_config = args.asr_train_config = "none"
     assert made_with(args)

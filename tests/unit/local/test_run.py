@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 SCRIPT = Path(__file__).resolve().parents[3] / "local/run.py"
 
@@ -73,6 +74,42 @@ def test_a_result_belongs_to_the_contents_of_what_it_was_made_of(run, tmp_path, 
     (tmp_path / changed).write_text("new")
     assert run(*job).returncode == 0
     assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2"]
+
+
+@pytest.mark.parametrize("changed", ["ctc/config.yaml", "bpe.model", "lm/weights", "rates.yaml"])
+def test_and_of_what_its_configurations_name(run, tmp_path, changed):
+    for name in ("bpe.model", "lm/weights", "rates.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("old")
+    ctc = {"token_list": ["a"], "bpemodel": str(tmp_path / "bpe.model"), "output_dir": "."}
+    bridge = {"llm_conf": {"name": "lm"}, "simulator_conf": {"measured": "rates.yaml"}}
+    bridge["acoustic_conf"] = {"train_config": "ctc/config.yaml"}
+    for name, config in {"ctc": ctc, "bridge": bridge}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(config))
+    script = "echo JOB >>ran; test -e ok || test JOB = 1"
+    job = ("JOB=1:2", "j.JOB.log", "bash", "-c", script, "name", "bridge/config.yaml")
+    assert run(*job).returncode == 1
+    assert run(*job).returncode == 1  # the bridge's folder and its log change no input
+    assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "2"]
+    (tmp_path / "ran").unlink()
+    (tmp_path / "ok").touch()
+    with open(tmp_path / changed, "a") as file:
+        file.write("\n# new\n")
+    assert run(*job).returncode == 0
+    assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("a: [b\n", "- a\n", "acoustic_conf: a\n", "acoustic_conf: {train_config: 5}\n"),
+        *(f"prompt_file: {'x' * 5000}\n", "prompt_file: [[5]]\n", "\0"),
+    ],
+)
+def test_a_configuration_that_is_none_is_left_to_the_command(run, tmp_path, content):
+    (tmp_path / "config.yaml").write_text(content)
+    assert run("a.log", "cat", "config.yaml").returncode == 0
 
 
 def test_a_file_that_may_not_be_read_is_left_to_the_command(run, tmp_path):
