@@ -20,6 +20,7 @@ import torch
 import yaml
 
 from espnet_psslm.common.lock import NAME as LOCK
+from tests.warm_python import own_locks
 
 Main = Callable[[Sequence[str]], object]
 TIMES = {
@@ -68,6 +69,7 @@ class Command:
                 os.dup2(log.fileno(), 2)
             sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # in place of pytest's
             torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+            own_locks()
             self.main(self.words)
             code = 0
         except BaseException:

@@ -22,6 +22,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import tqdm.auto
+
 ROOT = Path(__file__).resolve().parent.parent
 IMPORTS = (
     "espnet2.tasks.asr",
@@ -124,6 +126,16 @@ def end_with(client: socket.socket) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
+def own_locks() -> None:
+    """Give a forked process progress bars of its own.
+
+    tqdm's lock is shared with all that was forked from the same process, and one that was killed
+    while it held the lock would stop the others for ever.
+    """
+    for kind in (tqdm.std.tqdm, tqdm.auto.tqdm):
+        kind.set_lock(threading.RLock())
+
+
 def serve(path: str) -> None:
     """Answer until terminated."""
     for name in IMPORTS:
@@ -137,6 +149,7 @@ def serve(path: str) -> None:
             client, _ = server.accept()
             if os.fork() == 0:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                own_locks()
                 server.close()
                 answer(client)
             client.close()
