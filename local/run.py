@@ -128,13 +128,14 @@ def content_of(word: str) -> str:
     return fingerprint({}, {"file": word, "named": named})
 
 
-def run_job(log: Path, command: str, inputs: str) -> int:
+def run_job(log: Path, command: str, inputs: str, told: Sequence[int]) -> int:
     """Run one command.
 
     Args:
         log: gets the command, its output and its status.
         command: for bash.
         inputs: hash of what it reads.
+        told: signals that have come by the time it ends: what they end may say that all is well.
 
     Returns:
         Exit status.
@@ -147,6 +148,7 @@ def run_job(log: Path, command: str, inputs: str) -> int:
         code = subprocess.run(
             ["bash", "-c", f"set -o pipefail; {command}"], stdout=stream, stderr=stream, check=False
         ).returncode
+        code = 128 + told[0] if told else code
         seconds = int(time.time() - started)
         print(f"# Accounting: time={seconds} threads=1", file=stream)
         ended = f"at {time.ctime()}, elapsed time {seconds} seconds"
@@ -242,7 +244,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
 
     def run_one(item: tuple[int, Path, str]) -> int:
         # What had to wait for its turn is not started any more.
-        return 128 + told[0] if told else run_job(*item[1:], request.inputs(item[0]))
+        return 128 + told[0] if told else run_job(*item[1:], request.inputs(item[0]), told)
 
     with ThreadPoolExecutor(max(width, 1)) as pool:
         codes = list(pool.map(run_one, wanted))
