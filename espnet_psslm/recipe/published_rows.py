@@ -21,6 +21,7 @@ from torch import Tensor
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.bridge.steps_file import StepsWriter
 from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
+from espnet_psslm.device import HOST
 from espnet_psslm.progress import track
 from espnet_psslm.samples.segments import find_beside
 
@@ -92,7 +93,7 @@ def read_published(path: str | Path, *, num_units: int) -> tuple[Tensor, Tensor]
     """
     try:
         with torch.serialization.safe_globals(ARRAYS):
-            stored = torch.load(path, map_location="cpu", weights_only=True)
+            stored = torch.load(path, map_location=HOST, weights_only=True)
         return _rows(stored, num_units)
     except (OSError, RuntimeError, UnpicklingError, EOFError, KeyError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
