@@ -211,12 +211,12 @@ def _to_tensor(data: bytes, dtype_id: int, shape: tuple[int, ...], name: str) ->
         return torch.tensor(int.from_bytes(data, "little"))
     if dtype_id not in _DTYPES:
         raise ValueError(
-            f"'{name}' is {_QUANTISED.get(dtype_id, f'of type {dtype_id}')}; "
+            f"{name!r} is {_QUANTISED.get(dtype_id, f'of type {dtype_id}')}; "
             "convert the model with --quantization float16 or float32"
         )
     dtype = _DTYPES[dtype_id]
     if len(data) != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"'{name}' of shape {shape} and type {dtype} has {len(data)} bytes")
+        raise ValueError(f"{name!r} of shape {shape} and type {dtype} has {len(data)} bytes")
     array = np.frombuffer(data, dtype=dtype).reshape(shape)
     if dtype_id == _BFLOAT16:
         array = (array.astype("<u4") << 16).view("<f4")

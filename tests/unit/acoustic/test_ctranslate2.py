@@ -1,5 +1,6 @@
 """Reading CTranslate2's file format, written here by hand from a random Whisper."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +137,14 @@ def test_sizes_that_make_no_sense(tmp_path: Path, whisper_folder: Path) -> None:
         (folder / MODEL_FILE).write_bytes(good.replace(known[:-128], wrong))
         with pytest.raises(ValueError, match=f"^{folder}/{MODEL_FILE}: .*{reason}"):
             read_encoder(folder)
+
+
+def test_a_name_of_several_lines_is_said_in_one(tmp_path: Path) -> None:
+    for dtype_id in (FLOAT32, 2):  # too few bytes; a type that is not read
+        model = to_model({"encoder/conv1\n\n": np.zeros(2, np.float32)})
+        head = to_variable("encoder/conv1\n\n", np.zeros(2, np.float32), FLOAT32)[:-13]
+        wrong = head + struct.pack("<BI", dtype_id, 4) + bytes(4)
+        (tmp_path / MODEL_FILE).write_bytes(model.replace(head, wrong))
+        with pytest.raises(ValueError, match="'encoder/conv1.n.n' ") as raised:
+            read_encoder(tmp_path)
+        assert "\n" not in str(raised.value)
