@@ -3,7 +3,7 @@
 #
 #   tests/run.sh [--all] [--coverage] [--python PYTHON] [pytest options]
 #
-# Default: everything but tests marked `long` (under 10 minutes on two cores). --all: everything (under 40).
+# Default: everything but tests marked `long` (under 10 minutes on two cores). --all: everything (about 40).
 # --coverage: list how many lines of each file of the package have run, in all processes, the least covered
 # first; a smaller share of all than pyproject.toml asks for is a failure. --python: use this interpreter and
 # set nothing up. The last line is `N passed, N failed, N skipped`; errors count as failed. Where ../shared
