@@ -242,6 +242,19 @@ def relocate(value: Any, root: Path) -> Any:
     return changed
 
 
+def read_relocated(path: str | Path) -> dict[str, Any]:
+    """Read a configuration, with its files where they are now: see :func:`relocate`.
+
+    Args:
+        path: of the configuration, in the output folder of its training or the folder of a pack.
+
+    Raises:
+        ValueError: if it holds no names and values.
+        OSError: if it cannot be read.
+    """
+    return relocate(read_mapping(path), Path(path).absolute().parent.parent)
+
+
 @contextmanager
 def relocated(path: str | Path) -> Iterator[Path]:
     """A configuration file to read in place of one of a moved pack; else that itself.

@@ -9,9 +9,8 @@ import torch
 from espnet_psslm.checkpoint import Misfit
 from espnet_psslm.common.files import check_file
 from espnet_psslm.common.tensors import check_finite, load_state
-from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.llm.model import PSSLMModel
-from espnet_psslm.pack_files import relocate
+from espnet_psslm.pack_files import read_relocated
 from espnet_psslm.training.builders import build_model
 
 
@@ -22,14 +21,14 @@ def read_config(path: str | Path) -> dict[str, Any]:
         ValueError: if there is no such file, or it is no configuration of this task.
     """
     check_file(path, option="--psslm_train_config", fix="stage 11 trains the model")
-    config = read_mapping(path)
+    config = read_relocated(path)
     needed = ("token_list", "bpemodel", "prompt_file", "llm_conf", "acoustic_conf", "projector")
     lacking = [name for name in needed if name not in config]
     if lacking:
         raise ValueError(
             f"--psslm_train_config {path}: lacks {lacking}; give the config.yaml of psslm_train"
         )
-    return relocate(config, Path(path).absolute().parent.parent)
+    return config
 
 
 def load_model(

@@ -24,11 +24,16 @@ from espnet_psslm.acoustic.whisper import FEATURE_SHIFT_S, HFSpeechEncoder
 from espnet_psslm.checkpoint import Misfit, check_on_load
 from espnet_psslm.common.files import check_file
 from espnet_psslm.common.tensors import check_finite, load_state
-from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.device import HOST
-from espnet_psslm.pack_files import relocate
+from espnet_psslm.pack_files import read_relocated
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import units_of
+
+# Of a training's configuration, what the model is built of.
+MODEL_KEYS = (
+    *("frontend", "frontend_conf", "encoder", "encoder_conf"),
+    *("ctc_conf", "model_conf", "token_list"),
+)
 
 
 class CTCAcoustic(nn.Module):
@@ -166,15 +171,14 @@ def load_ctc_acoustic(
     """
     for path, option in ((train_config, "asr_train_config"), (model_file, "asr_model_file")):
         check_file(path, option=f"--{option}", fix="stage 6 trains the model")
-    config = relocate(read_mapping(train_config), Path(train_config).absolute().parent.parent)
-    args = argparse.Namespace(**config)
-    try:
-        model = _build_espnet_model(args)
-    except AttributeError as error:
+    config = read_relocated(train_config)
+    if lacking := [name for name in MODEL_KEYS if name not in config]:
         raise ValueError(
-            f"--asr_train_config {train_config}: lacks {error.name!r}; give the config.yaml of "
+            f"--asr_train_config {train_config}: lacks {lacking[0]!r}; give the config.yaml of "
             "asr_train"
-        ) from error
+        )
+    args = argparse.Namespace(**config)
+    model = _build_espnet_model(args)
     state = load_state(model_file, option="--asr_model_file")
     check_finite(state, model_file, option="--asr_model_file")
     check_on_load(model)

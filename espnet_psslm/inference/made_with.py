@@ -11,8 +11,7 @@ from typing import Any
 
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.common.fingerprint import fingerprint
-from espnet_psslm.common.yaml_file import read_mapping
-from espnet_psslm.pack_files import relocate
+from espnet_psslm.pack_files import read_relocated
 
 MADE_WITH = "made_with.json"
 # Where data come from and go to, and how much of them may be unusable.
@@ -58,7 +57,7 @@ def named_in(path: Any) -> dict[str, Any]:
     if not isinstance(path, str | Path) or not os.path.isfile(path):
         return {}
     try:
-        config = relocate(read_mapping(path), Path(path).absolute().parent.parent)
+        config = read_relocated(path)
     except (OSError, ValueError):
         return {}
     named = {name: config[name] for name in (NAMED | FILES) & config.keys()}

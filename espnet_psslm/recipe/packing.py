@@ -20,7 +20,7 @@ from espnet_psslm.atomic import move_file, naming, remove_strays, unfinished_nam
 from espnet_psslm.common.yaml_file import dump_yaml, read_mapping
 from espnet_psslm.data.manifest import Row, write_jsonl
 from espnet_psslm.inference.outside import Familiarity
-from espnet_psslm.pack_files import FILE_KEYS, relocate
+from espnet_psslm.pack_files import FILE_KEYS, read_relocated
 from espnet_psslm.recipe.card import render_card
 from espnet_psslm.weights import PACKAGE_SCHEME
 
@@ -77,11 +77,10 @@ class Contents:
         known = self.members.get(source.resolve())
         if known is not None:
             return known
-        config = read_mapping(source)
-        member = self.add_file(source, member)
         # In a pack that was moved, or unpacked by other means, files are beside the configuration.
-        found = relocate(config, source.absolute().parent.parent)
-        packed = self._pack_values(found, source)
+        config = read_relocated(source)
+        member = self.add_file(source, member)
+        packed = self._pack_values(config, source)
         (self.staging / member).write_text(dump_yaml(packed), encoding="utf-8")
         return member
 
