@@ -70,7 +70,7 @@ class Epoch:
             blank_id=acoustic.blank_id, blank_threshold=0.5, max_units=size.listed
         )
         self.samples = 0
-        with StepsWriter(ark) as writer:
+        with StepsWriter(ark, {}) as writer:
             for batch in self.audio:
                 writer.write_batch(batch.utt_ids, self.hear(batch))
                 self.samples += int(batch.speech_lengths.sum())

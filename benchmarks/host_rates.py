@@ -109,7 +109,7 @@ def steps_rates(folder: Path, count: int = 400) -> dict[str, float]:
     steps = PosteriorSteps(
         ids, probs, torch.tensor([num_steps]), NUM_UNITS, frame_start=frame, frame_end=frame + 1
     )
-    with StepsWriter(folder / "steps.ark") as writer:
+    with StepsWriter(folder / "steps.ark", {}) as writer:
         for index in range(count):
             writer.write_batch([f"utt{index}"], steps)
     places = list(writer.locations.values())

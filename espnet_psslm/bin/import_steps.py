@@ -37,8 +37,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         cmd: arguments; None reads the command line.
     """
     with command(get_parser(), cmd) as args:
-        num_units = units_of(args).num_units
-        count = convert_published(args.manifest, args.output_dir, num_units=num_units)
+        tokens = units_of(args).tokens
+        count = convert_published(args.manifest, args.output_dir, tokens=tokens)
     logging.info("%s: Steps of %d rows", args.output_dir, count)
 
 

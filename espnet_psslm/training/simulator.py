@@ -15,10 +15,11 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from torch import Tensor
 
 from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
-from espnet_psslm.bridge.steps_file import read_steps
+from espnet_psslm.common.options import section
 from espnet_psslm.samples.lengths import write_lengths
 from espnet_psslm.steps.error_bins import ERROR_BINS, UNKNOWN_BIN, error_bin
 from espnet_psslm.steps.learned import LearnedSimulator, simulator_loss
+from espnet_psslm.steps.made import Dumps, of_units
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.several_devices import SeveralDevices
 from espnet_psslm.text.normalize import normalize_text
@@ -40,6 +41,7 @@ class PairPreprocessor:
     def __init__(self, train: bool, *, units: Units, hide_bin: float, seed: int) -> None:
         self.train = train
         self.units = units
+        self.dumps = Dumps(of_units(units.tokens))
         self.hide_bin = hide_bin
         self.rng = np.random.default_rng(seed)
 
@@ -65,7 +67,7 @@ class PairPreprocessor:
         text_ids = self.units.encode_known(normalize_text(row["GT"]))
         if not text_ids:
             raise ValueError(f"sample '{uid}': the text {row['GT']!r} has no unit; leave it out")
-        unit_ids, probs, _ = read_steps(row["steps"])
+        unit_ids, probs = self.dumps.read_posteriors(row["steps"])
         heard = [unit for unit in unit_ids[:, 0].tolist() if unit != self.units.blank_id]
         number = error_bin(text_ids, heard)
         if self.train and self.rng.random() < self.hide_bin:
@@ -199,9 +201,7 @@ class SimulatorTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
         if isinstance(args.token_list, str):
             args.token_list = read_token_list(args.token_list)
         units = units_of(args)
-        network = LearnedSimulator(
-            units.num_units,
-            num_bins=len(ERROR_BINS),
-            **args.network_conf,
-        )
+        given = {"num_bins": len(ERROR_BINS)}
+        with section("network_conf", args.network_conf, LearnedSimulator, given=given):
+            network = LearnedSimulator(units.num_units, **given, **args.network_conf)
         return SimulatorModel(network)

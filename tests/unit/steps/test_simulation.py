@@ -30,7 +30,7 @@ def trained(tmp_path_factory, units_folder):
     units = SentencePieceUnits(
         units_folder / "tokens.txt", bpemodel=str(units_folder / "bpe.model")
     )
-    with StepsWriter(folder / "steps.ark") as writer:
+    with StepsWriter(folder / "steps.ark", {}) as writer:
         for number, sentence in enumerate(SENTENCES):
             ids = torch.tensor(units.encode(sentence))[:, None]
             steps = PosteriorSteps(
