@@ -8,6 +8,9 @@ Legend: U steps, K listed units per step, V units, N utterances, S steps of all 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -40,6 +43,7 @@ class Simulator(ABC):
 
     writes_together = False  # many texts at once are far faster: see ``Learned``
     epoch = 0  # of training, counted from 1; 0 in validation
+    made: Mapping[str, Any] = MappingProxyType({})  # of the Steps that it imitates: steps/made
 
     def __init__(self, num_units: int, *, blank_id: int) -> None:
         self.num_units = num_units
@@ -194,6 +198,7 @@ class MeasuredSimulator(Simulator):
                 f"{num_units}: run stage 9 again"
             )
         self.measured = measured
+        self.made = measured.get("made", {})
         self.error_scale = error_scale
         self.quantiles = {  # of evenly spaced shares
             name: (np.linspace(0, 1, len(measured[name])), np.asarray(measured[name], float))

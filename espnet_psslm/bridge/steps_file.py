@@ -1,10 +1,10 @@
 """Steps on disk: one ark of many utterances, each reached as ``path:offset``.
 
-A record is NumPy arrays, one after another in NumPy's own format. The first one says how all Steps
-of the ark were made: JSON as bytes (1, length). Behind it, utterances. Posteriors: unit ids (U, K),
-probabilities (U, K) in half precision, and frame spans (U, 2). Encoder outputs: values (U, D) in
-half precision, and frame spans. Half precision moves a value by at most 5e-4 relative, far below
-what distinguishes units.
+A record is NumPy arrays, one after another in NumPy's own format. The first record says how all
+Steps of the ark were made: JSON as bytes (1, length). Each other one is an utterance. Posteriors:
+unit ids (U, K), probabilities (U, K) in half precision, and frame spans (U, 2). Encoder outputs:
+values (U, D) in half precision, and frame spans. Half precision moves a value by at most 5e-4
+relative, far below what distinguishes units.
 """
 
 import hashlib

@@ -14,7 +14,6 @@ from espnet_psslm.acoustic.plain_whisper import PlainWhisper
 from espnet_psslm.acoustic.sensevoice import load_sensevoice
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
-from espnet_psslm.bridge.simulate import Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.common.options import check_known, section
 from espnet_psslm.common.tensors import load_state
@@ -24,8 +23,6 @@ from espnet_psslm.llm.backbone import load_language_model, load_tokenizer
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.pack_files import open_pack
-from espnet_psslm.steps.made import Made, check_made
-from espnet_psslm.steps.simulators import SIMULATORS
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units, read_token_list
 from espnet_psslm.text.vocabulary import units_of
@@ -235,27 +232,6 @@ def count_units(args: argparse.Namespace) -> int:
     """Size of the CTC vocabulary, 0 where there is none."""
     units = bridge_units(args)
     return 0 if units is None else units.num_units
-
-
-def build_simulator(args: argparse.Namespace, units: Units, made: Made) -> Simulator:
-    """The simulator that the configuration names.
-
-    Args:
-        args: the configuration.
-        units: of the Steps that it imitates.
-        made: how the bridge makes them.
-
-    Raises:
-        ValueError: if an option does not fit, or it imitates others.
-    """
-    inline_files(args)
-    measured = args.simulator_conf.get("measured")
-    if isinstance(measured, dict):
-        check_made(measured.get("made", {}), made, place="what simulator_conf.measured counted")
-    conf, given = args.simulator_conf, {"blank_id": units.blank_id}
-    simulator = chosen(SIMULATORS, args, "simulator")
-    with section(f"simulator_conf of {args.simulator}", conf, simulator, given=given):
-        return simulator(units.num_units, **given, **conf)
 
 
 def inline_files(args: argparse.Namespace) -> None:

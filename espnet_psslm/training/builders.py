@@ -18,19 +18,19 @@ from espnet_psslm.bridge.projector import PROJECTORS, Ends, Projector, build_pro
 from espnet_psslm.bridge.simulate import Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
 from espnet_psslm.checkpoint import drop_frozen_from_state_dict
+from espnet_psslm.common.options import section
 from espnet_psslm.data.collate import StepsCollate
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuning import TUNINGS
-from espnet_psslm.steps.made import how_made
+from espnet_psslm.steps.made import Made, check_made, how_made
 from espnet_psslm.steps.simulators import SIMULATORS
 from espnet_psslm.tasks.choice import Choice
 from espnet_psslm.tasks.psslm_parts import (
     bridge_units,
     build_acoustic,
     build_language_model,
-    build_simulator,
     build_tokenizer,
     check_keys,
     check_posterior,
@@ -137,6 +137,26 @@ def with_defaults(config: Mapping[str, Any], words: Sequence[str] = ()) -> argpa
 def reduction_of(args: argparse.Namespace) -> Reduction:
     """The reduction that a configuration names."""
     return build_reduction(args.reduction, blank_id=Units.blank_id, **args.reduction_conf)
+
+
+def build_simulator(args: argparse.Namespace, units: Units, made: Made) -> Simulator:
+    """The simulator that a configuration names.
+
+    Args:
+        args: the configuration.
+        units: of the Steps that it imitates.
+        made: how the bridge makes them.
+
+    Raises:
+        ValueError: if an option does not fit, or it imitates others.
+    """
+    inline_files(args)
+    conf, given = args.simulator_conf, {"blank_id": units.blank_id}
+    cls = chosen(SIMULATORS, args, "simulator")
+    with section(f"simulator_conf of {args.simulator}", conf, cls, given=given):
+        simulator = cls(units.num_units, **given, **conf)
+    check_made(simulator.made, made, place=f"what simulator: {args.simulator} imitates")
+    return simulator
 
 
 def build_preprocessor(args: argparse.Namespace, *, train: bool) -> PSSLMPreprocessor:

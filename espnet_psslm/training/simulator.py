@@ -15,11 +15,13 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from torch import Tensor
 
 from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
+from espnet_psslm.bridge.steps_file import read_made
+from espnet_psslm.common.lines import read_objects
 from espnet_psslm.common.options import section
 from espnet_psslm.samples.lengths import write_lengths
 from espnet_psslm.steps.error_bins import ERROR_BINS, UNKNOWN_BIN, error_bin
 from espnet_psslm.steps.learned import LearnedSimulator, simulator_loss
-from espnet_psslm.steps.made import Dumps, of_units
+from espnet_psslm.steps.made import Dumps, Made, of_units
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.several_devices import SeveralDevices
 from espnet_psslm.text.normalize import normalize_text
@@ -36,12 +38,15 @@ class PairPreprocessor:
         units: of the acoustic model.
         hide_bin: share of them.
         seed: of all draws.
+        made: how the Steps must have been made.
     """
 
-    def __init__(self, train: bool, *, units: Units, hide_bin: float, seed: int) -> None:
+    def __init__(
+        self, train: bool, *, units: Units, hide_bin: float, seed: int, made: Made
+    ) -> None:
         self.train = train
         self.units = units
-        self.dumps = Dumps(of_units(units.tokens))
+        self.dumps = Dumps({**made, **of_units(units.tokens)})
         self.hide_bin = hide_bin
         self.rng = np.random.default_rng(seed)
 
@@ -175,9 +180,24 @@ class SimulatorTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
         )
 
     @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        """ESPnet's; the configuration that it saves says how the Steps were made."""
+        for manifest, *_ in args.train_data_path_and_name_and_type[:1]:
+            _, row = next(read_objects(manifest), (0, {}))
+            if "steps" in row:
+                args.steps_made = read_made(row["steps"].rpartition(":")[0]) or {}
+        super().main_worker(args)
+
+    @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> PairPreprocessor:
         """Reader of manifest rows."""
-        return PairPreprocessor(train, units=units_of(args), hide_bin=args.hide_bin, seed=args.seed)
+        return PairPreprocessor(
+            train,
+            units=units_of(args),
+            hide_bin=args.hide_bin,
+            seed=args.seed,
+            made=getattr(args, "steps_made", {}),
+        )
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:

@@ -132,7 +132,7 @@ def test_what_was_measured_on_another_is_refused(folder, capsys):
     conf = {"simulator": "measured", "simulator_conf": {"measured": str(measured)}}
     command = folder.system.bridge_command(folder.folder / "train", **SETTINGS, **conf)
     said = refusal(psslm_train.main, command, capsys)
-    assert f"what simulator_conf.measured counted {OTHER}" in said
+    assert f"what simulator: measured imitates {OTHER}" in said
     psslm_train.main([*command, "--reduction_conf", "blank_threshold=0.5"])
 
     same = folder.dump("same")

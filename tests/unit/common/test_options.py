@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from espnet_psslm.common.options import check_known, nearest, options_of, section
-from espnet_psslm.tasks.psslm_parts import build_simulator
+from espnet_psslm.training.builders import build_simulator
 
 
 class Sized:
