@@ -656,7 +656,8 @@ if begin 14 pack "pack: $packed_exp -> $system/psslm.zip"; then
     fi
     if [ "$pack_replay" = true ]; then
         need "$text_data" "$text_stage"
-        notes+=(--replay "$text_data")
+        need "$steps/$valid_set/psslm.jsonl" 8
+        notes+=(--replay "$text_data" --replay_held_out "$steps/$valid_set/psslm.jsonl")
     fi
     run "$python" -m espnet_psslm.bin.pack --psslm_train_config "$packed_exp/config.yaml" \
         --psslm_model_file "$packed_exp/$inference_psslm_model" --outpath "$system/psslm.zip" \

@@ -28,7 +28,7 @@ from espnet_psslm.recipe.adaptation.train import (
 )
 from espnet_psslm.recipe.adaptation.workspace import Workspace
 from espnet_psslm.recipe.packing import Bridge, pack_bridge
-from espnet_psslm.recipe.replay import MAX_BYTES, sample_replay, size_of
+from espnet_psslm.recipe.replay import MAX_BYTES, is_held_out, sample_replay, size_of
 from espnet_psslm.text.prompt import read_prompt_file
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import units_of
@@ -150,10 +150,17 @@ def _split_replay(packed: Packed, options: Options) -> tuple[list[Row], list[Row
             "forgotten, and the table cannot show it"
         )
         return [], []
-    sentences = sorted({row["GT"] for row in rows})
-    held = set(sentences[:: round(1 / REPLAY_HELD_OUT)])
-    kept_out = [row for row in rows if row["GT"] in held]
-    return [row for row in rows if row["GT"] not in held] if options.replay else [], kept_out
+    kept_out = [row for row in rows if is_held_out(row)]
+    trained = [row for row in rows if not is_held_out(row)]
+    if not kept_out:
+        logging.warning(
+            "the old model was trained on all sentences that it carries: it answers 'old text' of "
+            "the table better than it would other sentences (pack --replay_held_out)"
+        )
+        held = set(sorted({row["GT"] for row in rows})[:: round(1 / REPLAY_HELD_OUT)])
+        kept_out = [row for row in rows if row["GT"] in held]
+        trained = [row for row in rows if row["GT"] not in held]
+    return trained if options.replay else [], kept_out
 
 
 def _with_labels(prompts: Sequence[Row], domain: Domain) -> list[Row]:
@@ -254,7 +261,8 @@ def _pack(
     config_file: Path,
     found: Sequence[compare.Change],
 ) -> None:
-    new = [*domain.train, *domain.held_out]
+    held_out = [row | {"held_out": True} for row in domain.held_out]
+    new = [*domain.train, *held_out]
     # Half of what is carried is new, as in training: the next adaptation forgets neither.
     carried = sample_replay(new, max_bytes=MAX_BYTES // 2)
     if packed.replay:
