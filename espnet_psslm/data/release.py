@@ -12,10 +12,11 @@ from typing import Any
 from espnet_psslm.common.errors import in_words
 from espnet_psslm.common.lines import parse_json
 from espnet_psslm.data.kaldi import check_corpus_path
-from espnet_psslm.data.labelled import ACTION, ASR, SCENARIO, LabelledUtterance
+from espnet_psslm.data.labelled import LabelledUtterance
 from espnet_psslm.data.manifest import Row, read_manifest
 from espnet_psslm.samples.segments import find_beside
 from espnet_psslm.text.normalize import normalize_text
+from espnet_psslm.text.tasks import ACTION, ASR, SCENARIO
 
 AUDIO_FOLDERS = ("", "flac", "audio", "wav")  # beside the JSON file, tried in this order
 SLURP_HINT = 'write {"sentence": ..., "recordings": [{"file": ...}], ...} in every row'

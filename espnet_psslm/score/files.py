@@ -57,6 +57,21 @@ def read_references(
     return refs
 
 
+def read_answers(folder: str | Path) -> dict[str, str]:
+    """Read the best answers of a decoding.
+
+    Args:
+        folder: of a set, and of a task where there are several; holds ``1best_recog``.
+
+    Returns:
+        key -> answer.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    return read_table(Path(folder) / "1best_recog" / "text")
+
+
 def _equals(value: Any, wanted: str) -> bool:
     return value == wanted or json.dumps(value) == wanted
 

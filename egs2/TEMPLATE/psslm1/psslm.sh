@@ -92,7 +92,7 @@ download_model=    # a packed model, file or hub name, to decode and score in pl
 oracle_task=ASR    # task decoded from the noise-free simulation of the true transcript; empty: none
 
 # Results
-forgetting_args=   # e.g. "--metric EN2DE=cer": tasks that the table of forgetting would leave out
+forgetting_args=   # e.g. "--metric EN2DE=cer": another metric in the table of forgetting than the task's own
 outside_share=0    # share of development speech that may be called outside of what the packed model knows,
                    # e.g. 0.02; for models of a small domain. 0: no such check, everything is answered
 title="Speech language model"
@@ -146,6 +146,7 @@ if [ -n "$download_model" ]; then
     skip_train=true sft=false
     psslm_tag=${psslm_tag:-$(basename "$download_model" .zip)}
     ctc_exp=$expdir/$psslm_tag/ctc
+    prompt_file=$expdir/$psslm_tag/psslm_text/prompts.jsonl
 fi
 system=$expdir${psslm_tag:+/$psslm_tag}
 ctc_model=$ctc_exp/$inference_ctc_model
@@ -611,7 +612,7 @@ fi
 if [ -e local/collect_results.py ]; then
     collect=("$python" local/collect_results.py)
 else
-    collect=("$python" -m espnet_psslm.bin.collect_results --language "$lang")
+    collect=("$python" -m espnet_psslm.bin.collect_results --language "$lang" --prompt_file "$prompt_file")
 fi
 
 if begin 13 score "score: $system/*/decode -> $system/results.json, $system/RESULTS.md"; then
@@ -623,7 +624,7 @@ if begin 13 score "score: $system/*/decode -> $system/results.json, $system/RESU
             run "$python" -m espnet_psslm.bin.forgetting --manifest "$raw/$name/psslm.jsonl" \
                 --before "$text_exp/decode/$name" --after "$sft_exp/decode/$name" \
                 --output "$system/forgetting_$name.md" --language "$lang" --seed "$seed" \
-                ${words[@]+"${words[@]}"}
+                --prompt_file "$prompt_file" ${words[@]+"${words[@]}"}
         fi
     done
     collect+=(--expdir "$system" --raw_dir "$raw" --test_sets "${test_set_list[@]}")

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from espnet_psslm.common.files import check_file
 from espnet_psslm.common.lines import read_lines, read_objects
-from espnet_psslm.data.labelled import ASR
 from espnet_psslm.data.manifest import Row
 from espnet_psslm.text.normalize import normalize_text
+from espnet_psslm.text.tasks import ASR
 from espnet_psslm.text.units import Units
 
 FEWEST = 20  # sentences; some are held out

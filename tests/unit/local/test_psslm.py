@@ -406,6 +406,8 @@ def test_a_packed_model(psslm, tmp_path):
     assert f"--model user/new --psslm_exp {tmp_path}/exp/new/psslm_text" in linked
     assert f"{tmp_path}/exp/new/ctc/config.yaml" in told.of("asr_inference")[0]
     assert len(told.of("psslm_inference")) == 2
+    prompts = f"--prompt_file {tmp_path}/exp/new/psslm_text/prompts.jsonl"
+    assert prompts in told.of("collect_results")[0]
 
 
 @pytest.mark.parametrize(

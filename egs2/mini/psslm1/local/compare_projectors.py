@@ -30,15 +30,16 @@ from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.manifest import read_manifest, write_jsonl
-from espnet_psslm.score.classification import accuracy
-from espnet_psslm.score.error_rate import error_rate
-from espnet_psslm.score.files import read_json, read_references, write_json
+from espnet_psslm.score.files import read_answers, read_json, read_references, write_json
+from espnet_psslm.score.metrics import METRICS
+from espnet_psslm.score.tasks import TaskMetrics
+from espnet_psslm.text.tasks import ACTION, ASR, SCENARIO
 
 RECIPE = Path(__file__).resolve().parent.parent
 TRIAL_BATCHES = 12  # that are timed
 WARM_UP = 2  # batches before these
 PART = "test_part"  # name of the test utterances that are decoded
-TASKS = ("ASR", "SLU_scenario", "SLU_action")
+TASKS = (ASR, SCENARIO, ACTION)
 HEADER = (
     "| projector | parameters | batches | s | WER % [95 %] | scenario accuracy % [95 %] "
     "| action accuracy % [95 %] |\n|---|---|---|---|---|---|---|\n"
@@ -181,14 +182,12 @@ class Comparison:
 
     def _scores(self, folder: Path) -> dict[str, Any]:
         manifest = self.args.dumpdir / "raw" / PART / "psslm.jsonl"
-        scores = {}
+        tasks, scores = TaskMetrics("en"), {}
         for task in TASKS:
             refs = read_references(manifest, task=task)
-            hyps = read_table(folder / f"psslm_text/decode/{PART}/{task}/1best_recog/text")
-            if task == "ASR":
-                found = error_rate(refs, hyps, unit="word", seed=self.args.seed)
-            else:
-                found = accuracy(refs, hyps, seed=self.args.seed)
+            hyps = read_answers(folder / f"psslm_text/decode/{PART}/{task}")
+            metric = METRICS[tasks.metrics(task)[0]]
+            found = metric.score(refs, hyps, language="en", seed=self.args.seed)
             scores[task] = {"rate": found.rate, "ci95": list(found.ci95)}
         return scores
 

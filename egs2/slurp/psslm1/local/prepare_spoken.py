@@ -25,20 +25,13 @@ from prepare_slurp import SPLITS, read_text, training_text
 
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
-from espnet_psslm.data.labelled import (
-    ACTION,
-    ASR,
-    ENTITIES,
-    MANIFEST,
-    SCENARIO,
-    LabelledUtterance,
-    write_data_dir,
-)
+from espnet_psslm.data.labelled import MANIFEST, LabelledUtterance, write_data_dir
 from espnet_psslm.data.manifest import Row, write_jsonl
 from espnet_psslm.data.prepare import CorpusSet, choose
 from espnet_psslm.recipe.voices.neural import is_spelled
 from espnet_psslm.recipe.voices.speak import Utterance, plan_utterances, speak_all
 from espnet_psslm.recipe.voices.table import add_voice_options, find_voices
+from espnet_psslm.text.tasks import ACTION, ASR, ENTITIES, SCENARIO
 
 MAX_SPOKEN_WORDS = 25  # some ten seconds
 VOICES = {  # set: splits of its voices
