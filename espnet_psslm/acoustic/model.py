@@ -12,7 +12,8 @@ from espnet2.asr.espnet_model import ESPnetASRModel
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_psslm.acoustic.log_mel import SAMPLE_RATE, WhisperLogMel
+from espnet_psslm.common.audio import SAMPLE_RATE
+from espnet_psslm.acoustic.log_mel import WhisperLogMel
 from espnet_psslm.acoustic.long_audio import (
     OVERLAP_S,
     SEARCH_S,

@@ -95,6 +95,7 @@ def run(args: argparse.Namespace) -> None:
     """
     from espnet_psslm.acoustic.model import load_ctc_acoustic
     from espnet_psslm.acoustic.recog_files import write_times
+    from espnet_psslm.common.left_out import write_skipped
     from espnet_psslm.data.audio_batches import AudioBatches
     from espnet_psslm.data.kaldi import read_table, write_table
     from espnet_psslm.device import resolve_device
@@ -118,9 +119,7 @@ def run(args: argparse.Namespace) -> None:
         frame_shift_s=acoustic.frame_shift_s,
     )
     write_table(output / "score", scores)
-    write_table(output / "skipped.txt", skipped)
-    if skipped:
-        logging.warning("%d utterances are not aligned: %s/skipped.txt", len(skipped), output)
+    write_skipped(output, skipped)
     logging.info("aligned %d utterances of %s: %s/ctm", len(spans), args.data_dir, output)
 
 

@@ -27,16 +27,15 @@ A model that was trained here also works in ESPnet's own ``Speech2Text``, after
 """
 
 import argparse
-import json
 import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import DEVICE_HELP, command
-from espnet_psslm.bin.skipped import check_skipped, write_skipped
+from espnet_psslm.common.json_files import write_json
+from espnet_psslm.common.left_out import check_skipped, write_skipped
 from espnet_psslm.inference.options import add_skipped_arguments
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         ValueError: if the model, the data folder or an option cannot be used, or too many
             utterances.
     """
-    from espnet_psslm.acoustic.log_mel import SAMPLE_RATE
+    from espnet_psslm.common.audio import SAMPLE_RATE
     from espnet_psslm.acoustic.model import load_ctc_acoustic
     from espnet_psslm.acoustic.recog_files import write_hypotheses, write_times
     from espnet_psslm.acoustic.recognise import decode
@@ -191,7 +190,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         write_skipped(output, batches.skipped)
         audio_s = batches.num_samples / SAMPLE_RATE
         stats = _stats(decoded, wall_s=wall_s, audio_s=audio_s) | limit
-        atomic_text(output / "stats.json", json.dumps(stats, indent=2) + "\n")
+        write_json(output / "stats.json", stats)
         write_made_with(output, model_and_options)
         kept.remove()
     if args.judge_skipped == "true":

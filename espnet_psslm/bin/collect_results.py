@@ -24,7 +24,8 @@ from espnet_psslm.bin.command import command
 from espnet_psslm.common.lines import read_lines
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import read_manifest
-from espnet_psslm.score.files import read_answers, read_json, read_references, write_json
+from espnet_psslm.common.json_files import read_json, write_json
+from espnet_psslm.score.files import read_answers, read_references
 from espnet_psslm.score.metrics import METRICS
 from espnet_psslm.score.paired import compare
 from espnet_psslm.score.report import WHISPER, environment, render

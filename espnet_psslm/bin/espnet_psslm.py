@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import espnet_psslm.bin
 
-NO_COMMANDS = ("command", "espnet_psslm", "skipped")
+NO_COMMANDS = ("command", "espnet_psslm")
 
 
 def names() -> list[str]:

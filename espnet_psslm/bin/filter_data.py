@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Sequence
 
 from espnet_psslm.bin.command import command
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.data.format import filter_data
 
 
@@ -23,7 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data_dir", required=True, help="folder made by stage 3")
-    parser.add_argument("--fs", type=int, default=16000, help="its sampling rate, Hz")
+    parser.add_argument("--fs", type=int, default=SAMPLE_RATE, help="its sampling rate, Hz")
     parser.add_argument("--min_duration_s", type=float, default=0.1, help="shortest recording")
     parser.add_argument("--max_duration_s", type=float, default=30.0, help="longest recording")
     parser.add_argument(

@@ -14,6 +14,7 @@ import argparse
 from collections.abc import Sequence
 
 from espnet_psslm.bin.command import add_pipe_option, command
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.data.format import format_data
 
 
@@ -25,7 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data_dir", required=True, help="folder made by stage 1")
     parser.add_argument("--output_dir", required=True, help="folder to write")
-    parser.add_argument("--fs", type=int, default=16000, help="sampling rate wanted, Hz")
+    parser.add_argument("--fs", type=int, default=SAMPLE_RATE, help="sampling rate wanted, Hz")
     parser.add_argument("--nj", type=int, default=2, help="processes")
     add_pipe_option(parser)
     return parser

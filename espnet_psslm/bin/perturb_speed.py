@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Sequence
 
 from espnet_psslm.bin.command import add_pipe_option, command
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.data.speed import perturb_data
 
 
@@ -25,7 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data_dir", required=True, help="folder made by stage 1")
     parser.add_argument("--output_dir", required=True, help="folder to write")
     parser.add_argument("--factors", type=float, nargs="+", default=[0.9, 1.0, 1.1], help="speeds")
-    parser.add_argument("--fs", type=int, default=16000, help="rate of perturbed audio, Hz")
+    parser.add_argument("--fs", type=int, default=SAMPLE_RATE, help="rate of perturbed audio, Hz")
     parser.add_argument("--nj", type=int, default=2, help="processes")
     add_pipe_option(parser)
     return parser

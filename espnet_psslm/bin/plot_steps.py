@@ -70,7 +70,8 @@ def listen(decoder: "PSSLMDecoder", row: dict[str, Any]) -> "HeardUtterance":
 
     from espnet_psslm.acoustic.log_mel import HOP, LogMel
     from espnet_psslm.bridge.plot import HeardUtterance
-    from espnet_psslm.data.audio import SAMPLE_RATE, read_audio
+    from espnet_psslm.common.audio import SAMPLE_RATE
+    from espnet_psslm.data.audio import read_audio
     from espnet_psslm.device import HOST
 
     (answer,) = decoder.decode([row])
@@ -113,7 +114,8 @@ def run(args: argparse.Namespace) -> list[Path]:
     """
     rows = choose(args)
 
-    from espnet_psslm.bridge.plot import save_png, steps_figure
+    from espnet_psslm.common.plots import save_png
+    from espnet_psslm.bridge.plot import steps_figure
     from espnet_psslm.common.file_names import file_name, write_file_names
     from espnet_psslm.decode import PSSLMDecoder
 

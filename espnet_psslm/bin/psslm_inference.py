@@ -28,7 +28,6 @@ makes of a perfect acoustic model.
 """
 
 import argparse
-import json
 import logging
 import resource
 import time
@@ -36,9 +35,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import DEVICE_HELP, command
-from espnet_psslm.bin.skipped import check_skipped, write_skipped
+from espnet_psslm.common.json_files import write_json
+from espnet_psslm.common.left_out import check_skipped, write_skipped
 from espnet_psslm.inference.options import (
     add_answer_arguments,
     add_row_arguments,
@@ -79,11 +78,6 @@ def get_parser() -> argparse.ArgumentParser:
     add_answer_arguments(parser)
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     return parser
-
-
-def write_json(path: Path, values: Mapping[str, float]) -> None:
-    """Write a small JSON file."""
-    atomic_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_psslm.bin.command import command
-from espnet_psslm.data.manifest import write_jsonl
+from espnet_psslm.common.json_files import write_jsonl
 from espnet_psslm.recipe.pairs import gather_pairs
 from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
 

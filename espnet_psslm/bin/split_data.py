@@ -8,12 +8,11 @@ as many as there are utterances with rows. ``join_jobs`` puts together what the 
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
+from espnet_psslm.common.json_files import write_jsonl
 from espnet_psslm.data.kaldi import read_table, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import read_manifest
@@ -73,10 +72,7 @@ def split(data_dir: Path, output_dir: Path, *, nj: int) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             write_table(folder / name, {utt_id: table[utt_id] for utt_id in chosen})
-        lines = [
-            json.dumps(row, ensure_ascii=False) + "\n" for utt_id in chosen for row in rows[utt_id]
-        ]
-        atomic_text(folder / MANIFEST, "".join(lines))
+        write_jsonl(folder / MANIFEST, (row for utt_id in chosen for row in rows[utt_id]))
     return parts
 
 

@@ -16,7 +16,6 @@ say.
 """
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import DEVICE_HELP, MAX_UNPACKED_HELP, TRUST_HELP, command
+from espnet_psslm.common.json_files import json_line
 from espnet_psslm.common.file_names import file_name
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ def answer(model: "Speech2Text", source: str, args: argparse.Namespace) -> list[
     Raises:
         ValueError: if it cannot be used.
     """
-    from espnet_psslm.data.audio import SAMPLE_RATE, read_audio, read_open_file
+    from espnet_psslm.common.audio import SAMPLE_RATE
+    from espnet_psslm.data.audio import read_audio, read_open_file
 
     if source == STDIN:
         with open(0, "rb", closefd=False) as stream:
@@ -180,7 +181,7 @@ def render(source: str, segments: Sequence[Segment], args: argparse.Namespace) -
         if whole.answer.confidence is not None:
             row |= {"outside": whole.answer.outside}
             row |= {"confidence": round(whole.answer.confidence, 4)}
-        return json.dumps(row, ensure_ascii=False) + "\n"
+        return json_line(row)
     text = " ".join(whole.text(args).split())
     several = len(args.audio) > 1 and args.output_dir is None
     return f"{source}\t{text}\n" if several else f"{text}\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_psslm.common.errors import in_words
-from espnet_psslm.common.lines import parse_json
+from espnet_psslm.common.json_files import parse_json
 from espnet_psslm.data.kaldi import check_corpus_path
 from espnet_psslm.data.labelled import LabelledUtterance
 from espnet_psslm.data.manifest import Row, read_manifest

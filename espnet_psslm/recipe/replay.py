@@ -4,10 +4,10 @@ Whoever trains a model on goes through what it knew again, so that it forgets no
 text alone: what was said (``GT``), the task and the answer.
 """
 
-import json
 import random
 from collections.abc import Iterable
 
+from espnet_psslm.common.json_files import json_line
 from espnet_psslm.data.manifest import Row
 
 MAX_BYTES = 1_000_000  # of JSON Lines
@@ -41,7 +41,7 @@ def sample_replay(rows: Iterable[Row], *, max_bytes: int = MAX_BYTES) -> list[Ro
 
 def size_of(rows: Iterable[Row]) -> int:
     """Bytes of rows, written as JSON Lines."""
-    return sum(len(json.dumps(row, ensure_ascii=False).encode()) + 1 for row in rows)
+    return sum(len(json_line(row).encode()) for row in rows)
 
 
 def describe_replay(rows: Iterable[Row]) -> str:

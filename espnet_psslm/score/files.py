@@ -74,32 +74,3 @@ def read_answers(folder: str | Path) -> dict[str, str]:
 
 def _equals(value: Any, wanted: str) -> bool:
     return value == wanted or json.dumps(value) == wanted
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: file.
-
-    Returns:
-        Its content.
-
-    Raises:
-        OSError: if it cannot be read.
-        ValueError: naming the file, if it is no JSON.
-    """
-    with reading(path):
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def write_json(path: str | Path, content: Any) -> None:
-    """Write JSON for people to read, whole or not at all.
-
-    Args:
-        path: file, its folder is made.
-        content: plain types.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    atomic_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

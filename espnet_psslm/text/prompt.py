@@ -24,7 +24,8 @@ from typing import Any
 
 from espnet_psslm.common.errors import in_words
 from espnet_psslm.common.files import check_file
-from espnet_psslm.common.lines import parse_json, read_lines
+from espnet_psslm.common.json_files import parse_json
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.text.tasks import METRICS
 
 # Private-use characters: prompts and fields that contain them are refused, and no chat template

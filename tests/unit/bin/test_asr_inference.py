@@ -231,7 +231,7 @@ def test_unreadable_audio_is_left_out_and_listed(
     asr_inference.main(options(data, output, "--judge_skipped", "false"))
     with pytest.raises(SystemExit):
         asr_inference.main(options(data, output))
-    assert "2 of 4 rows could not be used" in capsys.readouterr().err.splitlines()[-1]
+    assert "2 of 4 rows cannot be used" in capsys.readouterr().err.splitlines()[-1]
     output = tmp_path / "aligned"
     asr_align.main(options(data, output))
     assert set(read(output / "skipped.txt")) == {"utt0", "utt2"}
@@ -257,4 +257,4 @@ def test_dump_leaves_out_what_cannot_be_read(
     assert (stats["num_utts"], stats["num_rows"], stats["max_skipped"]) == (3, 4, 0.25)
     with pytest.raises(SystemExit):
         dump_steps.main(options(data, output))
-    assert "1 of 4 rows could not be used" in capsys.readouterr().err.splitlines()[-1]
+    assert "1 of 4 rows cannot be used" in capsys.readouterr().err.splitlines()[-1]

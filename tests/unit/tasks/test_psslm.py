@@ -348,7 +348,7 @@ def test_rows_that_cannot_be_used_are_named(trained, audio, tmp_path, capsys):
         infer(folder, tmp_path / "out", "--manifest", str(manifest))
     assert stop.value.code == 1
     message = capsys.readouterr().err.splitlines()[-1]
-    assert "error: 2 of 8 rows could not be used" in message
+    assert "error: 2 of 8 rows cannot be used" in message
     assert "'utt2-ASR'" in message
     good = [row["key"] for i, row in enumerate(audio) if i not in (2, 5)]
     assert list(answers(tmp_path / "out")) == good
@@ -363,7 +363,7 @@ def test_rows_that_cannot_be_used_are_named(trained, audio, tmp_path, capsys):
     ("more", "match"),
     [
         (("--tasks", "SLU_action"), r"--tasks \['SLU_action'\].*rows of \['ASR', 'SLU_scenario'\]"),
-        (("--source", "audio"), "16 of 16 rows could not be used.*no field 'path'"),
+        (("--source", "audio"), "16 of 16 rows cannot be used.*no field 'path'"),
         (("--asr_model_file", "x"), "together, or neither"),
         (("--beam_size", "0"), "beam_size"),
         (("--psslm_model_file", "/nowhere.pth"), "/nowhere.pth does not exist"),

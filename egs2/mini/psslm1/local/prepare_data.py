@@ -13,7 +13,6 @@ same bytes; what was synthesised before is kept.
 """
 
 import argparse
-import json
 import logging
 import random
 from collections.abc import Sequence
@@ -25,8 +24,8 @@ from corpus import Splits, check_splits, held_values, make_splits
 from grammar import Grammar, Sentence
 from mishear import Mishearing
 
-from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
+from espnet_psslm.common.json_files import write_json
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 from espnet_psslm.data.release import read_recordings
 from espnet_psslm.recipe.voices.engines import Voice
@@ -174,7 +173,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
     if real_test:
         _write("test_real", real_test, args)
     statistics["real"] = {"train": len(real_train), "test": len(real_test)}
-    atomic_text(datadir / "statistics.json", json.dumps(statistics, indent=1) + "\n")
+    write_json(datadir / "statistics.json", statistics)
     return statistics
 
 
@@ -299,7 +298,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """
     with command(get_parser(), cmd) as args:
         statistics = prepare(args)
-    logging.info("%s", json.dumps(statistics))
+    logging.info("%s", statistics)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ was spoken before is kept.
 """
 
 import argparse
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -23,10 +22,10 @@ from pathlib import Path
 from prepare_recordings import read_source
 from prepare_slurp import SPLITS, read_text, training_text
 
-from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.data.labelled import MANIFEST, LabelledUtterance, write_data_dir
-from espnet_psslm.data.manifest import Row, write_jsonl
+from espnet_psslm.common.json_files import write_json, write_jsonl
+from espnet_psslm.data.manifest import Row
 from espnet_psslm.data.prepare import CorpusSet, choose
 from espnet_psslm.recipe.voices.neural import is_spelled
 from espnet_psslm.recipe.voices.speak import Utterance, plan_utterances, speak_all
@@ -222,7 +221,7 @@ def prepare(args: argparse.Namespace) -> None:
         write_data_dir(args.datadir / name, utterances)
     counts = {name: len(utterances) for name, utterances in sets.items()}
     counts |= {"train_text": len(sentences), "test_text": len(tests)}
-    atomic_text(args.datadir / "statistics.json", json.dumps(counts, indent=1) + "\n")
+    write_json(args.datadir / "statistics.json", counts)
     logging.info("%s", counts)
 
 
