@@ -153,10 +153,10 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         ValueError: if the model, the data folder or an option cannot be used, or too many
             utterances.
     """
-    from espnet_psslm.common.audio import SAMPLE_RATE
     from espnet_psslm.acoustic.model import load_ctc_acoustic
     from espnet_psslm.acoustic.recog_files import write_hypotheses, write_times
     from espnet_psslm.acoustic.recognise import decode
+    from espnet_psslm.common.audio import SAMPLE_RATE
     from espnet_psslm.common.fingerprint import fingerprint
     from espnet_psslm.common.kept_parts import KeptParts
     from espnet_psslm.data.audio_batches import AudioBatches

@@ -21,10 +21,10 @@ from espnet2.utils.types import str2bool
 
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
+from espnet_psslm.common.json_files import read_json, write_json
 from espnet_psslm.common.lines import read_lines
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import read_manifest
-from espnet_psslm.common.json_files import read_json, write_json
 from espnet_psslm.score.files import read_answers, read_references
 from espnet_psslm.score.metrics import METRICS
 from espnet_psslm.score.paired import compare

@@ -13,10 +13,10 @@ import argparse
 from collections.abc import Sequence
 
 from espnet_psslm.bin.command import command
+from espnet_psslm.common.json_files import write_json
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.score.arguments import add_task_arguments, metric_and_language
 from espnet_psslm.score.bootstrap import NUM_RESAMPLES
-from espnet_psslm.common.json_files import write_json
 from espnet_psslm.score.files import read_references
 from espnet_psslm.score.paired import compare
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_psslm.bin.command import command
-from espnet_psslm.data.convert import FIELDS, to_rows
 from espnet_psslm.common.json_files import write_jsonl
+from espnet_psslm.data.convert import FIELDS, to_rows
 
 
 def get_parser() -> argparse.ArgumentParser:

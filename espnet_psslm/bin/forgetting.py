@@ -18,8 +18,8 @@ from typing import Any
 
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
-from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.common.json_files import write_json
+from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.score.files import read_answers
 from espnet_psslm.score.metrics import METRICS
 from espnet_psslm.score.tasks import TaskMetrics, can_be_scored

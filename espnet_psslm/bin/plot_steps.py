@@ -114,9 +114,9 @@ def run(args: argparse.Namespace) -> list[Path]:
     """
     rows = choose(args)
 
-    from espnet_psslm.common.plots import save_png
     from espnet_psslm.bridge.plot import steps_figure
     from espnet_psslm.common.file_names import file_name, write_file_names
+    from espnet_psslm.common.plots import save_png
     from espnet_psslm.decode import PSSLMDecoder
 
     decoder = PSSLMDecoder(

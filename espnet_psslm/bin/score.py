@@ -24,10 +24,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from espnet_psslm.bin.command import command
+from espnet_psslm.common.json_files import write_json
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.score.arguments import add_task_arguments, metric_and_language
 from espnet_psslm.score.base import Score
-from espnet_psslm.common.json_files import write_json
 from espnet_psslm.score.files import read_references
 from espnet_psslm.score.metrics import METRICS
 from espnet_psslm.score.normalizers import NORMALIZERS

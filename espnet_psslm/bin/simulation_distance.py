@@ -34,7 +34,6 @@ import torch
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
 from espnet_psslm.bridge.distance import StepDistance, step_distance
-from espnet_psslm.common.plots import save_png
 from espnet_psslm.bridge.plot import distance_figure
 from espnet_psslm.bridge.simulate import (
     MeasuredSimulator,
@@ -43,10 +42,11 @@ from espnet_psslm.bridge.simulate import (
     one_hot_rows,
 )
 from espnet_psslm.bridge.steps_file import read_steps
+from espnet_psslm.common.json_files import write_json
+from espnet_psslm.common.plots import save_png
 from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.progress import track
-from espnet_psslm.common.json_files import write_json
 from espnet_psslm.steps.judge import Errors, Judgement, predicted_rows
 from espnet_psslm.steps.simulation import Learned
 from espnet_psslm.text.normalize import normalize_text

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import DEVICE_HELP, MAX_UNPACKED_HELP, TRUST_HELP, command
-from espnet_psslm.common.json_files import json_line
 from espnet_psslm.common.file_names import file_name
+from espnet_psslm.common.json_files import json_line
 
 if TYPE_CHECKING:
     from espnet_psslm.inference.outside import Familiarity

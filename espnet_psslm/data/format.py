@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_psslm.common.file_names import file_name
-from espnet_psslm.common.workers import in_workers
-from espnet_psslm.data.audio import read_recording
+from espnet_psslm.common.json_files import write_jsonl
 from espnet_psslm.common.left_out import (
     ROW,
     UTTERANCE,
@@ -25,9 +24,10 @@ from espnet_psslm.common.left_out import (
     say_dropped,
     write_dropped,
 )
+from espnet_psslm.common.workers import in_workers
+from espnet_psslm.data.audio import read_recording
 from espnet_psslm.data.kaldi import read_counts, read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
-from espnet_psslm.common.json_files import write_jsonl
 from espnet_psslm.data.manifest import Row, check_manifest
 from espnet_psslm.progress import show_progress
 from espnet_psslm.samples.flac import write_flac

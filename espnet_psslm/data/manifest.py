@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_psslm.atomic import atomic_file
 from espnet_psslm.common.errors import in_words
 from espnet_psslm.common.files import check_file
 from espnet_psslm.common.json_files import parse_json

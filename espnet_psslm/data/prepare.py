@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from espnet_psslm.atomic import atomic_text
 from espnet_psslm.common.json_files import write_json
-from espnet_psslm.common.lines import read_lines
 from espnet_psslm.common.left_out import UTTERANCE, Dropped, say_dropped, write_dropped
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 
 STAGE = 1

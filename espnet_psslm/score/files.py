@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from espnet_psslm.atomic import atomic_text
-from espnet_psslm.common.errors import reading
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.manifest import numbered_rows
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-import yaml
 
 from espnet_psslm.weights import MODELS_VARIABLE
 from tests.ctc_setting import Setting

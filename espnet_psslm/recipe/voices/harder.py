@@ -10,8 +10,8 @@ import random
 
 import numpy as np
 
-from espnet_psslm.data.speed import change_speed
 from espnet_psslm.common.audio import SAMPLE_RATE
+from espnet_psslm.data.speed import change_speed
 from espnet_psslm.recipe.voices.noise import NOISES
 from espnet_psslm.recipe.voices.recording import Recording, draw_room, record
 

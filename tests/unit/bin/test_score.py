@@ -65,7 +65,9 @@ def test_a_new_task_is_scored_as_its_prompt_says(tmp_path, metric):
 def test_the_task_says_metric_and_language(tmp_path, caplog):
     """Without a word from anybody: Chinese is cut as sacreBLEU does it, and a guess is said."""
     caplog.set_level("INFO")
-    rows = [{"key": f"a-{task}", "task": task, "target": "\u5317\u4eac"} for task in ("EN2ZH", "new")]
+    rows = [
+        {"key": f"a-{task}", "task": task, "target": "\u5317\u4eac"} for task in ("EN2ZH", "new")
+    ]
     manifest = write_jsonl(tmp_path / "ref.jsonl", rows)
     found = {}
     for task in ("EN2ZH", "new"):

@@ -4,10 +4,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from espnet_psslm.common.plots import save_png
 from espnet_psslm.acoustic.align import UnitSpan, time_units
 from espnet_psslm.acoustic.plot import plot_posterior
 from espnet_psslm.bridge.plot import HeardUtterance, distance_figure, steps_figure
+from espnet_psslm.common.plots import save_png
 
 HEARD = HeardUtterance(
     title="utt: costs $5 or $6",

@@ -24,9 +24,9 @@ import results_table
 
 from espnet_psslm.bin.collect_results import get_parser, write_results
 from espnet_psslm.bin.command import command
+from espnet_psslm.common.json_files import read_json
 from espnet_psslm.score.classification import accuracy
 from espnet_psslm.score.error_rate import error_rate
-from espnet_psslm.common.json_files import read_json
 from espnet_psslm.score.files import read_answers, read_references
 from espnet_psslm.score.slu import slu_score_of_lines
 from espnet_psslm.score.tasks import can_be_scored

@@ -28,10 +28,9 @@ import yaml
 
 from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import command
+from espnet_psslm.common.json_files import read_json, write_json, write_jsonl
 from espnet_psslm.data.kaldi import read_table
-from espnet_psslm.common.json_files import write_jsonl
 from espnet_psslm.data.manifest import read_manifest
-from espnet_psslm.common.json_files import read_json, write_json
 from espnet_psslm.score.files import read_answers, read_references
 from espnet_psslm.score.metrics import METRICS
 from espnet_psslm.score.tasks import TaskMetrics

@@ -23,8 +23,8 @@ from prepare_recordings import read_source
 from prepare_slurp import SPLITS, read_text, training_text
 
 from espnet_psslm.bin.command import command
-from espnet_psslm.data.labelled import MANIFEST, LabelledUtterance, write_data_dir
 from espnet_psslm.common.json_files import write_json, write_jsonl
+from espnet_psslm.data.labelled import MANIFEST, LabelledUtterance, write_data_dir
 from espnet_psslm.data.manifest import Row
 from espnet_psslm.data.prepare import CorpusSet, choose
 from espnet_psslm.recipe.voices.neural import is_spelled

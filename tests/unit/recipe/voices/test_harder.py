@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from espnet_psslm.recipe.voices.harder import make_harder
 from espnet_psslm.common.audio import SAMPLE_RATE
+from espnet_psslm.recipe.voices.harder import make_harder
 
 TIME = np.arange(SAMPLE_RATE) / SAMPLE_RATE
 SPEECH = (0.3 * np.sin(2 * np.pi * 500 * TIME) * (1 + np.sin(2 * np.pi * 4 * TIME))).astype("f4")

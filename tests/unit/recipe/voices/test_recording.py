@@ -17,7 +17,9 @@ from espnet_psslm.recipe.voices.recording import (
 
 QUIET = Recording("pink", 100.0, 0.0, 0.1, 0.2)  # nothing but level and silence
 ROOM = Room((5.0, 4.0, 3.0), (1.0, 1.0, 1.5), (2.0, 3.0, 1.2), 0.3)
-TONES = sum(np.sin(2 * np.pi * hz * np.arange(SAMPLE_RATE) / SAMPLE_RATE) for hz in (100, 1000, 7000))
+TONES = sum(
+    np.sin(2 * np.pi * hz * np.arange(SAMPLE_RATE) / SAMPLE_RATE) for hz in (100, 1000, 7000)
+)
 
 
 @pytest.mark.parametrize("kind", NOISES)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.recipe.voices import espeak, speak
 from espnet_psslm.recipe.voices.engines import Voice, engine_class
-from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.recipe.voices.speak import plan_utterances, speak_all
 from espnet_psslm.recipe.voices.table import read_voices
 
