@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from espnet_psslm.atomic import atomic_text
+from espnet_psslm.data.kaldi import recog_folder
 from espnet_psslm.inference.decoded import Decoded
 
 
@@ -20,7 +21,7 @@ def write_answers(folder: Path, decoded: Decoded, *, nbest: int) -> None:
     """
     for rank in range(nbest):
         hypotheses = decoded.ranked(rank)
-        recog = folder / f"{rank + 1}best_recog"
+        recog = recog_folder(folder, rank)
         # An answer takes one line, whatever is in it.
         _write(recog / "text", {k: " ".join(h.text.split()) for k, h in hypotheses.items()})
         _write(recog / "score", {k: f"{h.score:.4f}" for k, h in hypotheses.items()})
@@ -29,7 +30,7 @@ def write_answers(folder: Path, decoded: Decoded, *, nbest: int) -> None:
         "fallback": {k: h.fallback for k, h in decoded.hypotheses.items() if h.fallback},
     }
     for name, values in columns.items():
-        path = folder / "1best_recog" / name
+        path = recog_folder(folder) / name
         if values:
             _write(path, values)
         else:

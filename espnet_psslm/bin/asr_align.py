@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import DEVICE_HELP, command
+from espnet_psslm.bin.command import DEVICE_HELP, command, new_parser
 
 if TYPE_CHECKING:
     from espnet_psslm.acoustic.align import UnitSpan
@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description="Align given texts to audio with a CTC acoustic model.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Align given texts to audio with a CTC acoustic model.")
     parser.add_argument("--asr_train_config", required=True, help="config.yaml of the training")
     parser.add_argument("--asr_model_file", required=True, help="checkpoint")
     parser.add_argument("--data_dir", required=True, help="with wav.scp, utt2num_samples, text")
@@ -124,11 +121,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Align a data folder.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Align a data folder."""
     with command(get_parser(), cmd) as args:
         run(args)
 

@@ -45,9 +45,6 @@ if TYPE_CHECKING:
     from espnet_psslm.text.words import UnitWords
 
 
-UNFINISHED = "unfinished.jsonl"  # what a run has found that has not come to its end
-
-
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
     from espnet2.utils.config_argparse import ArgumentParser
@@ -158,8 +155,9 @@ def run(args: argparse.Namespace) -> dict[str, float]:
     from espnet_psslm.acoustic.recognise import decode
     from espnet_psslm.common.audio import SAMPLE_RATE
     from espnet_psslm.common.fingerprint import fingerprint
-    from espnet_psslm.common.kept_parts import KeptParts
+    from espnet_psslm.common.kept_parts import UNFINISHED, KeptParts
     from espnet_psslm.data.audio_batches import AudioBatches
+    from espnet_psslm.data.kaldi import recog_folder
     from espnet_psslm.device import resolve_device
     from espnet_psslm.inference.made_with import made_with, write_made_with
     from espnet_psslm.text.words import UnitWords
@@ -180,7 +178,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         decoded = decode(acoustic, batches, search, kept=kept)
         start = time.perf_counter()
         for rank in range(args.nbest):
-            folder = output / f"{rank + 1}best_recog"
+            folder = recog_folder(output, rank)
             write_hypotheses(decoded.ranked(rank), folder, **names)
             if rank == 0:
                 wall_s = decoded.wall_s + time.perf_counter() - start - decoded.align_s
@@ -210,11 +208,7 @@ def _stats(decoded: "Decoded", *, wall_s: float, audio_s: float) -> dict[str, fl
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Decode a data folder.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Decode a data folder."""
     with command(get_parser(), cmd) as args:
         stats = run(args)
     logging.info(

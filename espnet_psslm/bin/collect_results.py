@@ -20,7 +20,7 @@ from typing import Any
 from espnet2.utils.types import str2bool
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.common.json_files import read_json, write_json
 from espnet_psslm.common.lines import read_lines
 from espnet_psslm.data.labelled import MANIFEST
@@ -128,9 +128,7 @@ def get_parser(description: str | None = __doc__) -> argparse.ArgumentParser:
     Args:
         description: of the command.
     """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(description)
     parser.add_argument("--expdir", type=Path, required=True)
     parser.add_argument("--raw_dir", type=Path, required=True)
     parser.add_argument("--ctc_exp", type=Path, required=True)
@@ -171,11 +169,7 @@ def write_results(
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Score, write, and print if asked to.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Score, write, and print if asked to."""
     parser = get_parser()
     parser.add_argument("--language", default="en", help="of the speech")
     parser.add_argument("--prompt_file", help='its lines may say the "metric" of their task')

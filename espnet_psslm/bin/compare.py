@@ -12,7 +12,7 @@ a two-sided p-value.
 import argparse
 from collections.abc import Sequence
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.common.json_files import write_json
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.score.arguments import add_task_arguments, metric_and_language
@@ -23,9 +23,7 @@ from espnet_psslm.score.paired import compare
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add_task_arguments(parser)
     parser.add_argument("--hyp_a", required=True, help="text file, `key hypothesis` a line")
     parser.add_argument("--hyp_b", required=True, help="the same, of the other system")
@@ -34,11 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Compare and write.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Compare and write."""
     with command(get_parser(), cmd) as args:
         metric, language = metric_and_language(args)
         refs = read_references(args.ref, task=args.task, key_field=args.key_field)

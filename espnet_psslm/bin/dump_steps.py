@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import DEVICE_HELP, command
+from espnet_psslm.bin.command import DEVICE_HELP, command, new_parser
 from espnet_psslm.common.left_out import check_skipped, write_skipped
 from espnet_psslm.inference.options import add_skipped_arguments
 
@@ -110,10 +110,7 @@ class DumpStats:
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description="Write the Steps of a data folder.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Write the Steps of a data folder.")
     parser.add_argument("--asr_train_config", help="config.yaml of the training")
     parser.add_argument("--asr_model_file", help="checkpoint")
     parser.add_argument(
@@ -263,11 +260,7 @@ def write_manifest(
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Dump the Steps of a data folder.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Dump the Steps of a data folder."""
     from espnet_psslm.common.json_files import write_json
     from espnet_psslm.data.manifest import read_manifest
     from espnet_psslm.inference.made_with import made_with, write_made_with

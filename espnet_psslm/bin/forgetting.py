@@ -17,24 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.common.json_files import write_json
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.score.files import read_answers
 from espnet_psslm.score.metrics import METRICS
+from espnet_psslm.score.report import interval, percent, table
 from espnet_psslm.score.tasks import TaskMetrics, can_be_scored
 
-HEADER = (
-    "| task | metric | before % [95 %] | after % [95 %] | change | |\n|---|---|---|---|---|---|\n"
-)
+HEADER = ("task", "metric", "before % [95 %]", "after % [95 %]", "change", "")
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
-        description="Scores of every task before and after fine-tuning.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Scores of every task before and after fine-tuning.")
     parser.add_argument("--manifest", required=True, help="references, JSON Lines")
     parser.add_argument("--before", type=Path, required=True, help="answers of psslm_inference")
     parser.add_argument("--after", type=Path, required=True, help="answers of psslm_inference")
@@ -109,21 +105,15 @@ def render(found: dict[str, dict[str, Any]]) -> str:
     """The table, in Markdown."""
     lines = []
     for task, row in found.items():
-        cells = [task, row["before"]["metric"]]
-        for side in (row["before"], row["after"]):
-            low, high = (100 * bound for bound in side["ci95"])
-            cells.append(f"{100 * side['rate']:.2f} [{low:.2f}, {high:.2f}]")
-        cells += [f"{100 * row['change']:+.2f}", row["verdict"]]
-        lines.append(f"| {' | '.join(cells)} |\n")
-    return HEADER + "".join(lines)
+        sides = row["before"], row["after"]
+        rates = [f"{percent(s['rate'], digits=2)} {interval(s['ci95'])}" for s in sides]
+        change = f"{100 * row['change']:+.2f}"
+        lines.append([task, row["before"]["metric"], *rates, change, row["verdict"]])
+    return table(HEADER, lines)
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Score and write.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Score and write."""
     with command(get_parser(), cmd) as args:
         found = compare(args)
         write_json(args.output.with_suffix(".json"), found)

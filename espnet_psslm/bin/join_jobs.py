@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.common.json_files import read_json, write_json
 from espnet_psslm.common.left_out import check_skipped
 from espnet_psslm.common.lines import split_lines
@@ -33,9 +33,7 @@ LIMIT = ("num_rows", "max_skipped")
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--data_dir", type=Path, required=True, help="what split_data has split")
     parser.add_argument("--nj", type=int, required=True, help="jobs")
     parser.add_argument("--output_dir", type=Path, required=True, help="holds jobs/1, jobs/2, ...")
@@ -147,11 +145,7 @@ def join_stats(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Join.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Join."""
     with command(get_parser(), cmd) as args:
         join(args.data_dir, args.output_dir, nj=args.nj)
 

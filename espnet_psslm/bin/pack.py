@@ -12,14 +12,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--psslm_train_config", required=True, help="config.yaml of the bridge")
     parser.add_argument("--psslm_model_file", required=True, help="its trained parameters")
     parser.add_argument("--outpath", required=True, help="archive to write, .zip")
@@ -65,11 +63,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Pack.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Pack."""
     with command(get_parser(), cmd) as args:
         run(args)
 

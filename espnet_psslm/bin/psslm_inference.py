@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from espnet_psslm.common.kept_parts import KeptParts
     from espnet_psslm.decode import PSSLMDecoder
 
-UNFINISHED = "unfinished.jsonl"  # answers of a run that has not come to its end
-
 
 def __getattr__(name: str) -> Any:
     """``Speech2Text``, where ESPnet's users look for it; importing it takes seconds."""
@@ -90,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         ValueError: if the model or the manifest cannot be used, or too many rows of it.
     """
     from espnet_psslm.common.fingerprint import fingerprint
-    from espnet_psslm.common.kept_parts import KeptParts
+    from espnet_psslm.common.kept_parts import UNFINISHED, KeptParts
     from espnet_psslm.inference.made_with import made_with, write_made_with
     from espnet_psslm.text.prompt import read_prompt_file
     from espnet_psslm.trained import read_config
@@ -157,11 +155,7 @@ def answer_all(
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Answer a manifest.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Answer a manifest."""
     with command(get_parser(), cmd) as args:
         answered = run(args)
     logging.info("answered %d rows in %s", answered, args.output_dir)

@@ -23,7 +23,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.common.json_files import write_json
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.score.arguments import add_task_arguments, metric_and_language
@@ -38,9 +38,7 @@ from espnet_psslm.score.translation import Translation
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add_task_arguments(parser)
     parser.add_argument("--hyp", required=True, help="text file, `key hypothesis` a line")
     parser.add_argument(
@@ -146,11 +144,7 @@ def _keep[Reference](
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Score and write.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Score and write."""
     with command(get_parser(), cmd) as args:
         result = score(args)
         if isinstance(result, SLUScore) and result.num_unparsable:

@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.common.json_files import write_jsonl
 from espnet_psslm.data.kaldi import read_table, write_table
 from espnet_psslm.data.labelled import MANIFEST
@@ -22,9 +22,7 @@ TABLES = ("wav.scp", "utt2num_samples")
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--data_dir", type=Path, required=True, help="as stage 4 leaves it")
     parser.add_argument("--nj", type=int, required=True, help="parts, at most")
     parser.add_argument("--output_dir", type=Path, required=True, help="for the folders 1/ to N/")
@@ -77,11 +75,7 @@ def split(data_dir: Path, output_dir: Path, *, nj: int) -> int:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Split, and print how many parts there are.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Split, and print how many parts there are."""
     with command(get_parser(), cmd) as args:
         print(split(args.data_dir, args.output_dir, nj=args.nj))
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import DEVICE_HELP, MAX_UNPACKED_HELP, TRUST_HELP, command
+from espnet_psslm.bin.command import DEVICE_HELP, MAX_UNPACKED_HELP, TRUST_HELP, command, new_parser
 from espnet_psslm.common.file_names import file_name
 from espnet_psslm.common.json_files import json_line
 
@@ -54,9 +54,7 @@ class Segment:
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("audio", nargs="+", help="wav, mp3, m4a, webm, ...; - is standard input")
     parser.add_argument("--model", help="archive of stage 14, folder of one, or its hub name")
     parser.add_argument("--max_unpacked_gb", type=float, help=MAX_UNPACKED_HELP)
@@ -276,11 +274,7 @@ def run(args: argparse.Namespace) -> Iterator[tuple[int, str]]:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Answer recordings.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Answer recordings."""
     parser = get_parser()
     with command(parser, cmd) as args:
         found = list(run(args))  # said at the end, behind the answers

@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_psslm.atomic import atomic_link
-from espnet_psslm.bin.command import MAX_UNPACKED_HELP, command
+from espnet_psslm.bin.command import MAX_UNPACKED_HELP, command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--model", required=True, help="archive, unpacked folder, or hub name")
     parser.add_argument("--max_unpacked_gb", type=float, help=MAX_UNPACKED_HELP)
     parser.add_argument("--psslm_exp", type=Path, required=True, help="folder for the bridge")
@@ -34,11 +32,7 @@ def link(source: str, target: Path) -> None:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Link.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Link."""
     with command(get_parser(), cmd) as args:
         from espnet_psslm.pack_files import open_pack, read_relocated
 

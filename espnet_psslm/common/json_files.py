@@ -53,17 +53,34 @@ def read_objects(path: str | Path, *, hint: str = "") -> Iterator[tuple[int, dic
     Raises:
         ValueError: naming file and line, where it is no JSON object.
     """
-    end = f"; {hint}" if hint else ""
     for number, line in read_lines(path):
         if not line.strip():
             continue
         try:
-            row = parse_json(line)
+            row = parse_object(line, hint=hint)
         except ValueError as error:
-            raise ValueError(f"{path}:{number}: {in_words(error)}{end}") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{path}:{number}: a {type(row).__name__}, no object{end}")
+            raise ValueError(f"{path}:{number}: {error}") from error
         yield number, row
+
+
+def parse_object(text: str | bytes, *, hint: str = "") -> dict[str, Any]:
+    """Parse a JSON object.
+
+    Args:
+        text: as :func:`parse_json` takes it.
+        hint: what it should be, for the message.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    end = f"; {hint}" if hint else ""
+    try:
+        row = parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{in_words(error)}{end}") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"a {type(row).__name__}, no object{end}")
+    return row
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -59,6 +59,11 @@ def read_counts(path: str | Path) -> dict[str, int]:
     return counts
 
 
+def recog_folder(folder: str | Path, rank: int = 0) -> Path:
+    """Where ESPnet keeps the answers of a rank, of which 0 is the best."""
+    return Path(folder) / f"{rank + 1}best_recog"
+
+
 def check_corpus_path(path: str) -> str:
     """Take a path that a corpus names, which shall stand in ``wav.scp``.
 

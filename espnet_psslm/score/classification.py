@@ -52,20 +52,19 @@ def accuracy(
     Raises:
         ValueError: without references, or for a hypothesis without a reference.
     """
-    labels, answers = (_tidy(side, metric, language) for side in in_order(refs, hyps))
-    correct = np.array([label == answer for label, answer in zip(labels, answers, strict=True)])
+    sides = in_order(refs, hyps)
+    terms = right_terms(*sides, language, metric=metric)
+    labels, answers = (_tidy(side, metric, language) for side in sides)
     # Of equally frequent labels the first in the alphabet, so that reruns agree.
     classes = Counter(sorted(labels))
     majority_class, majority_count = classes.most_common(1)[0]
     return Accuracy(
         metric=metric,
-        rate=float(correct.mean()),
-        ci95=ratio_interval(
-            correct.astype(np.int64), np.ones(len(labels), dtype=np.int64), seed=seed
-        ),
+        rate=float(terms[:, 0].mean()),
+        ci95=ratio_interval(terms, seed=seed),
         num_utts=len(labels),
         num_missing=len(refs.keys() - hyps.keys()),
-        num_correct=int(correct.sum()),
+        num_correct=int(terms[:, 0].sum()),
         num_classes=len(classes),
         majority_class=majority_class,
         majority_rate=majority_count / len(labels),

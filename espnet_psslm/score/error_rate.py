@@ -55,22 +55,21 @@ def error_rate(
         ValueError: for a hypothesis without a reference, or without any reference word.
     """
     counts = _count_normalized(*in_order(refs, hyps), language, unit, normalizer)
-    num_errors = counts[:, :3].sum(axis=1)
-    num_ref = counts[:, 3]
-    if num_ref.sum() == 0:
+    terms = _terms(counts)
+    if not counts[:, 3].any():
         raise ValueError(f"{len(refs)} references have no {unit}s: nothing to score against")
     num_sub, num_del, num_ins, total = (int(n) for n in counts.sum(axis=0))
     return ErrorRate(
         metric="wer" if unit == "word" else "cer",
         rate=(num_sub + num_del + num_ins) / total,
-        ci95=ratio_interval(num_errors, num_ref, seed=seed),
+        ci95=ratio_interval(terms, seed=seed),
         num_utts=len(refs),
         num_missing=len(refs.keys() - hyps.keys()),
         num_sub=num_sub,
         num_del=num_del,
         num_ins=num_ins,
         num_ref=total,
-        num_wrong_utts=int((num_errors > 0).sum()),
+        num_wrong_utts=int((terms[:, 0] > 0).sum()),
         normalizer=normalizer,
     )
 
@@ -89,7 +88,10 @@ def error_terms(
     Returns:
         (n_utts, 2).
     """
-    counts = _count_normalized(refs, hyps, language, unit)
+    return _terms(_count_normalized(refs, hyps, language, unit))
+
+
+def _terms(counts: np.ndarray) -> np.ndarray:
     return np.stack([counts[:, :3].sum(axis=1), counts[:, 3]], axis=1).astype(np.float64)
 
 

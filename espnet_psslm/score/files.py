@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from espnet_psslm.data.kaldi import read_table
+from espnet_psslm.data.kaldi import read_table, recog_folder
 from espnet_psslm.data.manifest import numbered_rows
 
 
@@ -67,7 +67,7 @@ def read_answers(folder: str | Path) -> dict[str, str]:
     Raises:
         ValueError: if there are none.
     """
-    return read_table(Path(folder) / "1best_recog" / "text")
+    return read_table(recog_folder(folder) / "text")
 
 
 def _equals(value: Any, wanted: str) -> bool:

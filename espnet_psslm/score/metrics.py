@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from espnet_psslm.score.base import Score
+from espnet_psslm.score.bootstrap import quotients
 from espnet_psslm.score.classification import accuracy, right_terms
 from espnet_psslm.score.error_rate import error_rate, error_terms
 from espnet_psslm.score.slu import f1_terms, slu_score_of_lines
@@ -16,12 +17,6 @@ from espnet_psslm.score.translation import (
     segment_statistics,
     translation_score,
 )
-
-
-def quotients(sums: np.ndarray, language: str) -> np.ndarray:
-    """Sums (R, 2) to rates (R,); not a number where there is nothing to divide by."""
-    nothing = np.full(len(sums), np.nan)
-    return np.divide(sums[:, 0], sums[:, 1], out=nothing, where=sums[:, 1] > 0)
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ class Metric:
     title: str
     score: Callable[..., Score]
     terms: Callable[[Sequence[str], Sequence[str], str], np.ndarray]
-    rates: Callable[[np.ndarray, str], np.ndarray] = quotients
+    rates: Callable[[np.ndarray, str], np.ndarray] = lambda sums, language: quotients(sums)
     lower_is_better: bool = False
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from espnet_psslm.score.base import in_order
-from espnet_psslm.score.bootstrap import NUM_RESAMPLES, resampled_sums
+from espnet_psslm.score.bootstrap import NUM_RESAMPLES, percentile_interval, resampled_sums
 from espnet_psslm.score.metrics import METRICS
 
 
@@ -75,9 +75,9 @@ def compare(
         sums = resampled_sums(terms, seed=seed, num_resamples=num_resamples)
         resampled.append(chosen.rates(sums, language))
     differences = resampled[1] - resampled[0]
+    interval = percentile_interval(differences)
     differences = differences[np.isfinite(differences)]  # a resample of empty references only
     gains = -differences if chosen.lower_is_better else differences
-    low, high = np.percentile(differences, [2.5, 97.5])
     # One more on both sides: no finite number of resamples shows a probability of 0.
     tails = [(np.sum(side <= 0) + 1) / (len(gains) + 1) for side in (gains, -gains)]
     return Comparison(
@@ -85,7 +85,7 @@ def compare(
         rate_a=rates[0],
         rate_b=rates[1],
         difference=rates[1] - rates[0],
-        ci95=(float(low), float(high)),
+        ci95=interval,
         probability_b_better=float(np.mean(gains > 0)),
         p_value=min(1.0, float(2 * min(tails))),
         num_utts=len(refs),

@@ -86,7 +86,12 @@ def f1_terms(refs: Sequence[str], hyps: Sequence[str]) -> np.ndarray:
     found = parse_answers(dict(enumerate(hyps)))
     right = map(parse_answer, refs)
     counts = [_count(answer, found[index]) for index, answer in enumerate(right)]
-    tp, fp, fn = np.stack(counts)[:, METRICS.index("slu_f1")].T
+    return _f1_terms(np.stack(counts)[:, METRICS.index("slu_f1")])
+
+
+def _f1_terms(counts: np.ndarray) -> np.ndarray:
+    """(n_utts, 3) true positives, false positives, false negatives to what F1 is a quotient of."""
+    tp, fp, fn = counts.T
     return np.stack([2 * tp, 2 * tp + fp + fn], axis=1)
 
 
@@ -124,11 +129,10 @@ def slu_score(
         raise ValueError(f"{len(keys)} references and their hypotheses have no entity to score")
     metrics = dict(zip(METRICS, map(F1.of, counts.sum(axis=0)), strict=True))
     intervals = {name: _interval(counts[:, index], seed=seed) for index, name in enumerate(METRICS)}
-    tp, fp, fn = counts[:, METRICS.index("slu_f1")].T
     return SLUScore(
         metric="slu_f1",
         rate=metrics["slu_f1"].f1,
-        ci95=ratio_interval(2 * tp, 2 * tp + fp + fn, seed=seed),
+        ci95=intervals["slu_f1"],
         num_utts=len(keys),
         num_missing=len(refs.keys() - hyps.keys()),
         num_unparsable=sum(answer is None for answer in hyps.values()),
@@ -143,9 +147,7 @@ def slu_score(
 
 def _interval(counts: np.ndarray, *, seed: int) -> tuple[float, float] | None:
     """Bootstrap interval of micro-F1 from (n_utts, 3) counts; None where all are 0."""
-    tp, fp, fn = counts.T
-    below = 2 * tp + fp + fn
-    return ratio_interval(2 * tp, below, seed=seed) if below.any() else None
+    return ratio_interval(_f1_terms(counts), seed=seed) if counts.any() else None
 
 
 def _count(ref: SLUAnswer, hyp: SLUAnswer | None) -> np.ndarray:

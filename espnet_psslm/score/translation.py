@@ -12,7 +12,7 @@ import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 
 from espnet_psslm.score.base import Score, in_order
-from espnet_psslm.score.bootstrap import resampled_sums
+from espnet_psslm.score.bootstrap import percentile_interval, resampled_sums
 from espnet_psslm.text.scripts import UNSPACED_LANGUAGES, language_code
 
 # Language -> sacreBLEU's tokeniser: its own for Chinese, whichever of its languages. Others without
@@ -104,11 +104,10 @@ def translation_score(
     scorer = build_metric(metric, language)
     whole = scorer.corpus_score(texts, [references])
     sums = resampled_sums(segment_statistics(scorer, references, texts), seed=seed)
-    low, high = np.percentile(rates_of_sums(scorer, sums), [2.5, 97.5])
     return Translation(
         metric=metric,
         rate=whole.score / 100,
-        ci95=(float(low), float(high)),
+        ci95=percentile_interval(rates_of_sums(scorer, sums)),
         num_utts=len(refs),
         num_missing=len(refs.keys() - hyps.keys()),
         signature=str(scorer.get_signature()),

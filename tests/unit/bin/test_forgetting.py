@@ -48,10 +48,10 @@ def test_every_task_in_one_table(options, tmp_path):
     lines = (tmp_path / "new/table.md").read_text().splitlines()
     all_right, all_wrong = "100.00 [100.00, 100.00]", "0.00 [0.00, 0.00]"
     assert lines[2:] == [
-        f"| ASR | wer | {all_right} | {all_wrong} | -100.00 | better |",
-        f"| SLU_scenario | exact | {all_right} | {all_right} | +0.00 |  |",
-        f"| SLU_entities | slu_f1 | {all_right} | {all_wrong} | -100.00 | worse |",
-        f"| EN2DE | cer | {all_wrong} | {all_wrong} | +0.00 |  |",
+        f"|ASR|wer|{all_right}|{all_wrong}|-100.00|better|",
+        f"|SLU_scenario|exact|{all_right}|{all_right}|+0.00||",
+        f"|SLU_entities|slu_f1|{all_right}|{all_wrong}|-100.00|worse|",
+        f"|EN2DE|cer|{all_wrong}|{all_wrong}|+0.00||",
     ]
     found = json.loads((tmp_path / "new/table.json").read_text())
     assert found["SLU_entities"]["after"]["num_unparsable"] == NUM_UTTS

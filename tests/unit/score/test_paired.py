@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from espnet_psslm.score.bootstrap import resampled_sums
 from espnet_psslm.score.error_rate import error_rate
 from espnet_psslm.score.metrics import METRICS
 from espnet_psslm.score.paired import compare
@@ -64,16 +63,6 @@ def test_small_differences_are_not_significant():
     hyps = dict(A)
     hyps["u03"] = REFS["u03"]
     assert compare(REFS, A, hyps, metric="accuracy", seed=0).p_value > 0.3
-
-
-def test_sums_equal_a_plain_loop():
-    statistics = np.array([[1.0, 2.0], [0.0, 5.0], [3.0, 1.0]])
-    rng = np.random.default_rng(4)
-    picks = [rng.integers(3, size=3) for _ in range(6)]
-    expected = [sum(statistics[i] for i in pick) for pick in picks]
-    assert (
-        resampled_sums(statistics, seed=4, num_resamples=6).tolist() == np.array(expected).tolist()
-    )
 
 
 def test_resamples_of_empty_references_are_left_out():

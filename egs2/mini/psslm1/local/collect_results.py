@@ -242,11 +242,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Score, write, and print if asked to.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Score, write, and print if asked to."""
     with command(get_parser(__doc__), cmd) as args:
         results = collect(args)
         write_results(args.expdir, results, results_table.render, print_table=args.print_table)

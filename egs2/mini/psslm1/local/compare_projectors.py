@@ -27,7 +27,7 @@ from typing import Any
 import yaml
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.common.json_files import read_json, write_json, write_jsonl
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.manifest import read_manifest
@@ -49,9 +49,7 @@ HEADER = (
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--cpu_s", type=float, default=240.0, help="of training, per projector")
     parser.add_argument("--projectors", nargs="+", default=[], help="some of conf/projectors.yaml")
     parser.add_argument("--num_test", type=int, default=170, help="test utterances to decode")
@@ -230,11 +228,7 @@ def _line(result: dict[str, Any]) -> str:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Compare.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Compare."""
     with command(get_parser(), cmd) as args:
         os.chdir(RECIPE)
         comparison = Comparison(args)

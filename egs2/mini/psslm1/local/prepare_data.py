@@ -24,7 +24,7 @@ from corpus import Splits, check_splits, held_values, make_splits
 from grammar import Grammar, Sentence
 from mishear import Mishearing
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.common.json_files import write_json
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 from espnet_psslm.data.release import read_recordings
@@ -266,10 +266,7 @@ def describe(splits: Splits, grammar: Grammar) -> dict[str, Any]:
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of the stage."""
-    parser = argparse.ArgumentParser(
-        description="Data of the mini recipe.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Data of the mini recipe.")
     parser.add_argument("--datadir", default="data", help="for the data folders")
     parser.add_argument("--nj", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, default=1, help="of sentences, voices and noise")
@@ -291,11 +288,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Run the stage.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Run the stage."""
     with command(get_parser(), cmd) as args:
         statistics = prepare(args)
     logging.info("%s", statistics)

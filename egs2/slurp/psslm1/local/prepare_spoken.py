@@ -22,7 +22,7 @@ from pathlib import Path
 from prepare_recordings import read_source
 from prepare_slurp import SPLITS, read_text, training_text
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.common.json_files import write_json, write_jsonl
 from espnet_psslm.data.labelled import MANIFEST, LabelledUtterance, write_data_dir
 from espnet_psslm.data.manifest import Row
@@ -227,10 +227,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description="SLURP's text, spoken by synthetic voices.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("SLURP's text, spoken by synthetic voices.")
     parser.add_argument("--corpus", type=Path, required=True, help="SLURP of db.sh")
     parser.add_argument(
         "--extra_text",
@@ -260,11 +257,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Run the stage.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Run the stage."""
     with command(get_parser(), cmd) as args:
         prepare(args)
 
