@@ -343,7 +343,7 @@ def test_rows_that_cannot_be_used_are_named(trained, audio, tmp_path, capsys):
     assert stop.value.code == 1
     message = capsys.readouterr().err.splitlines()[-1]
     assert "error: 2 of 8 rows cannot be used" in message
-    assert "'utt2-ASR'" in message
+    assert ", the first utt2-ASR: " in message
     good = [row["key"] for i, row in enumerate(audio) if i not in (2, 5)]
     assert list(answers(tmp_path / "out")) == good
     skipped = (tmp_path / "out/skipped.txt").read_text().splitlines()
