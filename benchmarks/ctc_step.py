@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import Case, Setting
-from espnet_psslm.acoustic.log_mel import HOP, SAMPLE_RATE, WhisperLogMel
+from espnet_psslm.acoustic.log_mel import HOP, WhisperLogMel
 from espnet_psslm.acoustic.whisper import FRONT_STRIDE, HFSpeechEncoder
+from espnet_psslm.common.audio import SAMPLE_RATE
 
 STRIDE = 3  # of the convolution behind the encoder, as in the mini recipe
 

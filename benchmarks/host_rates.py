@@ -53,7 +53,8 @@ def sentences(count: int) -> list[str]:
 
 def manifest_rates(folder: Path, count: int = 100_000) -> dict[str, float]:
     """Of a text-only manifest: bytes on disk and in memory, and reading, per row."""
-    from espnet_psslm.data.manifest import read_manifest, write_jsonl
+    from espnet_psslm.common.json_files import write_jsonl
+    from espnet_psslm.data.manifest import read_manifest
 
     rows = [
         {"key": f"utt{index:09d}-ASR", "task": "ASR", "target": text, "GT": text}

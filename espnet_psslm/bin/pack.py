@@ -12,16 +12,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.data.manifest import Row, read_manifest
 from espnet_psslm.recipe.replay import sample_replay
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--psslm_train_config", required=True, help="config.yaml of the bridge")
     parser.add_argument("--psslm_model_file", required=True, help="its trained parameters")
     parser.add_argument("--outpath", required=True, help="archive to write, .zip")
@@ -81,11 +79,7 @@ def _replay(trained: str | None, held_out: str | None) -> Sequence[Row]:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Pack.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Pack."""
     with command(get_parser(), cmd) as args:
         run(args)
 

@@ -5,10 +5,10 @@ text alone: what was said (``GT``), the task and the answer. A few rows are mark
 training has seen them, so they show what is forgotten.
 """
 
-import json
 import random
 from collections.abc import Iterable
 
+from espnet_psslm.common.json_files import json_line
 from espnet_psslm.data.manifest import Row
 
 MAX_BYTES = 1_000_000  # of JSON Lines
@@ -61,7 +61,7 @@ def _within(rows: list[Row], *, max_bytes: int) -> list[Row]:
 
 def size_of(rows: Iterable[Row]) -> int:
     """Bytes of rows, written as JSON Lines."""
-    return sum(len(json.dumps(row, ensure_ascii=False).encode()) + 1 for row in rows)
+    return sum(len(json_line(row).encode()) for row in rows)
 
 
 def describe_replay(rows: Iterable[Row]) -> str:

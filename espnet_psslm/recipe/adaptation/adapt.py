@@ -29,6 +29,7 @@ from espnet_psslm.recipe.adaptation.train import (
 from espnet_psslm.recipe.adaptation.workspace import Workspace
 from espnet_psslm.recipe.packing import Bridge, pack_bridge
 from espnet_psslm.recipe.replay import MAX_BYTES, is_held_out, sample_replay, size_of
+from espnet_psslm.score.tasks import TaskMetrics
 from espnet_psslm.text.prompt import read_prompt_file
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import units_of
@@ -122,7 +123,7 @@ def adapt(model: str, options: Options) -> list[compare.Change]:
         trained, new_config = _train(
             workspace, packed, domain, options, units, prompts, replayed, kept_out
         )
-        found = _compare(packed, domain, options, kept_out, trained, new_config)
+        found = _compare(packed, domain, options, prompts, kept_out, trained, new_config)
         _pack(workspace, packed, domain, options, trained, new_config, found)
         workspace.remove()
     return found
@@ -228,6 +229,7 @@ def _compare(
     packed: Packed,
     domain: Domain,
     options: Options,
+    prompts: list[Row],
     kept_out: list[Row],
     trained: Path,
     config_file: Path,
@@ -240,7 +242,7 @@ def _compare(
         utterances = read_recordings(options.audio, language=options.language)
         rows = [row for utterance in utterances for row in utterance.rows()]
         parts.append(compare.Rows("recordings", rows, compare.HEARD))
-    common = {"device": options.device, "language": options.language}
+    common = {"device": options.device, "tasks": TaskMetrics(options.language, prompts)}
     before = compare.answer(
         parts,
         config_file=Path(packed.files["psslm_train_config"]),
