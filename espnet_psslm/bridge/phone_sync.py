@@ -27,7 +27,7 @@ from torch import Tensor
 from espnet_psslm.bridge.runs import Runs
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps, uniform_rows
 
-NUMBERS = 1 << 25  # of posteriors that are made at once: 128 MB of float32
+NUMBERS = 1 << 22  # of posteriors that are made at once: 16 MB of float32
 
 
 def _valid(frames: Tensor, lengths: Tensor) -> Tensor:
