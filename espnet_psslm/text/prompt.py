@@ -17,7 +17,7 @@ there *before* tokenising: no token is added to a frozen embedding, and a mark t
 happens to contain stays plain text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,20 +111,15 @@ class PromptBook:
         """Token ids of what a sample brings: a marker such as ``<|im_end|>`` is plain text."""
         if not text:
             return []
-        plain = {"add_special_tokens": False, "split_special_tokens": True}
-        return self.tokenizer(text, **plain)["input_ids"]
-
-    def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
-        """``encode_text`` of each text, in one call where the tokenizer is a fast one."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is None:
-            return [self.encode_text(text) for text in texts]
-        # What a call of the tokenizer itself sets each time, at three times the cost.
+            plain = {"add_special_tokens": False, "split_special_tokens": True}
+            return self.tokenizer(text, **plain)["input_ids"]
+        # What a call of the tokenizer itself sets each time, at several times the cost.
         backend.encode_special_tokens = True
         backend.no_padding()
         backend.no_truncation()
-        encoded = backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [row.ids for row in encoded]
+        return backend.encode(text, add_special_tokens=False).ids
 
     @property
     def tasks(self) -> list[str]:

@@ -7,8 +7,6 @@ import pytest
 import torch
 import yaml
 
-from espnet_psslm.bridge.columns import Column
-from espnet_psslm.bridge.draws import Draws
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.bridge.steps_file import StepsWriter
 from espnet_psslm.steps.error_bins import UNKNOWN_BIN, error_bin
@@ -79,14 +77,12 @@ def texts_of(units):
 
 def test_many_texts_are_heard_as_one_by_one(learned, trained):
     texts = texts_of(trained[1])
-    words, last = [0, 3], list(range(len(texts)))
-    ids, probs = learned.many(Column.of_lists(texts), Draws(words, last))
-    for place, text in enumerate(texts):
-        alone = learned(text, np.random.default_rng([*words, last[place]]))
-        width = alone[0].shape[1]  # 1 of a text without units, which has no row
-        np.testing.assert_array_equal(alone[0], ids[place][:, :width])
-        np.testing.assert_allclose(alone[1], probs[place][:, :width], atol=1e-5)
-        assert len(ids[place]) <= most_rows(len(text)) and bool(len(ids[place])) == bool(text)
+    rows = learned.together(texts, map(np.random.default_rng, range(len(texts))))
+    for seed, (text, (ids, probs)) in enumerate(zip(texts, rows, strict=True)):
+        alone = learned(text, np.random.default_rng(seed))
+        np.testing.assert_array_equal(alone[0], ids)
+        np.testing.assert_allclose(alone[1], probs, atol=1e-5)
+        assert len(ids) <= most_rows(len(text)) and bool(len(ids)) == bool(text)
 
 
 def test_a_text_is_heard_anew_each_time(learned, trained):
@@ -215,7 +211,7 @@ def test_the_bridge_trains_on_what_is_written_ahead(bridge, monkeypatch):
     def compare(self, row, rng):
         given = plain(self, row, rng)
         if self.train:
-            found = self.written.pop(row["key"])
+            found = self.written.pop((row["key"], row["GT"]))
             alone = plain(self, row, rng)
             np.testing.assert_array_equal(found[0], alone["unit_ids"])
             np.testing.assert_allclose(found[1], alone["probs"], atol=1e-5)
