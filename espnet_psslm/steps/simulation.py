@@ -1,6 +1,6 @@
 """The learned simulator in the training of the bridge: ``simulator: learned``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,8 +10,6 @@ import torch
 from numpy.random import Generator
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_psslm.bridge.columns import Column
-from espnet_psslm.bridge.draws import Draws
 from espnet_psslm.bridge.simulate import Rows, Simulator, one_hot_rows
 from espnet_psslm.device import HOST
 from espnet_psslm.pack_files import relocated
@@ -48,6 +46,11 @@ class Weights:
         if not (shares >= 0).all() or not shares.sum():
             raise ValueError(f"simulator_conf.{name}: weights {shares.tolist()} have no sense")
         return cls(tuple(numbers), np.cumsum(shares / shares.sum()))
+
+    @property
+    def each(self) -> np.ndarray:
+        """(number of bins,), which sum to 1."""
+        return np.diff(self.shares, prepend=0.0)
 
     def draw(self, rng: Generator) -> int:
         """An error bin."""
@@ -104,29 +107,20 @@ class Learned(Simulator):
 
     def __call__(self, unit_ids: list[int], rng: Generator) -> Rows:
         """Draw one posterior; see ``Simulator``."""
-        return self.together([unit_ids], [self.draw(len(unit_ids), rng)])[0]
+        return self.together([unit_ids], [rng])[0]
 
-    def many(self, units: Column, draws: Draws) -> tuple[Column, Column]:
-        """See ``Simulator``: the network is asked for many texts at once."""
-        texts = [ids.tolist() for ids in units]
-        numbers = [self.draw(len(ids), rng) for ids, rng in zip(texts, draws, strict=True)]
-        rows = self.together(texts, numbers)
-        return Column.of_arrays([ids for ids, _ in rows]), Column.of_arrays([p for _, p in rows])
+    @property
+    def weights(self) -> Weights:
+        """Of the error bins, in this epoch."""
+        return self.bins[max(epoch for epoch in self.bins if epoch <= self.epoch)]
 
     def draw(self, num_units: int, rng: Generator) -> tuple[int, np.ndarray]:
         """All randomness of a text of so many units: its error bin, and numbers for its rows."""
-        weights = self.bins[max(epoch for epoch in self.bins if epoch <= self.epoch)]
-        return weights.draw(rng), rng.random((int(most_rows(num_units)), NUM_DRAWS))
+        return self.weights.draw(rng), rng.random((int(most_rows(num_units)), NUM_DRAWS))
 
-    def together(
-        self, texts: Sequence[list[int]], drawn: Sequence[tuple[int, np.ndarray]]
-    ) -> list[Rows]:
-        """Rows of many texts.
-
-        Args:
-            texts: units of each.
-            drawn: what :meth:`draw` gives for each.
-        """
+    def together(self, texts: Sequence[list[int]], rngs: Iterable[Generator]) -> list[Rows]:
+        """See ``Simulator``: the network is asked for many texts at once."""
+        drawn = [self.draw(len(text), rng) for text, rng in zip(texts, rngs, strict=True)]
         rows: list[Rows] = [one_hot_rows([]) for _ in texts]
         spoken = sorted((i for i, text in enumerate(texts) if text), key=lambda i: len(texts[i]))
         for start in range(0, len(spoken), BATCH):
