@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import Case, Setting
-from espnet_psslm.acoustic.log_mel import SAMPLE_RATE, WhisperLogMel
+from espnet_psslm.acoustic.log_mel import WhisperLogMel
 from espnet_psslm.acoustic.whisper import HFSpeechEncoder
+from espnet_psslm.common.audio import SAMPLE_RATE
 
 LESS_MEMORY = 5  # than the padded step
 STRIDE = 3  # of the convolution behind the encoder, as in the mini recipe

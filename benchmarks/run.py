@@ -212,11 +212,7 @@ def run(
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Time rows.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Time rows."""
     from espnet_psslm.bin.command import command
 
     with command(get_parser(), cmd) as args:

@@ -21,7 +21,7 @@ from espnet_psslm.bridge.clarity import Clarity, clarity_of
 from espnet_psslm.bridge.guard import Guard
 from espnet_psslm.bridge.hear import Steps
 from espnet_psslm.bridge.steps import PosteriorSteps
-from espnet_psslm.data.audio import SAMPLE_RATE
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.device import is_host, resolve_device
 from espnet_psslm.inference.decoded import Decoded
 from espnet_psslm.inference.kept_answers import KeptAnswers

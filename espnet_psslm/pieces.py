@@ -15,7 +15,7 @@ from torch import Tensor
 from espnet_psslm.acoustic.log_mel import HOP
 from espnet_psslm.bridge.cut import cut_audio, cut_steps
 from espnet_psslm.bridge.steps_file import read_sample
-from espnet_psslm.data.audio import SAMPLE_RATE
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.llm.model import PSSLMModel
 
 Sample = dict[str, np.ndarray]

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from espnet_psslm.bridge.cut import cut_audio
-from espnet_psslm.data.audio import SAMPLE_RATE, check_samples, resample
+from espnet_psslm.common.audio import SAMPLE_RATE
+from espnet_psslm.data.audio import check_samples, resample
 from espnet_psslm.decode import PSSLMDecoder, Row
 from espnet_psslm.inference.outside import TASK, Familiarity
 from espnet_psslm.llm.answers import Hypothesis

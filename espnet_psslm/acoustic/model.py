@@ -12,7 +12,7 @@ from espnet2.asr.espnet_model import ESPnetASRModel
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_psslm.acoustic.log_mel import SAMPLE_RATE, WhisperLogMel
+from espnet_psslm.acoustic.log_mel import WhisperLogMel
 from espnet_psslm.acoustic.long_audio import (
     OVERLAP_S,
     SEARCH_S,
@@ -22,6 +22,7 @@ from espnet_psslm.acoustic.long_audio import (
 from espnet_psslm.acoustic.waveform import check_duration, give_a_frame
 from espnet_psslm.acoustic.whisper import FEATURE_SHIFT_S, HFSpeechEncoder
 from espnet_psslm.checkpoint import Misfit, check_on_load
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.common.files import check_file
 from espnet_psslm.common.tensors import check_finite, load_state
 from espnet_psslm.device import HOST

@@ -3,7 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from espnet_psslm.acoustic.log_mel import HOP, SAMPLE_RATE
+from espnet_psslm.acoustic.log_mel import HOP
+from espnet_psslm.common.audio import SAMPLE_RATE
 
 
 def check_duration(lengths: Tensor, *, max_duration_s: float, fix: str) -> None:

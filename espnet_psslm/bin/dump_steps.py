@@ -19,15 +19,14 @@ learned simulator. Training speech as it is has too few errors to learn from.
 """
 
 import argparse
-import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import DEVICE_HELP, command
-from espnet_psslm.bin.skipped import check_skipped, write_skipped
+from espnet_psslm.bin.command import DEVICE_HELP, command, new_parser
+from espnet_psslm.common.left_out import check_skipped, write_skipped
 from espnet_psslm.inference.options import add_skipped_arguments
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ class DumpStats:
         self.dropped_blank_mass += float(blank[valid & ~kept].sum())
         self.dropped_unit_mass += float((1.0 - blank)[valid & ~kept].sum())
 
-    def to_json(self, limit: Mapping[str, float]) -> str:
+    def as_dict(self, limit: Mapping[str, float]) -> dict[str, float]:
         """Counts and shares.
 
         Args:
@@ -106,15 +105,12 @@ class DumpStats:
         """
         names = ("frames_per_step", "dropped_blank_share", "dropped_unit_share")
         shares = {name: round(getattr(self, name), 6) for name in names}
-        return json.dumps(asdict(self) | shares | dict(limit), indent=2) + "\n"
+        return asdict(self) | shares | dict(limit)
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description="Write the Steps of a data folder.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Write the Steps of a data folder.")
     parser.add_argument("--asr_train_config", help="config.yaml of the training")
     parser.add_argument("--asr_model_file", help="checkpoint")
     parser.add_argument(
@@ -247,7 +243,7 @@ def write_manifest(
     Raises:
         ValueError: if a row names no utterance, or one that is not in ``wav.scp``.
     """
-    from espnet_psslm.data.manifest import write_jsonl
+    from espnet_psslm.common.json_files import write_jsonl
 
     placed = []
     for key, row in rows.items():
@@ -264,12 +260,8 @@ def write_manifest(
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Dump the Steps of a data folder.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
-    from espnet_psslm.atomic import atomic_text
+    """Dump the Steps of a data folder."""
+    from espnet_psslm.common.json_files import write_json
     from espnet_psslm.data.manifest import read_manifest
     from espnet_psslm.inference.made_with import made_with, write_made_with
 
@@ -279,9 +271,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         writer, stats, skipped = dump(args)
         limit = {"num_rows": len(writer.locations) + len(skipped), "max_skipped": args.max_skipped}
         write_skipped(output, skipped)
-        stats_file = Path(args.stats_file or output / "stats.json")
-        stats_file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_text(stats_file, stats.to_json(limit))
+        write_json(args.stats_file or output / "stats.json", stats.as_dict(limit))
         write_made_with(output, made_with(args))
         write_manifest(rows, writer.locations, output / "psslm.jsonl", skipped=skipped)
         writer.remove_older()

@@ -32,9 +32,9 @@ import numpy as np
 import torch
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.bridge.distance import StepDistance, step_distance
-from espnet_psslm.bridge.plot import distance_figure, save_png
+from espnet_psslm.bridge.plot import distance_figure
 from espnet_psslm.bridge.simulate import (
     MeasuredSimulator,
     Simulator,
@@ -42,10 +42,11 @@ from espnet_psslm.bridge.simulate import (
     one_hot_rows,
 )
 from espnet_psslm.bridge.steps_file import read_steps
+from espnet_psslm.common.json_files import write_json
+from espnet_psslm.common.plots import save_png
 from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.progress import track
-from espnet_psslm.score.files import write_json
 from espnet_psslm.steps.judge import Errors, Judgement, predicted_rows
 from espnet_psslm.steps.simulation import Learned
 from espnet_psslm.text.normalize import normalize_text
@@ -57,10 +58,7 @@ MEASURES = ("jensen_shannon", "cross_entropy", "argmax_agreement", "edit_distanc
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
-        description="Distance between simulated and real posteriors of the same text.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Distance between simulated and real posteriors of the same text.")
     parser.add_argument("--steps_manifest", required=True, help="manifest of dump_steps")
     add_unit_arguments(parser.add_argument_group("Units"))
     parser.add_argument("--measured", help="what simulation_stats (stage 9) wrote")
@@ -175,11 +173,7 @@ def write(
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Compare and write.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Compare and write."""
     with command(get_parser(), cmd) as args:
         write(args.output_dir, *compare(args))
     logging.info("distances: %s", args.output_dir)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.bridge.measure import measure
 from espnet_psslm.bridge.steps_file import read_steps
 from espnet_psslm.common.yaml_file import dump_yaml
@@ -25,10 +25,7 @@ from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
-        description="Measure the Steps of real speech for simulation.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Measure the Steps of real speech for simulation.")
     parser.add_argument("--steps_manifest", required=True, help="manifest of dump_steps")
     add_unit_arguments(parser.add_argument_group("Units"))
     parser.add_argument("--output", required=True, help="YAML file to write")

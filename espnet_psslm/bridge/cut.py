@@ -13,7 +13,7 @@ from torch import Tensor
 
 from espnet_psslm.bridge.hear import Acoustic
 from espnet_psslm.bridge.phone_sync import Reduction
-from espnet_psslm.data.audio import SAMPLE_RATE
+from espnet_psslm.common.audio import SAMPLE_RATE
 
 Fits = Callable[[Tensor], Tensor]  # numbers of steps -> whether a piece may have so many, monotone
 MARGIN = 8  # heard without what is around it, a piece may have more steps: an eighth is kept free

@@ -158,6 +158,7 @@ class MeasuredSimulator(Simulator):
         self.rivals = {
             int(unit): ([int(u) for u, _ in rows], np.cumsum([float(w) for _, w in rows]))
             for unit, rows in measured["rivals"].items()
+            if any(w > 0.0 for _, w in rows)  # half precision may leave nothing beside a sure unit
         }
 
     def __call__(self, unit_ids: list[int], rng: Generator) -> Rows:

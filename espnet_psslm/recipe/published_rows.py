@@ -20,7 +20,8 @@ from torch import Tensor
 
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.bridge.steps_file import StepsWriter
-from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
+from espnet_psslm.common.json_files import write_jsonl
+from espnet_psslm.data.manifest import Row, read_manifest
 from espnet_psslm.device import HOST
 from espnet_psslm.progress import track
 from espnet_psslm.samples.segments import find_beside

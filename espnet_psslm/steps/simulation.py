@@ -46,6 +46,11 @@ class Weights:
             raise ValueError(f"simulator_conf.{name}: weights {shares.tolist()} have no sense")
         return cls(tuple(numbers), np.cumsum(shares / shares.sum()))
 
+    @property
+    def each(self) -> np.ndarray:
+        """(number of bins,), which sum to 1."""
+        return np.diff(self.shares, prepend=0.0)
+
     def draw(self, rng: Generator) -> int:
         """An error bin."""
         place = int(np.searchsorted(self.shares, rng.random(), side="right"))
@@ -100,10 +105,14 @@ class Learned(Simulator):
         """Draw one posterior; see ``Simulator``."""
         return self.together([unit_ids], [rng])[0]
 
+    @property
+    def weights(self) -> Weights:
+        """Of the error bins, in this epoch."""
+        return self.bins[max(epoch for epoch in self.bins if epoch <= self.epoch)]
+
     def draw(self, num_units: int, rng: Generator) -> tuple[int, np.ndarray]:
         """All randomness of a text of so many units: its error bin, and numbers for its rows."""
-        weights = self.bins[max(epoch for epoch in self.bins if epoch <= self.epoch)]
-        return weights.draw(rng), rng.random((int(most_rows(num_units)), NUM_DRAWS))
+        return self.weights.draw(rng), rng.random((int(most_rows(num_units)), NUM_DRAWS))
 
     def together(self, texts: Sequence[list[int]], rngs: Iterable[Generator]) -> list[Rows]:
         """See ``Simulator``: the network is asked for many texts at once."""

@@ -14,7 +14,7 @@ import yaml
 from espnet_psslm.common.config_file import check_config_file
 from espnet_psslm.common.errors import as_fault, in_words, reading, section
 from espnet_psslm.common.files import check_file
-from espnet_psslm.common.lines import parse_json
+from espnet_psslm.common.json_files import parse_json
 from espnet_psslm.common.yaml_file import read_mapping, read_yaml
 
 

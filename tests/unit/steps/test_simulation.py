@@ -15,6 +15,7 @@ from espnet_psslm.steps.simulation import Learned
 from espnet_psslm.text.sensevoice_units import SenseVoiceUnits
 from espnet_psslm.text.units import SentencePieceUnits
 from tests.helpers import SENTENCES, run_and_fail, save_simulator, text_rows, write_jsonl
+from tests.tiny_training import BRIEF, bridge_command
 
 SMALL = {"width": 16, "layers": 1, "heads": 2, "hidden": 16, "num_listed": 4}
 
@@ -44,17 +45,10 @@ def trained(tmp_path_factory, units_folder):
         row | {"steps": writer.locations[f"utt{number}"]} for number, row in enumerate(text_rows())
     ]
     write_jsonl(folder / "steps.jsonl", rows)
-    config = {
+    config = BRIEF | {
         "network_conf": SMALL,
-        "optim": "adamw",
         "batch_type": "sorted",
         "batch_size": 4,
-        "max_epoch": 1,
-        "keep_nbest_models": 1,
-        "num_workers": 0,
-        "num_att_plot": 0,
-        "use_matplotlib": False,
-        "use_tensorboard": False,
         "token_list": str(units_folder / "tokens.txt"),
         "bpemodel": str(units_folder / "bpe.model"),
     }
@@ -188,7 +182,7 @@ def bridge(trained, tmp_path, lm_folder, prompt_file):
     """Options of the bridge's training on text, simulated by the network."""
     conf, _ = trained
     config = yaml.safe_load(open(conf["train_config"], encoding="utf-8"))
-    settings = {
+    settings = BRIEF | {
         "source": "text",
         "simulator": "learned",
         "simulator_conf": {**conf, "bins_by_epoch": {1: {1: 1.0}, 2: {2: 1.0}}},
@@ -197,25 +191,13 @@ def bridge(trained, tmp_path, lm_folder, prompt_file):
         "token_list": config["token_list"],
         "bpemodel": config["bpemodel"],
         "prompt_file": str(prompt_file),
-        "optim": "adamw",
         "batch_type": "unsorted",
         "batch_size": 4,
         "max_epoch": 2,
         "num_iters_per_epoch": 1,
-        "keep_nbest_models": 1,
-        "num_workers": 0,
-        "num_att_plot": 0,
-        "use_matplotlib": False,
-        "use_tensorboard": False,
     }
-    (tmp_path / "psslm.yaml").write_text(yaml.safe_dump(settings))
     rows = write_jsonl(tmp_path / "text.jsonl", text_rows())
-    (tmp_path / "shape").write_text("".join(f"{row['key']} 5\n" for row in text_rows()))
-    command = ["--config", str(tmp_path / "psslm.yaml"), "--output_dir", str(tmp_path / "exp")]
-    for part in ("train", "valid"):
-        command += [f"--{part}_data_path_and_name_and_type", f"{rows},sample,psslm_jsonl"]
-        command += [f"--{part}_shape_file", str(tmp_path / "shape")]
-    return command, tmp_path
+    return bridge_command(tmp_path / "exp", settings, rows), tmp_path
 
 
 def test_the_bridge_trains_on_what_is_written_ahead(bridge, monkeypatch):
@@ -251,7 +233,7 @@ def test_a_pack_carries_the_simulator(bridge, trained, tmp_path):
     command, folder = bridge
     (folder / "staging").mkdir()
     contents = Contents(folder / "staging")
-    member = contents.add_config(folder / "psslm.yaml", "psslm/config.yaml")
+    member = contents.add_config(folder / "exp/given.yaml", "psslm/config.yaml")
     packed = yaml.safe_load((folder / "staging" / member).read_text())["simulator_conf"]
     inner = yaml.safe_load((folder / "staging" / packed["train_config"]).read_text())
     assert (folder / "staging" / packed["model_file"]).read_bytes()

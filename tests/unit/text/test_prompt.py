@@ -137,10 +137,19 @@ def test_unknown_task_is_named(book):
         ),
         ('{"task": "ASR", "prompt": "", "labels": ["yes", " "]}', "none of them empty"),
         ('{"task": "h", "prompt": "{}", "examples": [["a", "b"]]}', "cannot have examples"),
+        (
+            '{"task": "QA", "prompt": "", "metric": "meteor"}',
+            "prompts.jsonl:2: metric 'meteor' is unknown: use one of wer, cer, accuracy, exact",
+        ),
+        ('{"task": "QA", "prompt": "", "metric": ["wer"]}', "prompts.jsonl:2: metric .* unknown"),
+        (
+            '{"task": "ASR", "prompt": "", "metric": "cer"}',
+            "prompts.jsonl:2: the metric is cer, and wer above",
+        ),
     ],
 )
 def test_bad_line_of_the_prompt_file(tmp_path, line, match):
-    path = write_jsonl(tmp_path / "prompts.jsonl", PROMPTS[:1])
+    path = write_jsonl(tmp_path / "prompts.jsonl", [{**PROMPTS[0], "metric": "wer"}])
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(ValueError, match=match):
         read_prompt_file(path)
