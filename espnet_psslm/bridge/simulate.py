@@ -98,15 +98,16 @@ class TASUSimulator(Simulator):
         """Draw one posterior; see ``Simulator``."""
         if not unit_ids:
             return one_hot_rows(unit_ids)
-        alpha = rng.uniform(0.0, self.max_smoothing)
+        alpha = self.max_smoothing * rng.random()
         prob = 1.0 - alpha + alpha / self.num_units
         ids = np.asarray(unit_ids, dtype=np.int64)
-        stays = rng.random(len(ids)) >= self.delete_prob
-        ids = ids[stays] if stays.any() else ids[rng.integers(len(ids))][None]
-        num_inserted = int(len(ids) * self.insert_prob)
+        kept = ids[rng.random(len(ids)) >= self.delete_prob]
+        if not len(kept):
+            kept = ids[rng.integers(len(ids))][None]
+        num_inserted = int(len(kept) * self.insert_prob)
         if not num_inserted:
-            return ids[:, None], np.full((len(ids), 1), prob, dtype=np.float32)
-        rows = [(unit, prob) for unit in ids]
+            return kept[:, None], np.full((len(kept), 1), prob, dtype=np.float32)
+        rows = [(unit, prob) for unit in kept]
         for _ in range(num_inserted):
             place = int(rng.integers(1, len(rows) + 1))
             duplicate = rng.random() < self.duplicate_prob

@@ -78,12 +78,13 @@ class PSSLMPreprocessor:
         index, rng = self._draw_prompt(uid, row["task"])
         before, after = self.prompts.token_ids(index, row)
         target = [*self.prompts.encode_text(row["target"]), self.end_id]
-        arrays = {"prompt_index": [index], "before_ids": before, "after_ids": after}
-        arrays = {
-            name: np.asarray(ids, dtype=np.int64)
-            for name, ids in (arrays | {"target_ids": target}).items()
+        return {
+            "prompt_index": np.array([index]),
+            "before_ids": np.array(before, dtype=np.int64),
+            "after_ids": np.array(after, dtype=np.int64),
+            "target_ids": np.array(target),
+            **self.speech_side(row, rng),
         }
-        return arrays | self.speech_side(row, rng)
 
     def begin_epoch(self, epoch: int) -> None:
         """Draw for this epoch from now on, counted from 1; 0: as validation does."""
