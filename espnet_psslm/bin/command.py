@@ -30,6 +30,7 @@ MAX_UNPACKED_HELP = (
     "archive 100 times its own size)"
 )
 TRACEBACK_HELP = "show where in the program it was that an error came up"
+OF_STEPS = ("step_kind", "reduction", "reduction_conf")  # how a bridge makes them
 FAULT = os.EX_SOFTWARE  # exit status where not the input was wrong, but this program
 STOPPED = 128 + signal.SIGINT  # as shells have it
 
@@ -60,6 +61,23 @@ def add_pipe_option(parser: argparse.ArgumentParser) -> None:
         default="false",
         help="true: run the sources in wav.scp that end in |, whose output is the audio",
     )
+
+
+def add_steps_options(parser: argparse.ArgumentParser) -> None:
+    """How Steps are made, where it is not as a bridge's configuration says.
+
+    Args:
+        parser: of the command.
+    """
+    for name in OF_STEPS:
+        text = "in place of the configuration's; see psslm_train --help"
+        parser.add_argument(f"--{name}", action="append", default=[], help=text)
+
+
+def steps_options(args: argparse.Namespace) -> list[str]:
+    """These options, as they were given."""
+    given = [(name, value) for name in OF_STEPS for value in getattr(args, name)]
+    return [word for name, value in given for word in (f"--{name}", value)]
 
 
 @contextmanager
