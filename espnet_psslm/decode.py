@@ -31,6 +31,7 @@ from espnet_psslm.llm.fallback import CTCFallback
 from espnet_psslm.llm.labels import LabelTrie, build_trie
 from espnet_psslm.llm.lora import LoRA
 from espnet_psslm.pieces import PieceCutter
+from espnet_psslm.steps.made import OtherSteps
 from espnet_psslm.tasks.psslm_parts import build_tokenizer
 from espnet_psslm.trained import load_model, read_config
 from espnet_psslm.training.builders import build_collate, build_preprocessor, with_defaults
@@ -262,6 +263,8 @@ class PSSLMDecoder:
             key = row["key"]
             try:
                 pieces = self.cutter(row, self.preprocessor(key, {"sample": row}))
+            except OtherSteps:  # nor would any other row of this dump be answered
+                raise
             except ValueError as error:
                 skipped[key] = str(error).removeprefix(f"sample '{key}': ")
             else:

@@ -30,8 +30,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Convert."""
     with command(get_parser(), cmd) as args:
-        num_units = units_of(args).num_units
-        count = convert_published(args.manifest, args.output_dir, num_units=num_units)
+        tokens = units_of(args).tokens
+        count = convert_published(args.manifest, args.output_dir, tokens=tokens)
     logging.info("%s: Steps of %d rows", args.output_dir, count)
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from espnet_psslm.bridge.runs import Runs
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps, uniform_rows
+from espnet_psslm.common.options import options_of, section
 
 NUMBERS = 1 << 22  # of posteriors that are made at once: 16 MB of float32
 
@@ -51,6 +52,12 @@ class Reduction(ABC):
             raise ValueError(f"max_units ({max_units}) must be at least 1")
         self.blank_id = blank_id
         self.max_units = max_units
+
+    def described(self) -> dict[str, str | int | float]:
+        """Its name in ``REDUCTIONS``, and its options."""
+        [name] = [name for name, cls in REDUCTIONS.items() if cls is type(self)]
+        options = options_of(type(self), given=("blank_id",))
+        return {"reduction": name} | {option: getattr(self, option) for option in options}
 
     def __call__(self, posterior: Tensor, lengths: Tensor) -> PosteriorSteps:
         """Reduce a batch.
@@ -301,12 +308,8 @@ def build_reduction(name: str, *, blank_id: int, **options: object) -> Reduction
     """
     if name not in REDUCTIONS:
         raise ValueError(f"reduction '{name}' is unknown; use one of {sorted(REDUCTIONS)}")
-    try:
+    with section(f"reduction_conf of {name}", options, REDUCTIONS[name], given=("blank_id",)):
         return REDUCTIONS[name](blank_id=blank_id, **options)
-    except TypeError as error:
-        raise ValueError(
-            f"reduction '{name}' with {options}: {error}; see reduction_conf"
-        ) from error
 
 
 def reduce_posterior(

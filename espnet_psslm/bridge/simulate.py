@@ -8,7 +8,9 @@ Legend: U steps, K listed units per step, V units.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -32,6 +34,7 @@ class Simulator(ABC):
 
     writes_together = False  # many texts at once are far faster: see ``Learned.together``
     epoch = 0  # of training, counted from 1; 0 in validation
+    made: Mapping[str, Any] = MappingProxyType({})  # of the Steps that it imitates: steps/made
 
     def __init__(self, num_units: int, *, blank_id: int) -> None:
         self.num_units = num_units
@@ -95,15 +98,16 @@ class TASUSimulator(Simulator):
         """Draw one posterior; see ``Simulator``."""
         if not unit_ids:
             return one_hot_rows(unit_ids)
-        alpha = rng.uniform(0.0, self.max_smoothing)
+        alpha = self.max_smoothing * rng.random()
         prob = 1.0 - alpha + alpha / self.num_units
         ids = np.asarray(unit_ids, dtype=np.int64)
-        stays = rng.random(len(ids)) >= self.delete_prob
-        ids = ids[stays] if stays.any() else ids[rng.integers(len(ids))][None]
-        num_inserted = int(len(ids) * self.insert_prob)
+        kept = ids[rng.random(len(ids)) >= self.delete_prob]
+        if not len(kept):
+            kept = ids[rng.integers(len(ids))][None]
+        num_inserted = int(len(kept) * self.insert_prob)
         if not num_inserted:
-            return ids[:, None], np.full((len(ids), 1), prob, dtype=np.float32)
-        rows = [(unit, prob) for unit in ids]
+            return kept[:, None], np.full((len(kept), 1), prob, dtype=np.float32)
+        rows = [(unit, prob) for unit in kept]
         for _ in range(num_inserted):
             place = int(rng.integers(1, len(rows) + 1))
             duplicate = rng.random() < self.duplicate_prob
@@ -149,6 +153,7 @@ class MeasuredSimulator(Simulator):
                 f"{num_units}: run stage 9 again"
             )
         self.measured = measured
+        self.made = measured.get("made", {})
         self.error_scale = error_scale
         self.quantiles = {  # of evenly spaced shares
             name: (np.linspace(0, 1, len(measured[name])), np.asarray(measured[name], float))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from espnet_psslm.bridge.steps import collate_features, collate_steps
@@ -36,9 +37,8 @@ class StepsCollate:
             "num_units": self.num_units,
         }
         for name in TOKEN_FIELDS:
-            rows = [torch.from_numpy(sample[name]) for sample in samples]
-            batch[name] = pad_sequence(rows, batch_first=True, padding_value=self.pad_id)
-            batch[f"{name}_lengths"] = torch.tensor([len(row) for row in rows])
+            padded, lengths = _pad([sample[name] for sample in samples], self.pad_id)
+            batch |= {name: padded, f"{name}_lengths": lengths}
         audio = [row for row, sample in enumerate(samples) if "speech" in sample]
         if audio:
             waves = [torch.from_numpy(samples[row]["speech"]) for row in audio]
@@ -63,6 +63,14 @@ class StepsCollate:
             ids, probs, lengths = collate_steps(posteriors, num_units=self.num_units)
             batch |= {"unit_ids": ids, "probs": probs, "unit_ids_lengths": lengths}
         return keys, batch
+
+
+def _pad(rows: Sequence[np.ndarray], padding: int) -> tuple[Tensor, Tensor]:
+    """Ids of all samples (B, L), padded on the right, and lengths (B,)."""
+    lengths = np.array([len(row) for row in rows])
+    padded = np.full((len(rows), lengths.max()), padding)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = np.concatenate(rows)
+    return torch.from_numpy(padded), torch.from_numpy(lengths)
 
 
 def _first(data: list[tuple[str, Sample]], name: str) -> str:

@@ -2,13 +2,14 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from espnet_psslm.bridge.simulate import Rows, Simulator, one_hot_rows
-from espnet_psslm.bridge.steps_file import read_sample
 from espnet_psslm.data.audio import read_audio
+from espnet_psslm.steps.made import Dumps, Made, OtherSteps
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
@@ -32,6 +33,7 @@ class PSSLMPreprocessor:
         source: ``audio``, ``steps`` (dumped) or ``text`` (simulated); ``auto`` takes what a row
             has, dumped Steps before audio before text; ``no_audio`` dumped Steps before text.
         seed: of all draws.
+        made: how dumped Steps must have been made (``espnet_psslm.steps.made``).
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class PSSLMPreprocessor:
         simulator: Simulator | None = None,
         source: str = "auto",
         seed: int = 0,
+        made: Made = MappingProxyType({}),
     ) -> None:
         self.train = train
         if source not in SOURCES:
@@ -54,6 +57,7 @@ class PSSLMPreprocessor:
         self.simulator = simulator
         self.source = source
         self.seed = seed
+        self.dumps = Dumps(made)
         self.epoch = 0
         self.heard: dict[str, dict[str, np.ndarray]] = {}  # Steps of audio, by its path
         self.written: dict[tuple[str, str], Rows] = {}  # by key and text, what is simulated ahead
@@ -74,12 +78,13 @@ class PSSLMPreprocessor:
         index, rng = self._draw_prompt(uid, row["task"])
         before, after = self.prompts.token_ids(index, row)
         target = [*self.prompts.encode_text(row["target"]), self.end_id]
-        arrays = {"prompt_index": [index], "before_ids": before, "after_ids": after}
-        arrays = {
-            name: np.asarray(ids, dtype=np.int64)
-            for name, ids in (arrays | {"target_ids": target}).items()
+        return {
+            "prompt_index": np.array([index]),
+            "before_ids": np.array(before, dtype=np.int64),
+            "after_ids": np.array(after, dtype=np.int64),
+            "target_ids": np.array(target),
+            **self.speech_side(row, rng),
         }
-        return arrays | self.speech_side(row, rng)
 
     def begin_epoch(self, epoch: int) -> None:
         """Draw for this epoch from now on, counted from 1; 0: as validation does."""
@@ -135,6 +140,7 @@ class PSSLMPreprocessor:
         """``speech``, or the Steps, of a row.
 
         Raises:
+            OtherSteps: if its dump was made otherwise.
             ValueError: if the row has not what ``source`` asks for, or it cannot be read.
         """
         source = self.source_of(row)
@@ -152,10 +158,12 @@ class PSSLMPreprocessor:
             return {"unit_ids": rows[0], "probs": rows[1]}
         try:
             return self._read(source, value)
+        except OtherSteps:
+            raise
         except ValueError as error:
             raise ValueError(f"sample '{row['key']}': {error}") from error
 
     def _read(self, source: str, value: str) -> dict[str, np.ndarray]:
         if source == "audio":
             return self.heard.get(value) or {"speech": read_audio(value)}
-        return {name: array.numpy() for name, array in read_sample(value)[0].items()}
+        return {name: array.numpy() for name, array in self.dumps.read(value).items()}

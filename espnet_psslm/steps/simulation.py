@@ -15,6 +15,7 @@ from espnet_psslm.device import HOST
 from espnet_psslm.pack_files import relocated
 from espnet_psslm.steps.error_bins import UNKNOWN_BIN
 from espnet_psslm.steps.learned import NUM_DRAWS, LearnedSimulator, most_rows
+from espnet_psslm.steps.made import Made, check_made
 
 BATCH = 256  # texts that are written at once
 
@@ -75,7 +76,8 @@ class Learned(Simulator):
         temperature: of the choice of each row's best unit; above 1 for more errors.
 
     Raises:
-        ValueError: if a file is missing or of other units, or a bin or weight has no sense.
+        ValueError: if a file is missing or of other units, a bin or weight has no sense, or what
+            was learnt was made otherwise than what was measured.
     """
 
     writes_together = True
@@ -93,7 +95,9 @@ class Learned(Simulator):
         temperature: float = 1.0,
     ) -> None:
         super().__init__(num_units, blank_id=blank_id)
-        self.network = load_network(train_config, model_file, num_units=num_units)
+        self.network, self.made = load_network(train_config, model_file, num_units=num_units)
+        counted = (measured or {}).get("made", {})
+        check_made(self.made, counted, place=f"what {model_file} has learnt")
         most = self.network.num_bins
         first = bins or (measured or {}).get("error_bins") or {UNKNOWN_BIN: 1.0}
         self.bins = {0: Weights.of(first, most, "bins")}  # from the validation's epoch on
@@ -139,13 +143,16 @@ class Learned(Simulator):
 
 def load_network(
     train_config: str | Path, model_file: str | Path, *, num_units: int
-) -> LearnedSimulator:
+) -> tuple[LearnedSimulator, Made]:
     """Load what ``simulator_train`` has trained.
 
     Args:
         train_config: its ``config.yaml``.
         model_file: its trained parameters.
         num_units: V that is needed.
+
+    Returns:
+        The network, and how the Steps were made that it has learnt from.
 
     Raises:
         ValueError: if a file is missing, or of other units.
@@ -157,10 +164,10 @@ def load_network(
     from espnet_psslm.training.simulator import SimulatorTask
 
     with relocated(train_config) as path:  # in a pack it names files by where they were packed
-        model, _ = SimulatorTask.build_model_from_file(str(path), model_file, HOST.type)
+        model, args = SimulatorTask.build_model_from_file(str(path), model_file, HOST.type)
     if (trained := model.network.num_units) != num_units:
         raise ValueError(
             f"simulator_conf.train_config {train_config} is of {trained} units, the vocabulary "
             f"has {num_units}: train the simulator on Steps of this acoustic model"
         )
-    return model.network.eval()
+    return model.network.eval(), getattr(args, "steps_made", {})

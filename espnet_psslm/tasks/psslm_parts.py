@@ -14,9 +14,8 @@ from espnet_psslm.acoustic.plain_whisper import PlainWhisper
 from espnet_psslm.acoustic.sensevoice import load_sensevoice
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
-from espnet_psslm.bridge.simulate import Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
-from espnet_psslm.common.errors import section
+from espnet_psslm.common.options import check_known, section
 from espnet_psslm.common.tensors import load_state
 from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.device import resolve_dtype, training_device
@@ -24,7 +23,6 @@ from espnet_psslm.llm.backbone import load_language_model, load_tokenizer
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.pack_files import open_pack
-from espnet_psslm.steps.simulators import SIMULATORS
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units, read_token_list
 from espnet_psslm.text.vocabulary import units_of
@@ -45,8 +43,7 @@ KNOWN_KEYS = {
 def check_keys(args: argparse.Namespace) -> None:
     """Raise ValueError where a section has a key that nothing reads."""
     for name, known in KNOWN_KEYS.items():
-        if unknown := sorted(getattr(args, name).keys() - set(known)):
-            raise ValueError(f"{name}: {unknown} is unknown; use {', '.join(known)}")
+        check_known(name, getattr(args, name), known)
 
 
 def chosen(table: Mapping[str, Any], args: argparse.Namespace, option: str) -> Any:
@@ -67,8 +64,9 @@ def build_language_model(args: argparse.Namespace) -> Held:
     dtype = resolve_dtype(args.llm_conf.get("dtype", "float32"), device)
     trusts = trusts_remote_code(args)
     lm = load_language_model(_llm_name(args), dtype=dtype, trust_remote_code=trusts)
-    with section("tuning_conf"):
-        return chosen(TUNINGS, args, "tuning")(lm, **args.tuning_conf)
+    tuning = chosen(TUNINGS, args, "tuning")
+    with section(f"tuning_conf of {args.tuning}", args.tuning_conf, tuning):
+        return tuning(lm, **args.tuning_conf)
 
 
 def build_tokenizer(args: argparse.Namespace) -> Any:
@@ -234,15 +232,6 @@ def count_units(args: argparse.Namespace) -> int:
     """Size of the CTC vocabulary, 0 where there is none."""
     units = bridge_units(args)
     return 0 if units is None else units.num_units
-
-
-def build_simulator(args: argparse.Namespace, units: Units) -> Simulator:
-    """The simulator that the configuration names."""
-    inline_files(args)
-    with section("simulator_conf"):
-        return chosen(SIMULATORS, args, "simulator")(
-            units.num_units, blank_id=units.blank_id, **args.simulator_conf
-        )
 
 
 def inline_files(args: argparse.Namespace) -> None:

@@ -184,7 +184,14 @@ def test_it_is_an_acoustic_side_of_the_bridge(folder, lm_folder, prompt_file, wa
     assert any(heard)
     dump_steps.main(
         [
-            *("--sensevoice", str(folder), "--data_dir", str(tmp_path), "--max_units", "16"),
+            *(
+                "--sensevoice",
+                str(folder),
+                "--data_dir",
+                str(tmp_path),
+                "--reduction_conf",
+                "max_units=16",
+            ),
             *("--output_dir", str(tmp_path / "steps"), "--device", "cpu"),
         ]
     )

@@ -10,6 +10,7 @@ import zipfile
 import pytest
 import yaml
 
+from espnet_psslm.bridge.steps_file import read_made
 from espnet_psslm.data.kaldi import read_table
 from tests.corpora import build_corpus
 from tests.helpers import save_language_model, tiny_whisper_config
@@ -179,6 +180,25 @@ def test_a_failed_job_is_named_and_alone_run_again(start, finished, tmp_path):
     assert code == 0, log[-5000:]
     assert "the other jobs have ended well, left are 2" in log
     assert first.stat().st_mtime_ns == written
+
+
+def test_the_reduction_is_one_in_all_stages(start, finished, tmp_path):
+    """That of the option, from dumping to decoding; dumps of another one are refused."""
+    copy(finished, tmp_path)
+    half = "--blank_threshold=0.5"
+    code, log = start("slurp", tmp_path, "--stage=8", "--stop_stage=9", half)
+    assert code == 0, log[-5000:]
+    code, log = start("slurp", tmp_path, "--stage=10", "--stop_stage=10")
+    assert code == 1
+    assert "made with blank_threshold 0.5, here it is blank_threshold 0.9" in log.splitlines()[-1]
+    code, log = start("slurp", tmp_path, "--stage=10", "--stop_stage=12", "--sft=false", half)
+    assert code == 0, log[-5000:]
+    saved = yaml.safe_load((tmp_path / "expdir/psslm_text/config.yaml").read_text())
+    row = json.loads((tmp_path / "dumpdir/steps/dev/psslm.jsonl").read_text().splitlines()[0])
+    measured = yaml.safe_load((tmp_path / "expdir/simulation.yaml").read_text())
+    dumped = read_made(row["steps"].rpartition(":")[0])
+    for made in (dumped, measured["made"], saved["reduction_conf"]):
+        assert made["blank_threshold"] == 0.5
 
 
 def test_a_second_bridge_with_a_tag(start, finished, tmp_path):

@@ -53,7 +53,7 @@ def dumped(tmp_path):
         start[None],
         start[None] + 1,
     )
-    with StepsWriter(tmp_path / "steps.ark") as writer:
+    with StepsWriter(tmp_path / "steps.ark", {}) as writer:
         writer.write_batch(["utt"], steps)
     place = writer.locations["utt"]
     return place, sample(**{k: v.numpy() for k, v in read_sample(place)[0].items()})

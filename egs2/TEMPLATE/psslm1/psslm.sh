@@ -57,10 +57,7 @@ whisper=           # weights of a Whisper encoder without CTC, likewise; with --
 unit_dir=          # empty: $datadir/token_list/${unit_type}_$vocab_size
 inference_ctc_model=valid.loss.ave.pth
 inference_ctc_args=  # further options of asr_inference, e.g. --search phone_sync_beam
-reduction=merge_then_drop  # merge_then_drop | drop_then_merge
-blank_threshold=0.9        # steps at or above this blank probability are dropped
-max_units=16               # units kept per dumped step
-dump_args=                 # further options of dump_steps, e.g. --step_kind feature
+dump_args=         # further options of dump_steps
 
 # Learned simulator
 harder="0.2 0.4 0.7"  # it learns from $train_set made harder by these strengths in (0, 1], see dump_steps
@@ -78,6 +75,9 @@ sft=true           # true: fine-tune on audio after text-only training
 sft_config=conf/tune_psslm.yaml
 sft_args=          # further options of psslm_train when fine-tuning
 sft_set=train_sft  # audio utterances to fine-tune on
+reduction=         # merge_then_drop | drop_then_merge | frame_sync | fixed_rate; empty: as the settings say
+blank_threshold=   # steps at or above this blank probability are dropped; empty: as the settings say
+max_units=         # units kept per step; empty: as the settings say
 prompt_file=       # empty: conf/multiprompt.jsonl of the checkout
 simulator=         # measured | learned | tasu: what text might sound like; measured and learned are made in
                    # stage 9. Empty: as $psslm_config says
@@ -165,6 +165,11 @@ elif [ -n "$whisper" ]; then # no units, no posterior: nothing to simulate
     acoustic_opts=(--acoustic_conf "whisper=$whisper")
     unit_opts=()
 fi
+# In place of what the bridge's settings say: for dumping, and for training, which keeps it for decoding.
+reduction_opts=()
+if [ -n "$reduction" ]; then reduction_opts+=(--reduction "$reduction"); fi
+if [ -n "$blank_threshold" ]; then reduction_opts+=(--reduction_conf "blank_threshold=$blank_threshold"); fi
+if [ -n "$max_units" ]; then reduction_opts+=(--reduction_conf "max_units=$max_units"); fi
 plain_set=$train_set
 if [ -n "$speed_perturb_factors" ]; then train_set=${train_set}_sp; fi
 raw=$dumpdir/raw
@@ -371,10 +376,11 @@ if [ "$train_on" = steps ]; then step_sets+=("$train_set"); fi
 # dump_set NAME OUTPUT OPTIONS
 dump_set() {
     need "$raw/$1/psslm.jsonl" 4
+    need "$psslm_config"
     more "$dump_args"
     decode "$python" -m espnet_psslm.bin.dump_steps \
         "${asr_opts[@]}" --data_dir "$raw/$1" --output_dir "$2" \
-        --reduction "$reduction" --blank_threshold "$blank_threshold" --max_units "$max_units" \
+        --psslm_config "$psslm_config" ${reduction_opts[@]+"${reduction_opts[@]}"} \
         --batch_size "${batch_size:-16}" --device "$device" "${@:3}"
 }
 
@@ -446,7 +452,7 @@ bridge_opts=(
     --seed "$seed" --resume "$resume"
     ${unit_opts[@]+"${unit_opts[@]}"}
     --prompt_file "$prompt_file"
-    "${acoustic_opts[@]}"
+    "${acoustic_opts[@]}" ${reduction_opts[@]+"${reduction_opts[@]}"}
     --valid_data_path_and_name_and_type "$valid_data,sample,psslm_jsonl"
 )
 bridge_opts+=(--simulator "$simulator")

@@ -130,7 +130,7 @@ def row_of_all(tmp_path):
         torch.tensor([[[5, 1], [6, 2]]]), torch.tensor([[[0.75, 0.25], [0.5, 0.25]]]),
         torch.tensor([2]), 50, torch.zeros(shape).long(), torch.ones(shape).long(),
     )  # fmt: skip
-    with StepsWriter(tmp_path / "steps.ark") as writer:
+    with StepsWriter(tmp_path / "steps.ark", {}) as writer:
         writer.write_batch(["a"], steps)
     return text_rows()[0] | {"path": str(tmp_path / "a.wav"), "steps": writer.locations["a"]}
 
@@ -162,7 +162,7 @@ def test_text_opens_no_audio(build, row_of_all, monkeypatch):
         raise AssertionError("must not be called")
 
     monkeypatch.setattr("espnet_psslm.data.preprocessor.read_audio", fail)
-    monkeypatch.setattr("espnet_psslm.data.preprocessor.read_sample", fail)
+    monkeypatch.setattr("espnet_psslm.steps.made.read_sample", fail)
     draw(build(source="text"), [row_of_all | {"path": "/nowhere.wav"}])
 
 

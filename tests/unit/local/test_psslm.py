@@ -381,6 +381,30 @@ def test_the_simulator_is_that_of_the_settings(psslm, tmp_path):
     assert "--simulator guessed is unknown: use measured, learned or tasu" in told.log
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), ""),
+        (("--blank_threshold=0.9",), "--reduction_conf blank_threshold=0.9"),
+        (
+            ("--reduction=drop_then_merge", "--blank_threshold=0.7", "--max_units=4"),
+            "--reduction drop_then_merge --reduction_conf blank_threshold=0.7 "
+            "--reduction_conf max_units=4",
+        ),
+    ],
+)
+def test_steps_are_made_in_one_way(psslm, options, said):
+    """By the settings of the bridge, or what goes before them: dumped, and trained on."""
+    told = psslm("--stage=8", "--stop_stage=11", *options)
+    assert told.code == 0, told.log
+    dumped, trained = told.of("dump_steps"), told.of("psslm_train")
+    assert len(dumped) == 2 and len(trained) == 4
+    for line in dumped + trained:
+        found = re.findall(r"--(?:reduction|blank_threshold|max_units)(?:_conf)? \S+", line)
+        assert " ".join(found) == said
+    assert all("--psslm_config ../../../conf/train_psslm.yaml " in line for line in dumped)
+
+
 def test_another_bridge(psslm, tmp_path):
     options = ["--psslm_tag=new", "--pretrained_model=old.pth", "--inference_config=x.yaml"]
     told = psslm("--stage=10", *options, "--beam_size=2", "--hf_repo=name/model")

@@ -11,11 +11,13 @@ from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.bridge.steps_file import StepsWriter
 from espnet_psslm.steps.error_bins import UNKNOWN_BIN, error_bin
 from espnet_psslm.steps.learned import most_rows
+from espnet_psslm.steps.made import OtherSteps
 from espnet_psslm.steps.simulation import Learned
 from espnet_psslm.text.sensevoice_units import SenseVoiceUnits
 from espnet_psslm.text.units import SentencePieceUnits
 from tests.helpers import SENTENCES, run_and_fail, save_simulator, text_rows, write_jsonl
 from tests.tiny_training import BRIEF, bridge_command
+from tests.whole_files import MADE
 
 SMALL = {"width": 16, "layers": 1, "heads": 2, "hidden": 16, "num_listed": 4}
 
@@ -29,7 +31,7 @@ def trained(tmp_path_factory, units_folder):
     units = SentencePieceUnits(
         units_folder / "tokens.txt", bpemodel=str(units_folder / "bpe.model")
     )
-    with StepsWriter(folder / "steps.ark") as writer:
+    with StepsWriter(folder / "steps.ark", MADE) as writer:
         for number, sentence in enumerate(SENTENCES):
             ids = torch.tensor(units.encode(sentence))[:, None]
             steps = PosteriorSteps(
@@ -63,6 +65,17 @@ def trained(tmp_path_factory, units_folder):
         "model_file": str(folder / "exp/valid.loss.ave.pth"),
     }
     return conf, units
+
+
+def test_it_knows_how_the_steps_were_made_that_it_has_learnt_from(trained):
+    conf, units = trained
+    options = conf | {"blank_id": units.blank_id}
+    measured = {"made": MADE | {"units": "50 (0)"}}
+    assert Learned(units.num_units, **options, measured=measured).made == MADE
+    measured["made"]["blank_threshold"] = 0.9
+    said = "has learnt was made with blank_threshold 0.5, here it is blank_threshold 0.9"
+    with pytest.raises(OtherSteps, match=said):
+        Learned(units.num_units, **options, measured=measured)
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +198,8 @@ def bridge(trained, tmp_path, lm_folder, prompt_file):
     settings = BRIEF | {
         "source": "text",
         "simulator": "learned",
+        "reduction": MADE["reduction"],
+        "reduction_conf": {"blank_threshold": MADE["blank_threshold"]},
         "simulator_conf": {**conf, "bins_by_epoch": {1: {1: 1.0}, 2: {2: 1.0}}},
         "llm_conf": {"name": str(lm_folder)},
         "projector_conf": {"hidden": 16},

@@ -113,8 +113,7 @@ class Comparison:
         options += ["--psslm_config", str(folder / "train.yaml"), "--seed", str(self.args.seed)]
         options += ["--sft", "false", "--test_sets", PART, "--beam_size", "1", "--oracle_task", ""]
         if settings.get("step_kind") == "feature":
-            options += ["--train_on", "steps", "--dump_args", "--step_kind feature"]
-            options += ["--dumpdir", str(folder / "dump")]
+            options += ["--train_on", "steps", "--dumpdir", str(folder / "dump")]
             options += ["--simulator", "tasu"]  # nothing is simulated, nor to be measured
         else:
             options += ["--dumpdir", str(self.args.dumpdir)]

@@ -1,4 +1,4 @@
-"""--simulator on the command line, beside a configuration that names another one."""
+"""A class on the command line, beside a configuration that names another one."""
 
 import pytest
 import yaml
@@ -13,7 +13,7 @@ def parse(tmp_path):
         args = PSSLMTask.get_parser().parse_args(
             ["--config", str(tmp_path / "train.yaml"), *options]
         )
-        return args.simulator, args.simulator_conf
+        return args
 
     return run
 
@@ -39,11 +39,37 @@ MEASURED = {"simulator": "measured", "simulator_conf": {"error_scale": 1.5}}
     ],
 )
 def test_another_simulator_leaves_the_numbers_of_the_first(parse, options, expected):
-    assert parse(*options.split(), **MEASURED) == expected
+    args = parse(*options.split(), **MEASURED)
+    assert (args.simulator, args.simulator_conf) == expected
+
+
+REDUCED = {
+    "reduction": "merge_then_drop",
+    "reduction_conf": {"blank_threshold": 0.5, "max_units": 8},
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--reduction drop_then_merge", {"blank_threshold": 0.5, "max_units": 8}),
+        ("--reduction frame_sync", {"max_units": 8}),
+        ("--reduction fixed_rate --reduction_conf rate=4", {"max_units": 8, "rate": 4}),
+        ("--reduction_conf blank_threshold=0.9", {"blank_threshold": 0.9, "max_units": 8}),
+        # What is unknown to the same one is for its builder to say.
+        (
+            "--reduction merge_then_drop --reduction_conf rate=4",
+            REDUCED["reduction_conf"] | {"rate": 4},
+        ),
+    ],
+)
+def test_another_reduction_takes_over_what_it_knows(parse, options, expected):
+    assert parse(*options.split(), **REDUCED).reduction_conf == expected
 
 
 def test_without_a_configuration_it_is_the_published_rule(parse):
-    assert parse() == ("tasu", {})
+    args = parse()
+    assert (args.simulator, args.simulator_conf) == ("tasu", {})
 
 
 def test_an_unknown_one_is_an_error(parse, capsys):
