@@ -22,7 +22,6 @@ from torch import Tensor
 from benchmarks.measure import Case, Machine, Setting
 from benchmarks.text_step import lm_flops
 from espnet_psslm.acoustic.model import CTCAcoustic, load_ctc_acoustic
-from espnet_psslm.bridge.hear import hear_posteriors
 from espnet_psslm.bridge.phone_sync import MergeThenDrop
 from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
 from espnet_psslm.bridge.steps_file import StepsWriter, read_steps
@@ -80,7 +79,7 @@ class Epoch:
         """The Steps of one batch of waveforms."""
         device = self.acoustic.device
         speech, lengths = batch.speech.to(device), batch.speech_lengths.to(device)
-        return hear_posteriors(self.acoustic, self.reduction, speech, lengths)
+        return self.acoustic.to_steps(speech, lengths, self.reduction, kind=PosteriorSteps)
 
     def from_audio(self) -> list[PosteriorSteps]:
         """Every batch, heard."""

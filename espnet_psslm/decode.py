@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from espnet_psslm.acoustic.choice import WHISPER_CTC
 from espnet_psslm.bridge.clarity import Clarity, clarity_of
 from espnet_psslm.bridge.guard import Guard
-from espnet_psslm.bridge.hear import Steps
-from espnet_psslm.bridge.steps import PosteriorSteps
+from espnet_psslm.bridge.steps import PosteriorSteps, Steps
 from espnet_psslm.data.audio import SAMPLE_RATE
 from espnet_psslm.device import is_host, resolve_device
 from espnet_psslm.inference.decoded import Decoded
@@ -108,7 +108,9 @@ class PSSLMDecoder:
             raise ValueError(f"confidence {confidence} compares beams: beam_size must exceed 1")
         args = with_defaults(read_config(train_config))
         args.source = "text" if oracle else source
-        args.acoustic_conf = dict(acoustic_conf or args.acoustic_conf)
+        if acoustic_conf is not None:
+            args.acoustic, args.acoustic_conf = WHISPER_CTC, dict(acoustic_conf)
+        args.acoustic_conf = dict(args.acoustic_conf)
         args.ngpu = int(not is_host(self.device))
         args.llm_conf = {**args.llm_conf, "trust_remote_code": trust_remote_code}
         args.projector_init = "none"  # the checkpoint holds the projector

@@ -83,7 +83,7 @@ class PieceCutter:
 
     def _cut_speech(self, sample: Sample) -> list[Sample]:
         acoustic = self.model.acoustic.module
-        if not hasattr(acoustic, "log_posterior"):
+        if not acoustic.has_ctc:
             raise ValueError(
                 f"{self._size(sample)}, the models take {acoustic.max_duration_s:.0f} s or less, "
                 "and without CTC no silence is found to cut at; cut it"

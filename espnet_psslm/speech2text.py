@@ -184,7 +184,7 @@ class Speech2Text:
         """
         model = self.decoder.model
         acoustic = model.acoustic.module
-        if not hasattr(acoustic, "log_posterior"):
+        if not acoustic.has_ctc:
             raise ValueError("without CTC no silence is found to cut at: the whole is one piece")
         pieces = cut_audio(
             torch.from_numpy(_waveform(speech, SAMPLE_RATE)).to(self.decoder.device),

@@ -75,8 +75,8 @@ def listen(decoder: "PSSLMDecoder", row: dict[str, Any]) -> "HeardUtterance":
 
     (answer,) = decoder.decode([row])
     acoustic = decoder.model.acoustic.module
-    if not hasattr(acoustic, "log_posterior"):
-        raise ValueError("acoustic_conf.whisper has no CTC posterior to draw; name a CTC model")
+    if not acoustic.has_ctc:
+        raise ValueError("the acoustic model has no CTC posterior to draw; name a CTC model")
     speech = torch.from_numpy(read_audio(row["path"]))[None]
     lengths = torch.tensor([speech.shape[1]])
     features, _ = LogMel()(speech, lengths)

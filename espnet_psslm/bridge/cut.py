@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from espnet_psslm.bridge.hear import Acoustic
+from espnet_psslm.acoustic.base import AcousticModel
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.data.audio import SAMPLE_RATE
 
@@ -21,7 +21,7 @@ MARGIN = 8  # heard without what is around it, a piece may have more steps: an e
 
 def cut_audio(
     speech: Tensor,
-    acoustic: Acoustic,
+    acoustic: AcousticModel,
     reduction: Reduction,
     *,
     fits: Fits,

@@ -16,6 +16,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from espnet_psslm.device import HOST
+
+SPANS = ("frame_start", "frame_end")
+
 
 class _Batch:
     """What both kinds of Steps do with all their tensors."""
@@ -44,6 +48,15 @@ class _Batch:
         count = int(self.lengths[row])
         inputs = self.inputs()
         return {name: inputs[name][row, :count] for name in self.fields}
+
+    def moved(self, frames: int) -> Self:
+        """The same steps so many frames later."""
+        return replace(self, **{name: getattr(self, name) + frames for name in SPANS})
+
+    def piece(self, first: int, stop: int) -> Self:
+        """Steps ``first`` to ``stop`` of the only utterance, without padding."""
+        cut = {name: t[:, first:stop] for name, t in self._tensors().items() if name != "lengths"}
+        return replace(self, **cut, lengths=torch.full_like(self.lengths, stop - first))
 
     def _tensors(self) -> dict[str, Tensor]:
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
@@ -158,6 +171,10 @@ class PosteriorSteps(_Batch):
         return {"unit_ids": self.unit_ids, "probs": self.probs, "unit_ids_lengths": self.lengths}
 
 
+Steps = PosteriorSteps | FeatureSteps
+STEP_KINDS: dict[str, type[Steps]] = {"posterior": PosteriorSteps, "feature": FeatureSteps}
+
+
 def uniform_rows(
     num_rows: int, num_listed: int, num_units: int, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor]:
@@ -224,3 +241,55 @@ def collate_features(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     for padded, row in zip(values, rows, strict=True):
         padded[: len(row)] = row
     return values, lengths
+
+
+def join_utterances(parts: Sequence[Steps]) -> Steps:
+    """Batches behind each other, as one.
+
+    Args:
+        parts: of one kind, on any device.
+
+    Returns:
+        Steps of as many utterances as all have, on the host; with frame spans if all have them.
+
+    Raises:
+        ValueError: if they are of different kinds.
+    """
+    if len(kinds := {type(part).__name__ for part in parts}) > 1:
+        raise ValueError(
+            f"a batch holds {' beside '.join(sorted(kinds))}: encoder outputs cannot be simulated "
+            "from text; set step_kind or source, or dump the Steps again"
+        )
+    parts = [part.to(HOST) for part in parts]
+    samples = [part.sample(row) for part in parts for row in range(len(part.lengths))]
+    if isinstance(parts[0], FeatureSteps):
+        joined = FeatureSteps(*collate_features([sample["features"] for sample in samples]))
+    else:
+        rows = [(sample["unit_ids"], sample["probs"]) for sample in samples]
+        num_units = parts[0].num_units
+        joined = PosteriorSteps(*collate_steps(rows, num_units=num_units), num_units)
+    if any(part.frame_start is None for part in parts):
+        return joined
+    spans = {name: torch.zeros_like(joined.mask, dtype=torch.long) for name in SPANS}
+    for name, frames in spans.items():
+        frames[joined.mask] = torch.cat([getattr(part, name)[part.mask] for part in parts])
+    return replace(joined, **spans)
+
+
+def join_stretches(parts: Sequence[Steps], first_frames: Sequence[int]) -> Steps:
+    """One utterance that was reduced stretch by stretch, as a whole.
+
+    Args:
+        parts: of its stretches (1, U, ...), of one kind, with frame spans.
+        first_frames: of each stretch.
+    """
+    columns = [
+        vars(part.moved(first).piece(0, int(part.lengths[0])))
+        for part, first in zip(parts, first_frames, strict=True)
+    ]
+    joined = {
+        name: torch.cat([column[name] for column in columns], 1)
+        for name, value in columns[0].items()
+        if isinstance(value, Tensor) and value.dim() > 1
+    }
+    return replace(parts[0], **joined, lengths=sum(part.lengths for part in parts))

@@ -27,8 +27,12 @@ FROM_ANOTHER_PROCESS = re.compile(
 LAST_LINE = re.compile(r"(?:\w+\.)*(?P<kind>\w+): (?P<words>.*)")
 OF_INPUT = ("ValueError", "AudioError", "OSError", "FileNotFoundError", "PermissionError")
 # How Python says that a section of a configuration does not fit the class that it is for.
-UNKNOWN_OPTION = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
-LACKING_OPTION = re.compile(r"(\w+)\.__init__\(\) missing \d+ required .* arguments?: (.*)")
+UNKNOWN_OPTION = re.compile(
+    r"(\w+)\.(?:__init__|load)\(\) got an unexpected keyword argument '(\w+)'"
+)
+LACKING_OPTION = re.compile(
+    r"(\w+)\.(?:__init__|load)\(\) missing \d+ required .* arguments?: (.*)"
+)
 
 
 @contextmanager

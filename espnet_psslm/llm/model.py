@@ -18,15 +18,10 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from espnet_psslm.bridge.hear import Hear, Steps, hear_posteriors
+from espnet_psslm.acoustic.base import AcousticModel
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Projector
-from espnet_psslm.bridge.steps import (
-    FeatureSteps,
-    PosteriorSteps,
-    collate_features,
-    collate_steps,
-)
+from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps, Steps, join_utterances
 from espnet_psslm.llm.answers import UNASKED, Answer, read_answers
 from espnet_psslm.llm.frozen import Frozen, Held
 from espnet_psslm.llm.frozen_head import output_loss
@@ -48,7 +43,7 @@ class PSSLMModel(AbsESPnetModel):
         pad_id: any token of the vocabulary; hidden by masks.
         acoustic: acoustic model for samples with audio; None where there are none. Frozen.
         reduction: from its frames to Steps.
-        hear: which Steps: of its posteriors, or of its encoder outputs.
+        step_kind: reduced posteriors, or reduced encoder outputs.
     """
 
     def __init__(
@@ -59,9 +54,9 @@ class PSSLMModel(AbsESPnetModel):
         prefixes: Sequence[Sequence[int]],
         end_id: int,
         pad_id: int,
-        acoustic: nn.Module | None = None,
+        acoustic: AcousticModel | None = None,
         reduction: Reduction | None = None,
-        hear: Hear = hear_posteriors,
+        step_kind: type[Steps] = PosteriorSteps,
     ) -> None:
         super().__init__()
         self.lm = lm if isinstance(lm, Held) else Frozen(lm)
@@ -71,7 +66,7 @@ class PSSLMModel(AbsESPnetModel):
         self.pad_id = pad_id
         self.acoustic = Frozen(acoustic) if acoustic is not None else None
         self.reduction = reduction
-        self.hear = hear
+        self.step_kind = step_kind
         self.fits = Window(prefixes)
 
     @property
@@ -219,8 +214,15 @@ class PSSLMModel(AbsESPnetModel):
                 "a sample has audio, but the model was built without an acoustic model: set "
                 "acoustic_conf.train_config and acoustic_conf.model_file, or dump its Steps"
             )
-        heard = self.hear(self.acoustic.module, self.reduction, speech, speech_lengths)
-        return heard if given is None else _interleave(given, heard, speech_rows)
+        heard = self.acoustic.module.to_steps(
+            speech, speech_lengths, self.reduction, kind=self.step_kind
+        )
+        if given is None:
+            return heard
+        both = join_utterances([given, heard])
+        rows = range(len(both.lengths))
+        order = [row for row in rows if row not in speech_rows] + list(speech_rows)
+        return both.select(torch.tensor(order).argsort()).to(heard.lengths.device)
 
     def _embed(self, token_ids: Tensor) -> Tensor:
         return self.lm.module.get_input_embeddings()(token_ids)
@@ -309,28 +311,3 @@ def _statistics(loss: Tensor, accuracy: Tensor, kind: str | None) -> dict[str, T
     if kind is not None:
         stats[f"acc_{kind}"] = stats["acc"]
     return stats
-
-
-def _interleave(given: Steps, heard: Steps, heard_rows: list[int]) -> Steps:
-    """One batch of both, in the order of the samples."""
-    if type(given) is not type(heard):
-        raise ValueError(
-            f"a batch holds {type(given).__name__} beside audio that becomes "
-            f"{type(heard).__name__}: encoder outputs cannot be simulated from text; set step_kind "
-            "or source, or dump the Steps again"
-        )
-    heard_at = set(heard_rows)
-    total = len(given.lengths) + len(heard.lengths)
-    given_rows = [row for row in range(total) if row not in heard_at]
-    samples: list[dict[str, Tensor]] = [{}] * total
-    for steps, places in ((given, given_rows), (heard, heard_rows)):
-        for row, place in enumerate(places):
-            samples[place] = steps.sample(row)
-    device = heard.lengths.device
-    if isinstance(given, FeatureSteps):
-        features = [sample["features"].cpu() for sample in samples]
-        return FeatureSteps(*collate_features(features)).to(device)
-    rows = [(sample["unit_ids"].cpu(), sample["probs"].cpu()) for sample in samples]
-    return PosteriorSteps(*collate_steps(rows, num_units=given.num_units), given.num_units).to(
-        device
-    )

@@ -3,15 +3,16 @@
 import argparse
 import logging
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from espnet_psslm.acoustic.model import load_ctc_acoustic
-from espnet_psslm.acoustic.plain_whisper import PlainWhisper
-from espnet_psslm.acoustic.sensevoice import load_sensevoice
+from espnet_psslm.acoustic.base import AcousticModel
+from espnet_psslm.acoustic.choice import acoustic_choice
+from espnet_psslm.acoustic.models import ACOUSTIC_MODELS
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
 from espnet_psslm.bridge.simulate import Simulator
@@ -34,28 +35,25 @@ KNOWN_KEYS = {
     "llm_conf": ("name", "dtype", "trust_remote_code"),
     "prompt_conf": ("layout", "system", "chat_template"),
     "model_conf": ("extract_feats_in_collect_stats",),
-    "acoustic_conf": (
-        *("train_config", "model_file", "packed"),
-        *("sensevoice", "hub", "query_ids", "max_duration_s"),
-        *("whisper", "num_mels", "pad_to_30s"),
-    ),
 }
 
 
 def check_keys(args: argparse.Namespace) -> None:
     """Raise ValueError where a section has a key that nothing reads."""
-    for name, known in KNOWN_KEYS.items():
-        if unknown := sorted(getattr(args, name).keys() - set(known)):
+    acoustic, options = acoustic_choice(vars(args))
+    given = {name: getattr(args, name) for name in KNOWN_KEYS} | {"acoustic_conf": options}
+    options_of_load = signature(chosen(ACOUSTIC_MODELS, acoustic, "acoustic").load).parameters
+    for name, known in (KNOWN_KEYS | {"acoustic_conf": (*options_of_load, "packed")}).items():
+        if unknown := sorted(given[name].keys() - set(known)):
             raise ValueError(f"{name}: {unknown} is unknown; use {', '.join(known)}")
 
 
-def chosen(table: Mapping[str, Any], args: argparse.Namespace, option: str) -> Any:
+def chosen(table: Mapping[str, Any], name: str, option: str) -> Any:
     """What a table has under the value of an option.
 
     Raises:
         ValueError: if it has none: a saved configuration was edited, or is of a later version.
     """
-    name = getattr(args, option)
     if name not in table:
         raise ValueError(f"{option}: {name} is unknown; use one of {', '.join(table)}")
     return table[name]
@@ -68,7 +66,7 @@ def build_language_model(args: argparse.Namespace) -> Held:
     trusts = trusts_remote_code(args)
     lm = load_language_model(_llm_name(args), dtype=dtype, trust_remote_code=trusts)
     with section("tuning_conf"):
-        return chosen(TUNINGS, args, "tuning")(lm, **args.tuning_conf)
+        return chosen(TUNINGS, args.tuning, "tuning")(lm, **args.tuning_conf)
 
 
 def build_tokenizer(args: argparse.Namespace) -> Any:
@@ -126,7 +124,7 @@ def _ctc_head(args: argparse.Namespace) -> tuple[Tensor, Tensor]:
     return state[names[0]], state[names[1]]
 
 
-def feature_width(args: argparse.Namespace, acoustic: nn.Module | None) -> int:
+def feature_width(args: argparse.Namespace, acoustic: AcousticModel | None) -> int:
     """D; kept in the configuration, so that decoding from dumps knows it."""
     if acoustic is not None:
         args.feature_width = acoustic.feature_width
@@ -139,35 +137,29 @@ def feature_width(args: argparse.Namespace, acoustic: nn.Module | None) -> int:
 
 
 def check_posterior(
-    args: argparse.Namespace, acoustic: nn.Module | None, reduction: Reduction
+    args: argparse.Namespace, acoustic: AcousticModel | None, reduction: Reduction
 ) -> None:
     """Raise ValueError where a posterior is needed and the acoustic model has none."""
-    if not isinstance(acoustic, PlainWhisper):
+    if acoustic is None or acoustic.has_ctc:
         return
     if args.step_kind == "posterior" or reduction.needs_posterior:
         raise ValueError(
-            f"acoustic_conf.whisper has no CTC posterior, which step_kind: {args.step_kind} with "
-            f"reduction: {args.reduction} needs: set step_kind: feature with reduction: frame_sync "
-            "or fixed_rate, or name a CTC model"
+            f"acoustic: {acoustic_choice(vars(args))[0]} has no CTC posterior, which step_kind: "
+            f"{args.step_kind} with reduction: {args.reduction} needs: set step_kind: feature with "
+            "reduction: frame_sync or fixed_rate, or name a CTC model"
         )
 
 
-def build_acoustic(args: argparse.Namespace, units: Units | None) -> nn.Module | None:
+def build_acoustic(args: argparse.Namespace, units: Units | None) -> AcousticModel | None:
     """The acoustic model, where rows with audio are to be expected."""
-    conf = args.acoustic_conf
-    if args.source in ("no_audio", "steps", "text"):
+    kind, options = acoustic_choice(vars(args))
+    if args.source in ("no_audio", "steps", "text") or not options:
         return None
-    if name := conf.get("whisper"):
-        return PlainWhisper(name, **{key: conf[key] for key in conf if key != "whisper"})
-    if name := conf.get("sensevoice"):
-        acoustic = load_sensevoice(name, **{key: conf[key] for key in conf if key != "sensevoice"})
-    elif name := conf.get("model_file"):
-        acoustic = load_ctc_acoustic(conf["train_config"], name)
-    else:
-        return None
-    if units is not None and list(acoustic.token_list) != units.tokens:
+    with section("acoustic_conf"):
+        acoustic = chosen(ACOUSTIC_MODELS, kind, "acoustic").load(**options)
+    if acoustic.has_ctc and units is not None and list(acoustic.token_list) != units.tokens:
         raise ValueError(
-            f"the acoustic model {name} has {acoustic.num_units} units that are not the "
+            f"acoustic: {kind} with {options} has {acoustic.num_units} units that are not the "
             f"{units.num_units} of --token_list (SenseVoice: --token_type sensevoice): use those "
             "that it was trained with"
         )
@@ -240,7 +232,7 @@ def build_simulator(args: argparse.Namespace, units: Units) -> Simulator:
     """The simulator that the configuration names."""
     inline_files(args)
     with section("simulator_conf"):
-        return chosen(SIMULATORS, args, "simulator")(
+        return chosen(SIMULATORS, args.simulator, "simulator")(
             units.num_units, blank_id=units.blank_id, **args.simulator_conf
         )
 

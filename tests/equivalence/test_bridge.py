@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import GenerationConfig
 
+from espnet_psslm.acoustic.base import AcousticModel
 from espnet_psslm.bridge.phone_sync import MergeThenDrop
 from espnet_psslm.bridge.projector import LinearSiLU
 from espnet_psslm.bridge.steps import collate_steps
@@ -26,19 +27,23 @@ COPIED = ("gemma2", "gemma3_text", "mistral")  # sliding windows
 TOLERANCE = {"rtol": 0.0, "atol": 1e-9}
 
 
-class FakeAcoustic(nn.Module):
+class FakeAcoustic(AcousticModel):
     """Takes the samples themselves for units, one frame a sample."""
 
+    token_list = [str(unit) for unit in range(NUM_UNITS)]
     max_duration_s = 30.0
+    load = encode_frames = None
 
     def __init__(self):
         super().__init__()
         self.unused = nn.Parameter(torch.zeros(1))
 
-    def log_posterior(self, speech, speech_lengths):
-        posterior = torch.full((*speech.shape, NUM_UNITS), 0.001)
-        posterior.scatter_(2, speech.long()[..., None], 0.99)
-        return posterior.log(), speech_lengths
+    def encode(self, speech, speech_lengths):
+        return speech[..., None], speech_lengths
+
+    def classify(self, features):
+        posterior = torch.full((*features.shape[:2], NUM_UNITS), 0.001)
+        return posterior.scatter_(2, features.long(), 0.99).log()
 
 
 def build(*, seed=0, acoustic=None, dtype=torch.float64, architecture="llama"):

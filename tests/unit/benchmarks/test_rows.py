@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from torch import nn
 
 from benchmarks import (
     ctc_memory,
@@ -27,6 +26,7 @@ from espnet_psslm.bridge import frame_scores
 from espnet_psslm.bridge.projector import LinearSiLU
 from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuned_prefix import PrefixTuning
+from tests.fake_acoustic import LevelAcoustic
 from tests.helpers import build_lm
 
 MACHINE = Machine(
@@ -184,20 +184,6 @@ def test_decode_gives_the_answers_of_generate(tuning, monkeypatch):
         probe()
 
 
-class FakeAcoustic(nn.Module):
-    """Hears unit i where the samples have the value i / 100; 0.0 is blank."""
-
-    blank_id = 0
-    num_units = 30
-    device = torch.device("cpu")
-
-    def log_posterior(self, speech, lengths):
-        units = (speech[:, ::320] * 100).round().long()
-        posterior = torch.full((*units.shape, self.num_units), 1e-4)
-        posterior.scatter_(2, units[..., None], 1.0)
-        return posterior.div(posterior.sum(-1, keepdim=True)).log(), lengths // 320
-
-
 @pytest.fixture
 def audio(tmp_path):
     from espnet_psslm.data.audio_batches import AudioBatches
@@ -215,7 +201,9 @@ def audio(tmp_path):
 
 def test_dumped_steps_are_those_heard(audio, tmp_path):
     size = dumped_epoch.Size(listed=4)
-    epoch = dumped_epoch.Epoch(FakeAcoustic(), audio, size, tmp_path / "steps.ark")
+    epoch = dumped_epoch.Epoch(
+        LevelAcoustic.load(num_units=30), audio, size, tmp_path / "steps.ark"
+    )
     assert [steps.lengths.tolist() for steps in epoch.from_dump()] == [[2, 1], [0]]
     case = dumped_epoch.make_case(SETTING, epoch, size)
     case.check()
@@ -271,8 +259,8 @@ class Letters:
 
 
 def test_phone_sync_search_needs_the_ratio_and_the_error_rate(audio, monkeypatch):
-    acoustic = FakeAcoustic()
-    acoustic.units, acoustic.frame_shift_s = Letters(), 0.02
+    acoustic = LevelAcoustic.load(num_units=30)
+    acoustic.units = Letters()
     refs = {"a": "d e", "b": "h", "c": "a"}
     size = phone_sync_search.Size(every_frame=True)
     groups = phone_sync_search.hear(acoustic, audio, size)

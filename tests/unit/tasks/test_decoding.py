@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.fake_acoustic import LevelAcoustic
 from tests.helpers import SENTENCES, text_rows, write_jsonl
 from tests.unit.tasks import test_psslm as bridge
-from tests.unit.tasks.test_psslm import RATE, FakeAcoustic, answers, infer
+from tests.unit.tasks.test_psslm import RATE, answers, infer
 
 options, trained, audio = bridge.options, bridge.trained, bridge.audio
 SCENARIOS = ("alarm", "music", "weather", "shopping lists", "light on")
@@ -200,8 +201,7 @@ def long(audio, tmp_path, monkeypatch):
     """All sentences in one recording, of which the acoustic model takes some at once."""
     waves = [soundfile.read(row["path"], dtype="float32")[0] for row in audio]
     longest_s = max(map(len, waves)) / RATE
-    monkeypatch.setattr(FakeAcoustic, "max_duration_s", 4 * longest_s)
-    monkeypatch.setattr(FakeAcoustic, "frame_shift_s", 0.02, raising=False)
+    monkeypatch.setattr(LevelAcoustic, "max_duration_s", 4 * longest_s)
     pause = np.zeros(BLANKS * 320, np.float32)
     path = tmp_path / "long.wav"
     whole = np.concatenate([part for wave in waves for part in (wave, pause)])

@@ -10,29 +10,11 @@ import pytest
 import soundfile
 import torch
 import yaml
-from torch import nn
 
+from tests.fake_acoustic import LevelAcoustic
 from tests.helpers import SENTENCES, build_tokenizer, text_rows, write_jsonl
 
 RATE = 16000
-
-
-class FakeAcoustic(nn.Module):
-    """Hears unit i for 20 ms where the samples have the value i / 100; 0.0 is blank."""
-
-    max_duration_s = 30.0
-
-    def __init__(self, token_list):
-        super().__init__()
-        self.token_list = token_list
-        self.num_units = len(token_list)
-        self.scale = nn.Parameter(torch.tensor(100.0))
-
-    def log_posterior(self, speech, lengths):
-        units = (speech[:, ::320] * self.scale).round().long()
-        posterior = torch.full((*units.shape, self.num_units), 1e-4)
-        posterior.scatter_(2, units[..., None], 1.0)
-        return posterior.div(posterior.sum(-1, keepdim=True)).log(), (lengths + 319) // 320
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +171,7 @@ def test_text_training_never_reads_audio_nor_builds_an_encoder(trained, monkeypa
     def fail(*_, **__):
         raise AssertionError("must not be called")
 
-    monkeypatch.setattr("espnet_psslm.tasks.psslm_parts.load_ctc_acoustic", fail)
+    monkeypatch.setattr("espnet_psslm.acoustic.model.load_ctc_acoustic", fail)
     monkeypatch.setattr("espnet_psslm.data.preprocessor.read_audio", fail)
     options = [value.replace(str(folder / "data.jsonl"), str(manifest)) for value in options]
     train(options, folder / "from_text", "--max_epoch", "1")
@@ -285,8 +267,7 @@ def audio(trained, monkeypatch, tmp_path):
     config = yaml.safe_load((folder / "exp/config.yaml").read_text())
     units = SentencePieceUnits(config["token_list"], bpemodel=config["bpemodel"])
     monkeypatch.setattr(
-        "espnet_psslm.tasks.psslm_parts.load_ctc_acoustic",
-        lambda *_: FakeAcoustic(units.tokens),
+        "espnet_psslm.acoustic.model.load_ctc_acoustic", lambda *_: LevelAcoustic(units.tokens)
     )
     rows = []
     for row in text_rows():
