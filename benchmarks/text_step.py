@@ -29,8 +29,8 @@ from benchmarks.simulated_projector import (
 from espnet_psslm.bridge.projector import LinearSiLU
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.device import is_host
-from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.splice import splice
+from espnet_psslm.training.espnet_model import PSSLMModel
 
 END = 2  # token
 IGNORED = -100  # target of a position without one

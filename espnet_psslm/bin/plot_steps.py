@@ -19,7 +19,7 @@ from espnet_psslm.bin.command import DEVICE_HELP, TRUST_HELP, command
 
 if TYPE_CHECKING:
     from espnet_psslm.bridge.plot import HeardUtterance
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -98,7 +98,7 @@ def listen(decoder: "PSSLMDecoder", row: dict[str, Any]) -> "HeardUtterance":
         spans=[(int(start), int(end)) for start, end in bounds],
         unit_ids=steps.unit_ids[0, :count, 0].tolist(),
         unit_texts=acoustic.token_list,
-        tokens=[decoder.tokenizer.decode([token]) for token in answer.token_ids],
+        tokens=[decoder.answerer.tokenizer.decode([token]) for token in answer.token_ids],
     )
 
 
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> list[Path]:
 
     from espnet_psslm.bridge.plot import save_png, steps_figure
     from espnet_psslm.common.file_names import file_name, write_file_names
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     decoder = PSSLMDecoder(
         args.psslm_train_config,

@@ -57,7 +57,6 @@ class PSSLMPreprocessor:
         self.source = source
         self.seed = seed
         self.epoch = 0
-        self.heard: dict[str, dict[str, np.ndarray]] = {}  # Steps of audio, by its path
         self.written: dict[str, Rows] = {}  # by key, what is simulated ahead
 
     def __call__(self, uid: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -73,7 +72,7 @@ class PSSLMPreprocessor:
             (U, D).
         """
         row = data["sample"]
-        rng = np.random.default_rng([self.seed, self.epoch, zlib.crc32(uid.encode())])
+        rng = self.rng(uid)
         index = self._draw_prompt(row["task"], rng)
         before, after = self.prompts.token_ids(index, row)
         target = [*self.prompts.encode_text(row["target"]), self.end_id]
@@ -83,6 +82,10 @@ class PSSLMPreprocessor:
             for name, ids in (arrays | {"target_ids": target}).items()
         }
         return arrays | self.speech_side(row, rng)
+
+    def rng(self, uid: str) -> np.random.Generator:
+        """What draws for a sample in this epoch."""
+        return np.random.default_rng([self.seed, self.epoch, zlib.crc32(uid.encode())])
 
     def begin_epoch(self, epoch: int) -> None:
         """Draw for this epoch from now on, counted from 1; 0: as validation does."""
@@ -176,6 +179,20 @@ class PSSLMPreprocessor:
         order = ("steps", "audio", "text") if self.source == "auto" else ("steps", "text")
         return next((source for source in order if FIELDS[source] in row), "text")
 
+    def speech_of(self, row: Mapping[str, Any]) -> tuple[str, str]:
+        """``audio``, ``steps`` or ``text``, and the path, location or transcript that a row has.
+
+        Raises:
+            ValueError: if the row has not what ``source`` asks for.
+        """
+        source = self.source_of(row)
+        if FIELDS[source] not in row:
+            raise ValueError(
+                f"sample '{row['key']}' has no field '{FIELDS[source]}', which source={source} "
+                "needs"
+            )
+        return source, row[FIELDS[source]]
+
     def speech_side(
         self, row: Mapping[str, Any], rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
@@ -184,13 +201,7 @@ class PSSLMPreprocessor:
         Raises:
             ValueError: if the row has not what ``source`` asks for, or it cannot be read.
         """
-        source = self.source_of(row)
-        if FIELDS[source] not in row:
-            raise ValueError(
-                f"sample '{row['key']}' has no field '{FIELDS[source]}', which source={source} "
-                "needs"
-            )
-        value = row[FIELDS[source]]
+        source, value = self.speech_of(row)
         if source == "text":
             rows = self.written.get(row["key"])
             if rows is None:
@@ -204,5 +215,5 @@ class PSSLMPreprocessor:
 
     def _read(self, source: str, value: str) -> dict[str, np.ndarray]:
         if source == "audio":
-            return self.heard.get(value) or {"speech": read_audio(value)}
+            return {"speech": read_audio(value)}
         return {name: array.numpy() for name, array in read_sample(value)[0].items()}

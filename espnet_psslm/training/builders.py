@@ -24,7 +24,6 @@ from espnet_psslm.checkpoint import drop_frozen_from_state_dict
 from espnet_psslm.data.collate import StepsCollate
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
 from espnet_psslm.llm.frozen import Held
-from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.steps.simulators import SIMULATORS
 from espnet_psslm.tasks.choices import AnewChoices
@@ -47,6 +46,7 @@ from espnet_psslm.tasks.published import accept_published_layout
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import add_unit_arguments
+from espnet_psslm.training.espnet_model import PSSLMModel
 
 BRIDGE_CHOICES = [
     ClassChoices("projector", PROJECTORS, type_check=Projector, default="linear-silu"),

@@ -58,7 +58,7 @@ def contents(folder):
 @pytest.fixture
 def manifest(trained, audio, tmp_path, monkeypatch):
     """Two tasks that hear the same audio, in another order, and a file that is not there."""
-    monkeypatch.setattr("espnet_psslm.decode.WINDOW", 1)
+    monkeypatch.setattr("espnet_psslm.inference.decoder.WINDOW", 1)
     tokens = yaml.safe_load((trained[0] / "exp/config.yaml").read_text())["token_list"]
     monkeypatch.setattr(
         "espnet_psslm.acoustic.model.load_ctc_acoustic", lambda *_: PaddedAcoustic(tokens)
@@ -72,7 +72,7 @@ def manifest(trained, audio, tmp_path, monkeypatch):
 @pytest.fixture
 def run(trained, manifest, tmp_path, monkeypatch):
     """Decode into a folder, and stop at a window; how many windows were begun."""
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     decode_window = PSSLMDecoder._decode_window
 

@@ -24,8 +24,8 @@ from benchmarks import (
 from benchmarks.measure import Machine, Measured, Setting, tallest
 from espnet_psslm.bridge import frame_scores
 from espnet_psslm.bridge.projector import LinearSiLU
-from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuned_prefix import PrefixTuning
+from espnet_psslm.training.espnet_model import PSSLMModel
 from tests.fake_acoustic import LevelAcoustic
 from tests.helpers import build_lm
 
@@ -176,7 +176,13 @@ def test_decode_gives_the_answers_of_generate(tuning, monkeypatch):
             tuned.data += torch.randn(tuned.shape)  # as training might have left them
     with torch.no_grad():
         model.projector.output.weight.mul_(20.0)
-    case = decode.make_case(MACHINE, model, [tiny_inputs()], decode.Size(3, beams=2))
+    inputs = tiny_inputs()
+    prompts = {
+        n: inputs.pop(n) for n in list(inputs) if n.startswith(("prompt", "before", "after"))
+    }
+    case = decode.make_case(
+        MACHINE, model, [(model.steps(**inputs), prompts)], decode.Size(3, beams=2)
+    )
     case.check()
     assert case.items == 3
     assert case.ways["ours"]() != [[(), (), ()]]

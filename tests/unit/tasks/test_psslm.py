@@ -178,22 +178,25 @@ def test_text_training_never_reads_audio_nor_builds_an_encoder(trained, monkeypa
 
 
 def test_same_loss_after_saving_and_loading(trained):
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
+    from espnet_psslm.trained import read_config
+    from espnet_psslm.training.builders import build_collate, with_defaults
 
     exp = trained[0] / "exp"
+    collate = build_collate(with_defaults(read_config(exp / "config.yaml")))
     losses = []
     for _ in range(2):
         decoder = PSSLMDecoder(exp / "config.yaml", exp / "2epoch.pth", device="cpu", source="text")
         samples = [
             (row["key"], decoder.preprocessor(row["key"], {"sample": row})) for row in text_rows()
         ]
-        keys, batch = decoder.collate(samples)
+        keys, batch = collate(samples)
         losses.append(decoder.model(utt_id=keys, **batch)[0])
     assert torch.equal(*losses)
 
 
 def test_checkpoint_of_other_shape_is_named(trained, tmp_path):
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     exp = trained[0] / "exp"
     state = weights(exp / "2epoch.pth")
@@ -375,7 +378,7 @@ def test_unknown_task_of_the_manifest(trained, tmp_path, capsys):
 
 
 def test_decoder_raises_on_a_bad_row_and_keeps_the_order(trained):
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     exp = trained[0] / "exp"
     decoder = PSSLMDecoder(

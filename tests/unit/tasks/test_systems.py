@@ -146,7 +146,7 @@ def weights(exp: Path, name: str = "valid.loss.ave.pth") -> dict[str, torch.Tens
 
 
 def decoder(exp: Path, source: str, **options: object):
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     return PSSLMDecoder(
         exp / "config.yaml", exp / "valid.loss.ave.pth", device="cpu", max_new_tokens=4,
@@ -250,7 +250,7 @@ def test_slam_asr_is_one_configuration(world, tmp_path):
     exp = world.train(tmp_path / "frames", config, manifest)
     answers = exp / "valid.acc.ave.pth"
     assert answers.is_file()
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     model = PSSLMDecoder(exp / "config.yaml", answers, device="cpu", max_new_tokens=4)
     assert model.model.lm.dtype == torch.bfloat16

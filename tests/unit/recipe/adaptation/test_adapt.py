@@ -12,7 +12,7 @@ import yaml
 from espnet_psslm.bin.adapt import main
 from espnet_psslm.pack_files import open_pack
 from tests.helpers import run_and_fail, save_simulator, write_jsonl
-from tests.unit import test_speech2text as plain_packs
+from tests.unit.inference import test_speech2text as plain_packs
 
 world = plain_packs.world
 WORDS = ("low", "mid", "high")
@@ -56,7 +56,7 @@ def adapted(packs, tmp_path_factory):
 
 
 def test_a_new_task_is_answered_and_the_old_ones_are(adapted, packs):
-    from espnet_psslm.speech2text import Speech2Text
+    from espnet_psslm.inference.speech2text import Speech2Text
 
     model = Speech2Text.from_pretrained(adapted, device="cpu", max_new_tokens=4)
     assert model.tasks == ["ASR", "SLU_scenario", "hotword", "pitch"]
