@@ -28,8 +28,6 @@ from espnet_psslm.bridge.frame_scores import (
     best_units,
     blocks,
     frame_scores,
-    rows_at_once,
-    take_rows,
     top_units,
     utterances_at_once,
 )
@@ -143,35 +141,6 @@ class Reduction(ABC):
         if self.needs_posterior:
             labels, blank = best_units(frames), frames[..., self.blank_id]
         return Runs.of(*self.kept_frames(labels, blank, _valid(frames, lengths)))
-
-    def spans(self, log_posterior: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Which frames are kept, without averaging them.
-
-        Args:
-            log_posterior: (B, T, V), log softmax.
-            lengths: (B,), valid frames.
-
-        Returns:
-            Two (B, T) masks: the frames that are kept, and those of them that open a step.
-
-        Raises:
-            ValueError: if ``blank_id`` is outside [0, V).
-        """
-        self._check(log_posterior)
-        valid = _valid(log_posterior, lengths)
-        if not self.needs_posterior:
-            return self.kept_frames(None, None, valid)
-        blank = log_posterior[..., self.blank_id].exp()
-        # Above one half blank is the best unit; most frames are so, and need not be looked at.
-        open_frames = (valid & (blank <= 0.51)).flatten().nonzero()[:, 0]
-        labels = torch.full_like(blank, self.blank_id, dtype=torch.long)
-        rows = log_posterior.flatten(0, 1)
-        size = min(rows_at_once(rows), len(open_frames))
-        scratch = rows.new_empty(size, rows.shape[1])
-        for part in blocks(len(open_frames), max(1, size)):
-            frame = open_frames[part]
-            labels.view(-1)[frame] = best_units(take_rows(rows, frame, scratch))
-        return self.kept_frames(labels, blank, valid)
 
     def _check(self, posterior: Tensor) -> int:
         num_units = posterior.shape[2]

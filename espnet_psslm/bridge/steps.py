@@ -4,7 +4,7 @@ A step is what phone-synchronous reduction leaves of a run of frames, or what si
 of one unit of text. A CTC posterior is nearly one-hot, so a step keeps its K largest units and
 one number for all others: each unlisted unit has the same probability ``rest``. Reduced encoder
 outputs are dense (``FeatureSteps``). Both have ``lengths``, ``width``, ``mask``, frame spans,
-``to``, ``select``, ``inputs`` and ``sample``.
+``to``, ``select`` and ``sample``.
 
 Legend: B batch, U steps, K listed units per step, V units of the CTC vocabulary, D encoder width.
 """
@@ -46,8 +46,7 @@ class _Batch:
     def sample(self, row: int) -> dict[str, Tensor]:
         """The steps of one utterance, without padding, as a data reader gives them."""
         count = int(self.lengths[row])
-        inputs = self.inputs()
-        return {name: inputs[name][row, :count] for name in self.fields}
+        return {name: getattr(self, of)[row, :count] for name, of in self.fields.items()}
 
     def moved(self, frames: int) -> Self:
         """The same steps so many frames later."""
@@ -78,7 +77,7 @@ class FeatureSteps(_Batch):
     frame_start: Tensor | None = None
     frame_end: Tensor | None = None
 
-    fields = ("features",)
+    fields = {"features": "values"}
 
     @property
     def width(self) -> int:
@@ -89,10 +88,6 @@ class FeatureSteps(_Batch):
     def num_steps(self) -> int:
         """U, padding included."""
         return self.values.shape[1]
-
-    def inputs(self) -> dict[str, Tensor]:
-        """The arguments of ``PSSLMModel.steps`` that give these steps."""
-        return {"features": self.values, "features_lengths": self.lengths}
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +114,7 @@ class PosteriorSteps(_Batch):
     frame_start: Tensor | None = None
     frame_end: Tensor | None = None
 
-    fields = ("unit_ids", "probs")
+    fields = {"unit_ids": "unit_ids", "probs": "probs"}
 
     def __post_init__(self) -> None:
         if self.unit_ids.shape != self.probs.shape or self.unit_ids.dim() != 3:
@@ -165,10 +160,6 @@ class PosteriorSteps(_Batch):
     def has_unit(self, *, blank_id: int) -> Tensor:
         """(B,), whether the likeliest unit of any step is one: of silence all are the blank."""
         return ((self.best_units() != blank_id) & self.mask).any(1)
-
-    def inputs(self) -> dict[str, Tensor]:
-        """The arguments of ``PSSLMModel.steps`` that give these steps."""
-        return {"unit_ids": self.unit_ids, "probs": self.probs, "unit_ids_lengths": self.lengths}
 
 
 Steps = PosteriorSteps | FeatureSteps

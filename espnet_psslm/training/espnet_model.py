@@ -1,6 +1,7 @@
 """The speech language model as ESPnet's trainer sees it: a batch in, loss and statistics out."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from espnet2.train.abs_espnet_model import AbsESPnetModel
@@ -13,19 +14,22 @@ from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps, Steps, join_
 from espnet_psslm.llm.frozen import Frozen, Held
 from espnet_psslm.model import SpeechLM
 
+SOURCE = (  # of the Steps of a batch
+    *("num_units", "unit_ids", "probs", "unit_ids_lengths", "features", "features_lengths"),
+    *("speech", "speech_lengths", "speech_rows"),
+)
+
 
 class PSSLMModel(SpeechLM, AbsESPnetModel):
     """``SpeechLM`` with what hears audio.
 
     Args:
-        lm: see ``SpeechLM``; so are the others up to ``pad_id``.
-        projector: Steps to embeddings.
-        prefixes: of the prompts.
-        end_id: ends an answer.
-        pad_id: hidden by masks.
+        lm: see ``SpeechLM``.
+        projector: see ``SpeechLM``.
         acoustic: acoustic model for samples with audio; None where there are none. Frozen.
         reduction: from its frames to Steps.
         step_kind: reduced posteriors, or reduced encoder outputs.
+        options: the others of ``SpeechLM``; the reduction knows the blank.
     """
 
     def __init__(
@@ -33,21 +37,13 @@ class PSSLMModel(SpeechLM, AbsESPnetModel):
         lm: nn.Module | Held,
         projector: Projector,
         *,
-        prefixes: Sequence[Sequence[int]],
-        end_id: int,
-        pad_id: int,
         acoustic: AcousticModel | None = None,
         reduction: Reduction | None = None,
         step_kind: type[Steps] = PosteriorSteps,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            lm,
-            projector,
-            prefixes=prefixes,
-            end_id=end_id,
-            pad_id=pad_id,
-            blank_id=None if reduction is None else reduction.blank_id,
-        )
+        blank_id = None if reduction is None else reduction.blank_id
+        super().__init__(lm, projector, blank_id=blank_id, **options)
         self.acoustic = Frozen(acoustic) if acoustic is not None else None
         self.reduction = reduction
         self.step_kind = step_kind
@@ -69,48 +65,20 @@ class PSSLMModel(SpeechLM, AbsESPnetModel):
         )
 
     def forward(
-        self,
-        *,
-        prompt_index: list[int],
-        before_ids: Tensor,
-        before_ids_lengths: Tensor,
-        after_ids: Tensor,
-        after_ids_lengths: Tensor,
-        target_ids: Tensor,
-        target_ids_lengths: Tensor,
-        utt_id: list[str],
-        kind: str | None = None,
-        **source: Tensor,
+        self, *, kind: str | None = None, **batch: Any
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss of a batch.
 
         Args:
-            prompt_index: see ``SpeechLM.loss``; so are the others up to ``utt_id``.
-            before_ids: (B, L).
-            before_ids_lengths: (B,).
-            after_ids: (B, L).
-            after_ids_lengths: (B,).
-            target_ids: (B, Lt).
-            target_ids_lengths: (B,).
-            utt_id: keys.
             kind: ``real`` or ``simulated`` speech; the accuracy is reported by it, too.
-            source: see ``steps``.
+            batch: what ``steps`` takes, and the rest of what ``SpeechLM.loss`` does.
 
         Returns:
             Mean cross-entropy per target token, statistics and the number of target tokens, each
             of these (1,).
         """
-        loss, accuracy, weight = self.loss(
-            self.steps(**source),
-            prompt_index=prompt_index,
-            before_ids=before_ids,
-            before_ids_lengths=before_ids_lengths,
-            after_ids=after_ids,
-            after_ids_lengths=after_ids_lengths,
-            target_ids=target_ids,
-            target_ids_lengths=target_ids_lengths,
-            utt_id=utt_id,
-        )
+        source = {name: batch.pop(name) for name in SOURCE if name in batch}
+        loss, accuracy, weight = self.loss(self.steps(**source), **batch)
         # Of one dimension, which is what ESPnet averages over several processes.
         stats = {"loss": loss.detach()[None], "acc": accuracy[None]}
         if kind is not None:
@@ -138,13 +106,9 @@ class PSSLMModel(SpeechLM, AbsESPnetModel):
 
         Args:
             num_units: V.
-            unit_ids: (B', U, K) of the samples without audio; ``probs`` likewise.
-            probs: (B', U, K).
-            unit_ids_lengths: (B',).
-            features: (B', U, D) in place of these, ``features_lengths`` (B',).
-            features_lengths: (B',).
-            speech: (B'', N), waveforms of the others; ``speech_lengths`` (B'',).
-            speech_lengths: (B'',).
+            unit_ids: (B', U, K) of the samples without audio; ``probs`` likewise; lengths (B',).
+            features: (B', U, D) in place of these; lengths (B',).
+            speech: (B'', N), waveforms of the others; lengths (B'',).
             speech_rows: their rows in the batch.
         """
         given: Steps | None = None

@@ -162,7 +162,9 @@ def tiny_inputs():
         "before_ids_lengths": torch.zeros(3, dtype=torch.long),
         "after_ids": torch.tensor([[20, 21], [22, 2], [23, 24]]),
         "after_ids_lengths": torch.tensor([2, 1, 2]),
-        **steps.inputs(),
+        "unit_ids": steps.unit_ids,
+        "probs": steps.probs,
+        "unit_ids_lengths": steps.lengths,
     }
 
 
