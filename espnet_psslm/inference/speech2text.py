@@ -154,11 +154,10 @@ class Speech2Text:
             replace(whole, key=f"{whole.key}, piece {number}", heard=recording.piece(*span))
             for number, span in enumerate(spans)
         ]
-        duration_s = len(waveform) / SAMPLE_RATE
-        return [
-            (first * shift_s, min(stop * shift_s, duration_s), best)
-            for (first, stop), [best, *_] in zip(spans, self._answers(pieces, fields), strict=True)
-        ]
+        starts = [first * shift_s for first, _ in spans]
+        ends = [*starts[1:], len(waveform) / SAMPLE_RATE]  # which may lie within a frame
+        best = [answers[0] for answers in self._answers(pieces, fields)]
+        return list(zip(starts, ends, best, strict=True))
 
     def _hear(
         self, waveforms: Sequence[np.ndarray], task: str, fields: dict[str, str]

@@ -139,7 +139,7 @@ def test_what_is_no_waveform(speech2text, speech, match):
 
 
 def test_subtitles_behind_each_other_are_the_whole(speech2text, waves):
-    whole = np.concatenate(waves)
+    whole = np.concatenate(waves)[:-7]  # frames are longer
     found = speech2text.subtitles(whole, longest_s=0.3)
     starts, ends, hypotheses = zip(*found, strict=True)
     assert starts == (0.0, *ends[:-1]) and ends[-1] == len(whole) / 16000
