@@ -1,6 +1,6 @@
 """Row ``decode``: answers by beam search, Steps given, with the bridge of a finished recipe.
 
-generate: published and plain alike: transformers' ``generate`` with its cache of keys and values,
+generate: transformers' ``generate`` with its cache of keys and values,
 one utterance at a time, behind the whole prompt. Where the recipe has trained the ends of its
 prompts, the baseline's cache gets them too, so that both give the same answers.
 
@@ -21,7 +21,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, GenerationC
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from benchmarks.measure import Case, Machine, Setting
+from benchmarks.measure import Case, Setting
 from espnet_psslm.bridge.steps import Steps
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.inference.decoder import PSSLMDecoder
@@ -142,27 +142,12 @@ def read_batches(decoder: PSSLMDecoder, manifest: Path, size: Size) -> list[Inpu
     ]
 
 
-def least_seconds(
-    machine: Machine, model: SpeechLM, batches: Sequence[Inputs], answers: Sequence[list[Answer]]
-) -> float:
-    """The language model's products for every token written; its weights read for each step."""
-    weights = sum(parameter.numel() for parameter in model.lm.module.parameters())
-    seconds = 0.0
-    for (steps, prompts), texts in zip(batches, answers, strict=True):
-        read = int(steps.lengths.sum() + prompts["after_ids_lengths"].sum())
-        written = sum(len(ids) + 1 for ids in texts)
-        longest = max(len(ids) + 1 for ids in texts)
-        seconds += machine.seconds(flops=2 * weights * (read + written))
-        seconds += machine.seconds(moved=4 * weights * longest)
-    return seconds
-
-
 def load(recipe: Path, setting: Setting, size: Size) -> PSSLMDecoder:
     """The text-only bridge of a finished recipe, in float32."""
     decoder = PSSLMDecoder(
         recipe / "exp/psslm_text/config.yaml",
         recipe / "exp/psslm_text/valid.acc.ave.pth",
-        device=str(setting.machine.device),
+        device=str(setting.device),
         source="audio",
         batch_size=size.batch,
     )
@@ -178,10 +163,10 @@ def cases(setting: Setting, *, sizes: tuple[Size, ...] | None = None) -> Iterato
         for size in sizes:
             decoder = load(setting.recipe, setting, size)
             batches = read_batches(decoder, setting.recipe / "dump/raw/test/psslm.jsonl", size)
-            yield make_case(setting.machine, decoder.model, batches, size)
+            yield make_case(decoder.model, batches, size)
 
 
-def make_case(machine: Machine, model: SpeechLM, batches: Sequence[Inputs], size: Size) -> Case:
+def make_case(model: SpeechLM, batches: Sequence[Inputs], size: Size) -> Case:
     """A case of batches whose Steps are known."""
     whole = WholePrompt(model)
 
@@ -205,9 +190,7 @@ def make_case(machine: Machine, model: SpeechLM, batches: Sequence[Inputs], size
         row="decode",
         size=f"{count} utterances, beam {size.beams}, batch {size.batch}",
         ways={"ours": lambda: run_ours(batches), "generate": lambda: run_alone(batches)},
-        against="generate",
         target=size.target,
-        bound_s=least_seconds(machine, model, batches, run_ours(batches)),
         items=count,
         unit="utterances",
         check=check,

@@ -1,31 +1,21 @@
-"""Row ``dumped_epoch``: the Steps of one epoch, from the dump and from audio.
+"""Row ``dumped_epoch``: an epoch of the bridge's training, from dumped Steps and from audio.
 
-- dumped: ours: each utterance's Steps are read and padded into batches.
-- audio: published and plain alike: audio read, log-mel spectrogram, encoder, reduction.
+audio: read, log-mel spectrogram, encoder, reduction, once more in each epoch.
 
-First without the language model, then the whole epoch of the bridge's training, updates included.
 Needs the models, the audio and the dump of a finished recipe.
 """
 
 import contextlib
 import copy
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from espnet2.torch_utils.device_funcs import to_device
 from torch import Tensor
 
-from benchmarks.measure import Case, Machine, Setting
-from benchmarks.text_step import lm_flops
-from espnet_psslm.acoustic.model import CTCAcoustic, load_ctc_acoustic
-from espnet_psslm.bridge.phone_sync import MergeThenDrop
-from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
-from espnet_psslm.bridge.steps_file import StepsWriter, read_steps
-from espnet_psslm.data.audio_batches import AudioBatch, AudioBatches
+from benchmarks.measure import Case, Setting
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import PSSLMPreprocessor
 from espnet_psslm.inference.decoder import PSSLMDecoder
@@ -35,7 +25,6 @@ from espnet_psslm.training.espnet_model import PSSLMModel
 
 Sample = tuple[str, Mapping[str, Any]]
 
-SMALLER = 40  # times smaller than 16-bit audio the dump is to be
 SAME_LOSS = 0.02  # half precision in the dump, half precision in the language model
 
 
@@ -45,105 +34,19 @@ class Size:
 
     batches: int | None = None  # None: all
     batch: int = 16
-    listed: int = 16
-    target: float | None = None
 
 
-FULL = Size(target=10.0)
+FULL = Size()
 QUICK = Size(batches=2)
-
-
-class Epoch:
-    """The two ways of making the Steps of an epoch.
-
-    Args:
-        acoustic: the CTC model.
-        audio: what is heard.
-        size: of the row.
-        ark: where the Steps are dumped.
-    """
-
-    def __init__(self, acoustic: CTCAcoustic, audio: AudioBatches, size: Size, ark: Path) -> None:
-        self.acoustic = acoustic
-        self.audio = audio
-        self.audio.batches = audio.batches[: size.batches]
-        self.reduction = MergeThenDrop(
-            blank_id=acoustic.blank_id, blank_threshold=0.5, max_units=size.listed
-        )
-        self.samples = 0
-        with StepsWriter(ark) as writer:
-            for batch in self.audio:
-                writer.write_batch(batch.utt_ids, self.hear(batch))
-                self.samples += int(batch.speech_lengths.sum())
-        self.locations = writer.locations
-
-    def hear(self, batch: AudioBatch) -> PosteriorSteps:
-        """The Steps of one batch of waveforms."""
-        device = self.acoustic.device
-        speech, lengths = batch.speech.to(device), batch.speech_lengths.to(device)
-        return self.acoustic.to_steps(speech, lengths, self.reduction, kind=PosteriorSteps)
-
-    def from_audio(self) -> list[PosteriorSteps]:
-        """Every batch, heard."""
-        return [self.hear(batch) for batch in self.audio]
-
-    def from_dump(self) -> list[PosteriorSteps]:
-        """Every batch, read."""
-        return [self._read(utt_ids) for utt_ids in self.audio.batches]
-
-    def _read(self, utt_ids: list[str]) -> PosteriorSteps:
-        num_units = self.acoustic.num_units
-        rows = [read_steps(self.locations[utt_id])[:2] for utt_id in utt_ids]
-        steps = PosteriorSteps(*collate_steps(rows, num_units=num_units), num_units)
-        return steps.to(self.acoustic.device)
-
-
-def assert_same_steps(read: PosteriorSteps, heard: PosteriorSteps) -> None:
-    """The same units; probabilities as exact as half precision."""
-    assert torch.equal(read.lengths, heard.lengths)
-    valid: Tensor = heard.mask
-    assert torch.equal(read.unit_ids[valid], heard.unit_ids[valid])
-    torch.testing.assert_close(read.probs[valid], heard.probs[valid], rtol=1e-3, atol=1e-6)
 
 
 def cases(setting: Setting, *, sizes: tuple[Size, ...] | None = None) -> Iterator[Case]:
     """The sizes of this row; paths of a recipe start at its folder."""
     if sizes is None:
         sizes = (QUICK,) if setting.quick else (FULL,)
-    with contextlib.chdir(setting.recipe), tempfile.TemporaryDirectory() as folder:
-        exp = setting.recipe / "exp/ctc"
-        acoustic = load_ctc_acoustic(
-            exp / "config.yaml", exp / "valid.loss.ave.pth", setting.machine.device
-        )
+    with contextlib.chdir(setting.recipe):
         for size in sizes:
-            audio = AudioBatches(setting.recipe / "dump/raw/test", batch_size=size.batch)
-            ark = Path(folder) / "steps.ark"
-            yield make_case(setting, Epoch(acoustic, audio, size, ark), size)
-            yield make_training_case(setting, load_training(setting, size))
-
-
-def make_case(setting: Setting, epoch: Epoch, size: Size) -> Case:
-    """A case of one epoch."""
-
-    def check() -> None:
-        for read, heard in zip(epoch.from_dump(), epoch.from_audio(), strict=True):
-            assert_same_steps(read, heard)
-
-    ark = Path(next(iter(epoch.locations.values())).rpartition(":")[0])
-    num_bytes, count = ark.stat().st_size, len(epoch.locations)
-    small = num_bytes * SMALLER <= 2 * epoch.samples
-    return Case(
-        row="dumped_epoch",
-        size=f"{count} utterances, batch {size.batch}, K {size.listed}",
-        ways={"ours": epoch.from_dump, "audio": epoch.from_audio},
-        against="audio",
-        target=size.target,
-        bound_s=setting.machine.seconds(moved=num_bytes),  # read once
-        items=count,
-        unit="utterances",
-        check=check,
-        limits={f"1/{SMALLER} of the audio's size": lambda _: small},
-    )
+            yield make_case(load_training(setting, size))
 
 
 class Training:
@@ -172,25 +75,9 @@ class Training:
         """The loss of each batch."""
         return [self._step(rows, self.readers[source]) for rows in self.batches]
 
-    def _read(
-        self, rows: Sequence[Mapping[str, Any]], read: PSSLMPreprocessor
-    ) -> tuple[list[str], dict[str, Any]]:
-        return self.collate([(row["key"], read(row["key"], {"sample": row})) for row in rows])
-
-    def least_seconds(self, machine: Machine) -> float:
-        """The language model's products, forward and backward towards its input."""
-        lm, flops = self.model.lm.module, 0.0
-        for rows in self.batches:
-            _, batch = self._read(rows, self.readers["dump"])
-            targets = int(batch["target_ids_lengths"].sum())
-            tokens = targets - len(rows)  # the last of each row is only ever predicted
-            for name in ("unit_ids_lengths", "before_ids_lengths", "after_ids_lengths"):
-                tokens += int(batch[name].sum())
-            flops += lm_flops(lm, tokens=tokens, targets=targets)
-        return machine.seconds(flops=flops, dtype=lm.dtype)
-
     def _step(self, rows: Sequence[Mapping[str, Any]], read: PSSLMPreprocessor) -> Tensor:
-        utt_ids, batch = self._read(rows, read)
+        samples = [(row["key"], read(row["key"], {"sample": row})) for row in rows]
+        utt_ids, batch = self.collate(samples)
         inputs = to_device(batch, self.model.lm.module.device)
         self.optimizer.zero_grad()
         loss, _, _ = self.model(utt_id=utt_ids, **inputs)
@@ -205,7 +92,7 @@ def load_training(setting: Setting, size: Size) -> Training:
     decoder = PSSLMDecoder(
         exp / "config.yaml",
         exp / "valid.acc.ave.pth",
-        device=str(setting.machine.device),
+        device=str(setting.device),
         source="audio",
     )
     from_dump = copy.copy(decoder.preprocessor)
@@ -219,7 +106,7 @@ def load_training(setting: Setting, size: Size) -> Training:
     return Training(decoder.model, readers, collate, batches)
 
 
-def make_training_case(setting: Setting, training: Training) -> Case:
+def make_case(training: Training) -> Case:
     """A case of one whole epoch; it has no target."""
     count = sum(map(len, training.batches))
 
@@ -231,9 +118,7 @@ def make_training_case(setting: Setting, training: Training) -> Case:
         row="dumped_epoch",
         size=f"{count} samples, batch {len(training.batches[0])}, whole epoch of training",
         ways={"ours": lambda: training.epoch("dump"), "audio": lambda: training.epoch("audio")},
-        against="audio",
         target=None,
-        bound_s=training.least_seconds(setting.machine),
         items=count,
         unit="samples",
         check=check,

@@ -1,6 +1,6 @@
 """Row ``encoder_ctc``: features to CTC log posteriors, without gradients.
 
-padded: published and plain alike: the features of 30 seconds, as Whisper was trained. See
+padded: the features of 30 seconds, as Whisper was trained. See
 ``ctc_step``, whose model this is.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.ctc_step import Size, WhisperCTC, forward_operations, make_batch, save_whisper
+from benchmarks.ctc_step import Size, WhisperCTC, make_batch, save_whisper
 from benchmarks.measure import Call, Case, Setting
 
 FULL = Size(8, 4.0, target=10.0)
@@ -38,12 +38,11 @@ def _way(model: WhisperCTC, speech: Tensor, lengths: Tensor) -> Call:
 
 
 def _case(setting: Setting, size: Size) -> Case:
-    machine = setting.machine
-    speech, lengths = (x.to(machine.device) for x in make_batch(size)[:2])
+    speech, lengths = (x.to(setting.device) for x in make_batch(size)[:2])
     with tempfile.TemporaryDirectory() as folder:
         save_whisper(Path(folder), size)
         models = {
-            name: WhisperCTC(Path(folder), size, pad_to_30s=name == "padded").to(machine.device)
+            name: WhisperCTC(Path(folder), size, pad_to_30s=name == "padded").to(setting.device)
             for name in ("ours", "padded")
         }
     ways = {name: _way(model.eval(), speech, lengths) for name, model in models.items()}
@@ -58,9 +57,7 @@ def _case(setting: Setting, size: Size) -> Case:
         row="encoder_ctc",
         size=f"{size.batch} x {size.seconds:g} s, {size.layers} layers of {size.width}",
         ways=ways,
-        against="padded",
         target=size.target,
-        bound_s=machine.seconds(flops=forward_operations(size)),
         items=size.batch,
         unit="utterances",
         check=check,

@@ -1,7 +1,7 @@
 """Row ``lora_step``: a text-only training step of the bridge with LoRA.
 
-- plain: simulated posteriors over all units, the whole prompt before every row and all logits go
-  through the models as their libraries offer it.
+plain: simulated posteriors over all units, the whole prompt before every row and all logits go
+through the models as their libraries offer it.
 
 Ours reads the prompt once a batch, and its gradients reach the adapters from there, too. Same
 language model (random weights), same adapters, same loss, same gradients.
@@ -13,22 +13,20 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.measure import Case, Setting
-from benchmarks.simulated_projector import DenseProjector, assert_same_gradients
-from benchmarks.text_step import (
-    ACCELERATOR,
+from benchmarks.bridge_step import (
     END,
-    FULL,
+    DenseProjector,
     Ours,
     Plain,
     Size,
+    assert_same,
     build_lm,
     describe,
-    least_step_seconds,
     make_batch,
+    size_for,
 )
+from benchmarks.measure import Case, Setting
 from espnet_psslm.bridge.projector import LinearSiLU
-from espnet_psslm.device import is_host
 from espnet_psslm.llm.lora import LoRA
 from espnet_psslm.training.espnet_model import PSSLMModel
 
@@ -43,8 +41,7 @@ def _adapters(module: torch.nn.Module) -> list[torch.nn.Parameter]:
 def cases(setting: Setting, *, sizes: tuple[Size, ...] | None = None) -> Iterator[Case]:
     """The sizes of this row: prompts of three lengths, or the shortest."""
     if sizes is None:
-        full = FULL if is_host(setting.machine.device) else ACCELERATOR
-        full = replace(full, num_units=UNITS, target=None, target_plain=None)
+        full = replace(size_for(setting.device), num_units=UNITS)
         prefixes = (16,) if setting.quick else (16, 64, 256)
         sizes = tuple(replace(full, prefix=prefix) for prefix in prefixes)
     for size in sizes:
@@ -52,11 +49,10 @@ def cases(setting: Setting, *, sizes: tuple[Size, ...] | None = None) -> Iterato
 
 
 def _case(setting: Setting, size: Size) -> Case:
-    device = setting.machine.device
+    device = setting.device
     batch = make_batch(size, device)
     lm = build_lm(size).to(size.dtype)
     described = describe(lm)
-    bound = least_step_seconds(setting.machine, size, batch, lm, read_once=size.prefix)
     held = LoRA(lm, r=RANK, alpha=RANK, dropout=0.0)
     for adapter in _adapters(lm):  # the outer ones start at zero, which hides the inner gradients
         torch.nn.init.normal_(adapter, std=0.02)
@@ -69,22 +65,16 @@ def _case(setting: Setting, size: Size) -> Case:
     ours = Ours(model, batch)
 
     def check() -> None:
-        exact = size.dtype == torch.float32
-        losses = ours().float(), plain().float()
-        torch.testing.assert_close(*losses, rtol=1e-4 if exact else 0.03, atol=0.0)
-        tolerance = 1e-4 if exact else 0.1
-        assert_same_gradients(ours.projector, plain.projector.gradients(), tolerance=tolerance)
+        assert_same(ours, plain, size)
         for one, other in zip(_adapters(ours.model.lm), _adapters(plain.lm), strict=True):
             gap = (one.grad - other.grad).norm()
-            assert gap <= tolerance * other.grad.norm(), (gap, other.grad.norm())
+            assert gap <= size.tolerance * other.grad.norm(), (gap, other.grad.norm())
 
     return Case(
         row="lora_step",
         size=f"B {size.batch}, V {size.num_units}, P {size.prefix}, rank {RANK}, {described}",
         ways={"ours": ours, "plain": plain},
-        against="plain",
         target=None,
-        bound_s=bound,
         items=size.batch,
         unit="rows",
         check=check,

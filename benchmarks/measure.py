@@ -1,6 +1,5 @@
-"""How the rows are timed: in turn, in one process; medians, quartiles, peak memory, bounds."""
+"""How the rows are timed: in turn, in one process; medians, quartiles, peak memory."""
 
-import functools
 import gc
 import statistics
 import time
@@ -9,35 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from espnet_psslm.device import is_host, native_bfloat16
+from espnet_psslm.device import is_host
 
 Call = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the device can do at best, measured: the bounds are made of these numbers."""
-
-    device: torch.device
-    copy_bytes_s: float  # bytes per second, those read and those written added
-    flops_s: Mapping[torch.dtype, float]  # operations per second of matrix products
-
-    def seconds(
-        self, *, moved: float = 0.0, flops: float = 0.0, dtype: torch.dtype = torch.float32
-    ) -> float:
-        """Least time for so many bytes moved, then so many operations."""
-        return moved / self.copy_bytes_s + flops / self.flops_s[dtype]
 
 
 @dataclass(frozen=True)
 class Setting:
     """What the rows are told."""
 
-    machine: Machine
+    device: torch.device
     quick: bool = False  # the smallest sizes only
     recipe: Path | None = None  # folder of a finished recipe, for the rows that need one
 
@@ -57,11 +38,8 @@ class Case:
     Args:
         row: its name.
         size: in words.
-        ways: what is timed, ``ours`` and its baselines ``published`` and ``plain``; where these
-            do not differ, the one that stands for both. A third may be there to compare with.
-        against: the way that ``target`` speaks of.
-        target: how many times faster than ``against``; None: no target at this size.
-        bound_s: least seconds for ours on this machine.
+        ways: what is timed, ``ours`` and one other.
+        target: how many times faster than the other; None: no target at this size.
         items: how many of ``unit`` are processed, for items per second.
         check: raises AssertionError unless all ways give the same.
         probes: what peak memory is measured on, where a whole way would take too long.
@@ -71,14 +49,17 @@ class Case:
     row: str
     size: str
     ways: Mapping[str, Call]
-    against: str
     target: float | None
-    bound_s: float
     items: int
     unit: str
     check: Call
     probes: Mapping[str, Call] | None = None
     limits: Mapping[str, Callable[[Measured], bool]] = field(default_factory=dict)
+
+    @property
+    def against(self) -> str:
+        """Name of the other way."""
+        return next(name for name in self.ways if name != "ours")
 
 
 def synchronise(device: torch.device) -> None:
@@ -156,51 +137,3 @@ def _peak_bytes_cpu(call: Call) -> int:
         held += event.nbytes()
         peak = max(peak, held)
     return peak
-
-
-class _Tables(TorchDispatchMode):
-    """Counts the rows of the tallest new tensor of a given width."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.width = width
-        self.rows = 0
-
-    def __torch_dispatch__(
-        self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
-    ) -> object:
-        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        out = func(*args, **(kwargs or {}))
-        old = {x.untyped_storage().data_ptr() for x in given}
-        for made in tree_leaves(out):
-            if not isinstance(made, Tensor) or not made.dim() or made.shape[-1] != self.width:
-                continue
-            if made.untyped_storage().data_ptr() not in old:
-                self.rows = max(self.rows, made.numel() // max(1, self.width))
-        return out
-
-
-def tallest(call: Call, width: int) -> int:
-    """Rows of the tallest tensor (..., width) that an operator makes during a call."""
-    with _Tables(width) as seen:
-        call()
-    return seen.rows
-
-
-def measure_machine(device: torch.device, *, quick: bool = False) -> Machine:
-    """Measure copy bandwidth and rates of matrix products; of bfloat16 where it is native."""
-    small = is_host(device)
-    source = torch.ones((1 << 25) if small else (1 << 28), device=device)  # no cache holds it
-    target = torch.empty_like(source)
-    side = (1 << 11) if small else (1 << 13)
-    ways: dict[str | torch.dtype, Call] = {"copy": lambda: target.copy_(source)}
-    for dtype in (torch.float32, torch.bfloat16)[: 1 + native_bfloat16(device)]:
-        left, right = torch.ones(2, side, side, device=device, dtype=dtype)
-        out = torch.empty_like(left)
-        ways[dtype] = functools.partial(torch.mm, left, right, out=out)
-    rounds = 3 if quick else 9
-    times = take_turns(ways, device, seconds=20.0, least=rounds, most=rounds)
-    # The fastest quartile: a bound is what the machine can do, not what it did on average.
-    copy_s = times.pop("copy")[0]
-    rates = {dtype: 2 * side**3 / seconds[0] for dtype, seconds in times.items()}
-    return Machine(device, copy_bytes_s=2 * source.nbytes / copy_s, flops_s=rates)

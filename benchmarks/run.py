@@ -1,24 +1,21 @@
-"""Time the package against the plain and the published way of doing the same.
+"""Time the package against the plain way of doing the same.
 
 Usage::
 
     python benchmarks/run.py [--quick] [--device cpu|cuda|npu] [--row NAME ...] [--json FILE] \\
         [--markdown FILE] [--recipe DIR] [--seconds S]
 
-Each row has a file of its own here, which says what is compared. All ways of a row run in turn in
+Each row has a file of its own here, which says what is compared. Both ways of a row run in turn in
 one process, after a check that they give the same. Printed is a table: medians and quartiles of
-seconds, the ratio that the target speaks of, the ratio at the bound (what the machine allows at
-best), peak memory. ``decode``, ``dumped_epoch``, ``phone_sync_search``, ``padding`` and
-``text_stream`` need a finished recipe.
+seconds, their ratio, peak memory. ``decode``, ``dumped_epoch`` and ``text_stream`` need a finished
+recipe.
 
 ``--markdown FILE`` writes what is printed. Both files are written anew after each size of a row: a
 run that is stopped leaves what it timed.
 
 ``--json FILE`` writes a list of objects, one per size of a row: ``row``, ``size``, ``ours_s`` and
-``baseline_s`` (medians; the baseline that the target speaks of), ``ratio``, ``bound_ratio`` (what
-the ratio would be at our bound), ``target`` (null: none at this size), ``met`` (the target and all
-further limits of the row), ``peak_mb_ours``, ``peak_mb_baseline``, ``ratio_published`` and
-``ratio_plain``.
+``baseline_s`` (medians), ``ratio``, ``target`` (null: none at this size), ``met`` (the target and
+all further limits of the row), ``peak_mb_ours`` and ``peak_mb_baseline``.
 """
 
 import argparse
@@ -38,29 +35,25 @@ if str(ROOT) not in sys.path:  # run as a script
     sys.path.insert(0, str(ROOT))
 
 if TYPE_CHECKING:
-    from benchmarks.measure import Case, Machine, Measured, Setting
+    import torch
+
+    from benchmarks.measure import Case, Measured, Setting
 
 ROWS = (
-    "reduction",
-    "simulated_projector",
-    "lego",
     "encoder_ctc",
     "ctc_step",
-    "ctc_memory",
     "text_step",
     "lora_step",
     "decode",
     "dumped_epoch",
-    "phone_sync_search",
-    "padding",
     "text_stream",
 )
-NEED_RECIPE = ("decode", "dumped_epoch", "phone_sync_search", "padding", "text_stream")
+NEED_RECIPE = ("decode", "dumped_epoch", "text_stream")
 SECONDS = 20.0  # of rounds per case; --quick: fewer
 QUICK_SECONDS = 4.0
 COLUMNS = (
-    "row", "size", "ours s", "baseline s", "ratio", "target", "at the bound", "met",
-    "published", "plain", "per second", "peak MB", "baseline MB",
+    "row", "size", "ours s", "baseline s", "ratio", "target", "met",
+    "per second", "peak MB", "baseline MB",
 )  # fmt: skip
 
 
@@ -69,7 +62,7 @@ def get_parser() -> argparse.ArgumentParser:
     from espnet_psslm.bin.command import DEVICE_HELP
 
     parser = argparse.ArgumentParser(
-        description="Time the package against plain and published ways of doing the same.",
+        description="Time the package against the plain way of doing the same.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds")
@@ -119,7 +112,7 @@ def run_case(case: "Case", setting: "Setting", *, seconds: float = SECONDS) -> "
     """Check a case, then time it for so many seconds, fewer where the setting is quick."""
     from benchmarks.measure import Measured, peak_mb, take_turns
 
-    device = setting.machine.device
+    device = setting.device
     logging.info("%s: %s", case.row, case.size)
     case.check()
     if setting.quick:
@@ -140,13 +133,10 @@ def to_entry(case: "Case", measured: "Measured") -> dict[str, Any]:
         "ours_s": ours,
         "baseline_s": baseline,
         "ratio": baseline / ours,
-        "bound_ratio": baseline / case.bound_s,
         "target": case.target,
         "met": not missed(case, measured) if case.target or case.limits else None,
         "peak_mb_ours": measured.peaks["ours"],
         "peak_mb_baseline": measured.peaks[case.against],
-        "ratio_published": median.get("published", baseline) / ours,
-        "ratio_plain": median.get("plain", baseline) / ours,
     }
 
 
@@ -174,10 +164,7 @@ def to_columns(case: "Case", measured: "Measured", entry: dict[str, Any]) -> lis
         f"{case.against} {spread(case.against)}",
         f"{entry['ratio']:.2f}",
         "-" if case.target is None else f"{case.target:.3g}",
-        f"{entry['bound_ratio']:.1f}",
         "missed: " + ", ".join(failed) if failed else "yes",
-        f"{entry['ratio_published']:.2f}",
-        f"{entry['ratio_plain']:.2f}",
         f"{case.items / entry['ours_s']:.4g} {case.unit}",
         f"{entry['peak_mb_ours']:.1f}",
         f"{entry['peak_mb_baseline']:.1f}",
@@ -190,7 +177,7 @@ def table(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def describe(machine: "Machine") -> str:
+def describe(device: "torch.device") -> str:
     """Where and with what the numbers were made."""
     import torch
 
@@ -198,19 +185,14 @@ def describe(machine: "Machine") -> str:
 
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=7"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    rates = ", ".join(
-        f"{str(dtype).removeprefix('torch.')} matrix products {rate / 1e9:.0f} GFLOP/s"
-        for dtype, rate in machine.flops_s.items()
-    )
     name = platform.processor() or platform.machine()
-    kind = machine.device.type
-    if not is_host(machine.device):
-        name = getattr(torch, kind).get_device_name(machine.device)
+    kind = device.type
+    if not is_host(device):
+        name = getattr(torch, kind).get_device_name(device)
     return (
         f"Commit {commit or 'unknown'}, torch {torch.__version__}, {kind} ({name}), "
         f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, "
-        f"load {os.getloadavg()[0]:.1f} at the end. Copies {machine.copy_bytes_s / 1e9:.1f} GB/s, "
-        f"{rates}."
+        f"load {os.getloadavg()[0]:.1f} at the end."
     )
 
 
@@ -230,25 +212,21 @@ def run(
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Time rows.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Time rows."""
     from espnet_psslm.bin.command import command
 
     with command(get_parser(), cmd) as args:
         rows = choose_rows(args)
-        from benchmarks.measure import Setting, measure_machine
+        from benchmarks.measure import Setting
         from espnet_psslm.device import resolve_device
 
-        machine = measure_machine(resolve_device(args.device), quick=args.quick)
-        setting = Setting(machine, quick=args.quick, recipe=args.recipe.resolve())
+        device = resolve_device(args.device)
+        setting = Setting(device, quick=args.quick, recipe=args.recipe.resolve())
         lines, entries, report = [], [], ""
         for line, entry in run(rows, setting, seconds=args.seconds):
             lines.append(line)
             entries.append(entry)
-            report = describe(machine) + "\n\n" + table(lines)
+            report = describe(device) + "\n\n" + table(lines)
             if args.json:
                 args.json.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
             if args.markdown:

@@ -1,9 +1,8 @@
 """Files of decoded answers: ``{n}best_recog/{text,score}``, and what else is known of the best."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from espnet_psslm.atomic import atomic_text
+from espnet_psslm.data.kaldi import recog_folder, write_in_order
 from espnet_psslm.inference.decoded import Decoded
 
 
@@ -20,27 +19,21 @@ def write_answers(folder: Path, decoded: Decoded, *, nbest: int) -> None:
     """
     for rank in range(nbest):
         hypotheses = decoded.ranked(rank)
-        recog = folder / f"{rank + 1}best_recog"
+        recog = recog_folder(folder, rank)
+        recog.mkdir(parents=True, exist_ok=True)
         # An answer takes one line, whatever is in it.
-        _write(recog / "text", {k: " ".join(h.text.split()) for k, h in hypotheses.items()})
-        _write(recog / "score", {k: f"{h.score:.4f}" for k, h in hypotheses.items()})
+        write_in_order(recog / "text", {k: " ".join(h.text.split()) for k, h in hypotheses.items()})
+        write_in_order(recog / "score", {k: f"{h.score:.4f}" for k, h in hypotheses.items()})
     columns = {
         "confidence": {key: f"{value:.6f}" for key, value in decoded.confidence.items()},
         "fallback": {k: h.fallback for k, h in decoded.hypotheses.items() if h.fallback},
     }
     for name, values in columns.items():
-        path = folder / "1best_recog" / name
+        path = recog_folder(folder) / name
         if values:
-            _write(path, values)
+            write_in_order(path, values)
         else:
             path.unlink(missing_ok=True)  # of an earlier run with other options
-
-
-def _write(path: Path, values: Mapping[str, str]) -> None:
-    """Write ``key value`` lines, in the order of the keys given."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f"{key} {value}".rstrip() + "\n" for key, value in values.items()]
-    atomic_text(path, "".join(lines))
 
 
 def answer_stats(decoded: Decoded, *, guarded: bool) -> dict[str, float]:

@@ -1,19 +1,23 @@
 """Keep the seconds and the peak memory of the stages of a recipe.
 
     stage_log.py run --log exp/peak_rss_mb.json --stage stage6_train_ctc -- command ...
-    stage_log.py note --log exp/seconds.json --stage stage6_train_ctc --value 123.4
+    stage_log.py note --log exp/seconds.json --stage stage6_train_ctc --since 1790000000.5
 
 ``run`` runs the command and keeps the largest resident memory (MB) of any one of its processes;
 several commands of one stage: the largest. TERM, INT and HUP end the command with all that it has
-started; its memory is kept then, too. ``note`` sets the value of a stage. Standard library only.
+started; its memory is kept then, too. ``--more "a 'b c'"``: further words of the command, as a
+shell splits them. ``note`` keeps, and prints, the seconds of a stage since it began. Standard
+library only.
 """
 
 import argparse
 import fcntl
 import json
 import resource
+import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,18 +84,26 @@ def main(cmd: Sequence[str] | None = None) -> None:
     parser.add_argument("action", choices=("run", "note"))
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--stage", required=True)
-    parser.add_argument("--value", type=float)
+    parser.add_argument("--since", type=float, help="seconds since 1970")
+    parser.add_argument("--more", action="append", default=[])
     words = list(sys.argv[1:] if cmd is None else cmd)
     # All after the first -- belongs to the command, options too.
     cut = words.index("--") if "--" in words else len(words)
     args, command = parser.parse_args(words[:cut]), words[cut + 1 :]
     note = args.action == "note"
-    code, value = (0, args.value) if note else run(command)
+    for text in args.more:
+        try:
+            command += shlex.split(text)
+        except ValueError:
+            sys.exit(f"stage_log.py: a quote is not closed in: {text}")
+    code, value = (0, time.time() - args.since) if note else run(command)
     try:
         update(args.log, args.stage, round(value, 1), keep_larger=not note)
     except OSError as error:
         print(f"stage_log.py: error: {args.log}: {error.strerror}", file=sys.stderr)
         code = code or 1
+    if note:
+        print(f"{value:.0f}")
     # A child that a signal killed has a negative status; shells say 128 + signal.
     sys.exit(code if code >= 0 else 128 - code)
 

@@ -164,3 +164,13 @@ def build_covost2(root: Path) -> tuple[Path, Path]:
         table = root / f"covost/covost_v2.{source}_{target}.tsv"
         write_tsv(table, ("split", "path", "translation"), rows)
     return root / "covost", root / "cv"
+
+
+def build_corpus(recipe: str, folder: Path) -> dict[str, str]:
+    """Write the corpus of a recipe; returns what ``db.sh`` is to say."""
+    if recipe == "slurp":
+        return {"SLURP": str(build_slurp(folder))}
+    if recipe == "commonvoice":
+        return {"COMMONVOICE": str(build_common_voice(folder))}
+    translations, clips = build_covost2(folder)
+    return {"COVOST2": str(translations), "COMMONVOICE": str(clips)}

@@ -25,7 +25,7 @@ if [ -z "$python" ] && [ -z "$dry" ]; then
     python=$(local/setup_env.sh | tail -n 1)/bin/python
 fi
 rows=()
-for row in reduction simulated_projector lego encoder_ctc ctc_step ctc_memory text_step lora_step; do
+for row in encoder_ctc ctc_step text_step lora_step; do
     rows+=(--row "$row")
 done
 

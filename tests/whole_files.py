@@ -22,6 +22,7 @@ META = {
     "files": {"psslm_model_file": "psslm/model.pth"},
     "yaml_files": {"psslm_train_config": "psslm/config.yaml"},
 }
+MADE = {"step_kind": "posterior", "reduction": "drop_then_merge", "blank_threshold": 0.5}
 CONFIG = {"bpemodel": "units/bpe.model", "token_list": ["<blank>", "a", "<sos/eos>"]}
 
 
@@ -65,20 +66,25 @@ def steps_of_units(unit_ids: list[list[int]], probs: list[list[float]]) -> Poste
     )
 
 
-def steps_records(folder: Path) -> list[bytes]:
-    """Posterior and feature Steps as they stand in an ark."""
+def arks(folder: Path) -> list[bytes]:
+    """Posterior and feature Steps, an utterance each, behind what says how they were made."""
     starts = torch.arange(3)[None]
     values = torch.arange(12.0).reshape(1, 3, 4)
     kinds = (
         steps_of_units([[1, 0], [2, 4]], [[0.75, 0.25], [0.5, 0.125]]),
         FeatureSteps(values, torch.tensor([3]), starts, starts + 1),
     )
-    records = []
+    written = []
     for number, steps in enumerate(kinds):
-        with StepsWriter(folder / f"{number}.ark") as writer:
+        with StepsWriter(folder / f"{number}.ark", MADE) as writer:
             writer.write_batch(["utt"], steps)
-        records.append(writer.path.read_bytes())
-    return records
+        written.append(writer.path.read_bytes())
+    return written
+
+
+def steps_records(folder: Path) -> list[bytes]:
+    """The utterances of these arks alone: dumps did not always say how they were made."""
+    return [ark[ark.index(np.lib.format.MAGIC_PREFIX, 1) :] for ark in arks(folder)]
 
 
 def ctranslate2_model() -> bytes:

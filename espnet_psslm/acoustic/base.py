@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_psslm.acoustic.log_mel import HOP, SAMPLE_RATE
+from espnet_psslm.acoustic.log_mel import HOP
 from espnet_psslm.acoustic.long_audio import OVERLAP_S, SEARCH_S, join_windows, window_starts
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.steps import PosteriorSteps, Steps, join_stretches, join_utterances
+from espnet_psslm.common.audio import SAMPLE_RATE
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,9 @@ from espnet2.asr.frontend.abs_frontend import AbsFrontend
 from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.device import place_for
 
-SAMPLE_RATE = 16000  # Hz
 WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
 WINDOW_S = 30  # seconds of audio that Whisper was trained on

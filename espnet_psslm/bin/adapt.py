@@ -13,14 +13,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_psslm.bin.command import DEVICE_HELP, command
+from espnet_psslm.bin.command import DEVICE_HELP, command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--model", required=True, help="archive of stage 14, folder or hub name")
     parser.add_argument("--text", required=True, help="text file, or JSON Lines (.jsonl)")
     parser.add_argument("--output", required=True, help="archive to write, .zip")
@@ -56,11 +54,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Adapt, and print the table.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Adapt, and print the table."""
     with command(get_parser(), cmd) as args:
         # Not at the top: it takes seconds, and --help needs none of it.
         from espnet_psslm.recipe.adaptation.adapt import Options, adapt

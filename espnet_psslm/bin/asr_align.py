@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import DEVICE_HELP, command
+from espnet_psslm.bin.command import DEVICE_HELP, command, new_parser
 
 if TYPE_CHECKING:
     from espnet_psslm.acoustic.align import UnitSpan
@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description="Align given texts to audio with a CTC acoustic model.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Align given texts to audio with a CTC acoustic model.")
     parser.add_argument("--asr_train_config", required=True, help="config.yaml of the training")
     parser.add_argument("--asr_model_file", required=True, help="checkpoint")
     parser.add_argument("--data_dir", required=True, help="with wav.scp, utt2num_samples, text")
@@ -95,6 +92,7 @@ def run(args: argparse.Namespace) -> None:
     """
     from espnet_psslm.acoustic.model import load_ctc_acoustic
     from espnet_psslm.acoustic.recog_files import write_times
+    from espnet_psslm.common.left_out import write_skipped
     from espnet_psslm.data.audio_batches import AudioBatches
     from espnet_psslm.data.kaldi import read_table, write_table
     from espnet_psslm.device import resolve_device
@@ -118,18 +116,12 @@ def run(args: argparse.Namespace) -> None:
         frame_shift_s=acoustic.frame_shift_s,
     )
     write_table(output / "score", scores)
-    write_table(output / "skipped.txt", skipped)
-    if skipped:
-        logging.warning("%d utterances are not aligned: %s/skipped.txt", len(skipped), output)
+    write_skipped(output, skipped)
     logging.info("aligned %d utterances of %s: %s/ctm", len(spans), args.data_dir, output)
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Align a data folder.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Align a data folder."""
     with command(get_parser(), cmd) as args:
         run(args)
 

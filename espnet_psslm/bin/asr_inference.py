@@ -27,16 +27,15 @@ A model that was trained here also works in ESPnet's own ``Speech2Text``, after
 """
 
 import argparse
-import json
 import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import DEVICE_HELP, command
-from espnet_psslm.bin.skipped import check_skipped, write_skipped
+from espnet_psslm.common.json_files import write_json
+from espnet_psslm.common.left_out import check_skipped, write_skipped
 from espnet_psslm.inference.options import add_skipped_arguments
 
 if TYPE_CHECKING:
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
     from espnet_psslm.acoustic.prefix_scorer import PrefixScorer
     from espnet_psslm.acoustic.recognise import Decoded
     from espnet_psslm.text.words import UnitWords
-
-
-UNFINISHED = "unfinished.jsonl"  # what a run has found that has not come to its end
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -154,13 +150,14 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         ValueError: if the model, the data folder or an option cannot be used, or too many
             utterances.
     """
-    from espnet_psslm.acoustic.log_mel import SAMPLE_RATE
     from espnet_psslm.acoustic.model import load_ctc_acoustic
     from espnet_psslm.acoustic.recog_files import write_hypotheses, write_times
     from espnet_psslm.acoustic.recognise import decode
+    from espnet_psslm.common.audio import SAMPLE_RATE
     from espnet_psslm.common.fingerprint import fingerprint
-    from espnet_psslm.common.kept_parts import KeptParts
+    from espnet_psslm.common.kept_parts import UNFINISHED, KeptParts
     from espnet_psslm.data.audio_batches import AudioBatches
+    from espnet_psslm.data.kaldi import recog_folder
     from espnet_psslm.device import resolve_device
     from espnet_psslm.inference.made_with import made_with, write_made_with
     from espnet_psslm.text.words import UnitWords
@@ -181,7 +178,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         decoded = decode(acoustic, batches, search, kept=kept)
         start = time.perf_counter()
         for rank in range(args.nbest):
-            folder = output / f"{rank + 1}best_recog"
+            folder = recog_folder(output, rank)
             write_hypotheses(decoded.ranked(rank), folder, **names)
             if rank == 0:
                 wall_s = decoded.wall_s + time.perf_counter() - start - decoded.align_s
@@ -191,7 +188,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         write_skipped(output, batches.skipped)
         audio_s = batches.num_samples / SAMPLE_RATE
         stats = _stats(decoded, wall_s=wall_s, audio_s=audio_s) | limit
-        atomic_text(output / "stats.json", json.dumps(stats, indent=2) + "\n")
+        write_json(output / "stats.json", stats)
         write_made_with(output, model_and_options)
         kept.remove()
     if args.judge_skipped == "true":
@@ -211,11 +208,7 @@ def _stats(decoded: "Decoded", *, wall_s: float, audio_s: float) -> dict[str, fl
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Decode a data folder.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Decode a data folder."""
     with command(get_parser(), cmd) as args:
         stats = run(args)
     logging.info(

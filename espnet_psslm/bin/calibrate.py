@@ -93,11 +93,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Calibrate.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Calibrate."""
     with command(get_parser(), cmd) as args:
         run(args)
 

@@ -3,11 +3,11 @@
     python -m espnet_psslm.bin.collect_results --expdir exp --raw_dir dump/raw --ctc_exp exp/ctc \\
         --test_sets test --sft true --language en --seed 0
 
-What is scored follows from the tasks of ``<raw_dir>/<set>/psslm.jsonl``: ASR by WER and CER (CER
-alone in languages without spaces between words), once more under Whisper's normalisation as the
-Open ASR leaderboard counts, translations (EN2DE) by BLEU and chrF, scenario
-and action by accuracy, SLU_entities by SLURP's metrics. Other tasks are left out. Where there are
-two bridges they are compared on every task. With NIST's sclite on PATH, its alignments are in
+Every task of ``<raw_dir>/<set>/psslm.jsonl`` is scored: transcripts by WER and CER (CER alone in
+languages without spaces between words), once more under Whisper's normalisation as the Open ASR
+leaderboard counts, translations (EN2DE) by BLEU and chrF, scenario and action by accuracy,
+SLU_entities by SLURP's metrics, others as their lines in ``--prompt_file`` say. Where there are two
+bridges they are compared on every task. With NIST's sclite on PATH, its alignments are in
 ``decode/<set>/score_wer/result.txt``.
 """
 
@@ -20,17 +20,18 @@ from typing import Any
 from espnet2.utils.types import str2bool
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
+from espnet_psslm.common.json_files import read_json, write_json
 from espnet_psslm.common.lines import read_lines
-from espnet_psslm.data.kaldi import read_table
-from espnet_psslm.data.labelled import ASR, ENTITIES, MANIFEST
+from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import read_manifest
-from espnet_psslm.score.files import read_json, read_references, write_json
+from espnet_psslm.score.files import read_answers, read_references
+from espnet_psslm.score.metrics import METRICS
 from espnet_psslm.score.paired import compare
-from espnet_psslm.score.report import environment, render
+from espnet_psslm.score.report import WHISPER, environment, render
 from espnet_psslm.score.sclite import write_sclite
-from espnet_psslm.score.tasks import metrics_of, score
-from espnet_psslm.text.slu_answer import parse_answer
+from espnet_psslm.score.tasks import TaskMetrics, can_be_scored
+from espnet_psslm.text.tasks import ASR
 
 
 class Collector:
@@ -42,6 +43,7 @@ class Collector:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        self.tasks = TaskMetrics.of_file(args.language, args.prompt_file)
         self.bridges = [args.expdir / "psslm_text"]
         if args.sft:
             self.bridges.append(args.expdir / "psslm_sft")
@@ -67,26 +69,20 @@ class Collector:
             logging.info("%s: %s: the acoustic model alone was not decoded", name, decoded)
         elif ASR in tasks and is_spoken:
             by_utt = read_references(manifest, task=ASR, key_field="utt")
-            hyps = read_table(decoded / name / "1best_recog/text")
+            hyps = read_answers(decoded / name)
             # The acoustic model has transcribed utterances of all tasks.
             hyps = {utt: text for utt, text in hyps.items() if utt in by_utt}
             self._score(self.args.ctc_exp, name, ASR, by_utt, hyps)
         for task in tasks:
-            if not metrics_of(task, self.args.language)[0]:
-                logging.info("%s: task %s is not scored", name, task)
-                continue
             refs = read_references(manifest, task=task)
-            if task == ENTITIES and not any(parse_answer(line).entities for line in refs.values()):
+            if not can_be_scored(self.tasks.metrics(task)[0], refs.values()):
                 logging.info("%s: task %s has no entities to score", name, task)
                 continue
-            answers = [self._answers(bridge, name, task) for bridge in bridges]
+            answers = [read_answers(bridge / "decode" / name / task) for bridge in bridges]
             for bridge, hyps in zip(bridges, answers, strict=True):
                 self._score(bridge, name, task, refs, hyps)
             if len(answers) == 2:
                 self._compare(name, task, refs, *answers)
-
-    def _answers(self, bridge: Path, name: str, task: str) -> dict[str, str]:
-        return read_table(bridge / "decode" / name / task / "1best_recog/text")
 
     def _score(
         self,
@@ -96,18 +92,19 @@ class Collector:
         refs: Mapping[str, str],
         hyps: Mapping[str, str],
     ) -> None:
-        metrics, language = metrics_of(task, self.args.language)
+        metrics, language = self.tasks.metrics(task), self.tasks.language(task)
+        place = {"system": str(system), "set": name, "task": task, "language": language}
+        options = {"language": language, "seed": self.args.seed}
+        folder = system / "decode" / name / ("" if task == ASR else task)
         for metric in metrics:
-            result = score(refs, hyps, metric=metric, language=language, seed=self.args.seed)
-            place = {"system": str(system), "set": name, "task": task, "language": language}
+            result = METRICS[metric].score(refs, hyps, **options).as_dict()
             self.scores.append(place | result)
-            if metric in ("wer", "cer"):
-                folder = system / "decode" / name / f"score_{metric}"
-                write_sclite(folder, refs, hyps, metric=metric, language=language)
-                if metric == metrics[0]:
-                    options = {"language": language, "seed": self.args.seed}
-                    result = score(refs, hyps, metric=metric, normalizer="whisper", **options)
-                    self.scores.append(place | result | {"metric": f"{metric}_whisper"})
+            if METRICS[metric].lower_is_better:
+                aligned = folder / f"score_{metric}"
+                write_sclite(aligned, refs, hyps, metric=metric, language=language)
+        if METRICS[metrics[0]].lower_is_better:
+            result = METRICS[metrics[0]].score(refs, hyps, normalizer="whisper", **options)
+            self.scores.append(place | result.as_dict() | {"metric": f"{metrics[0]}{WHISPER}"})
 
     def _compare(
         self,
@@ -117,9 +114,9 @@ class Collector:
         hyps_a: Mapping[str, str],
         hyps_b: Mapping[str, str],
     ) -> None:
-        metrics, language = metrics_of(task, self.args.language)
+        metric, language = self.tasks.metrics(task)[0], self.tasks.language(task)
         result = compare(
-            refs, hyps_a, hyps_b, metric=metrics[0], language=language, seed=self.args.seed
+            refs, hyps_a, hyps_b, metric=metric, language=language, seed=self.args.seed
         )
         systems = {"a": str(self.bridges[0]), "b": str(self.bridges[1])}
         self.comparisons.append(systems | {"set": name, "task": task} | result.as_dict())
@@ -131,9 +128,7 @@ def get_parser(description: str | None = __doc__) -> argparse.ArgumentParser:
     Args:
         description: of the command.
     """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(description)
     parser.add_argument("--expdir", type=Path, required=True)
     parser.add_argument("--raw_dir", type=Path, required=True)
     parser.add_argument("--ctc_exp", type=Path, required=True)
@@ -174,13 +169,10 @@ def write_results(
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Score, write, and print if asked to.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Score, write, and print if asked to."""
     parser = get_parser()
     parser.add_argument("--language", default="en", help="of the speech")
+    parser.add_argument("--prompt_file", help='its lines may say the "metric" of their task')
     with command(parser, cmd) as args:
         collector = Collector(args)
         for name in args.test_sets:

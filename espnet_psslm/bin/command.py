@@ -1,4 +1,8 @@
-"""What all our command lines do alike: options, logging, and an error in one line."""
+"""What all our command lines do alike: options, logging, and an error in one line.
+
+Each has ``get_parser()`` and ``main(cmd)``, where ``cmd`` are the arguments; None reads the command
+line.
+"""
 
 import argparse
 import logging
@@ -28,6 +32,20 @@ MAX_UNPACKED_HELP = (
 TRACEBACK_HELP = "show where in the program it was that an error came up"
 FAULT = os.EX_SOFTWARE  # exit status where not the input was wrong, but this program
 STOPPED = 128 + signal.SIGINT  # as shells have it
+
+
+def new_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of options.
+
+    Args:
+        description: for the help. One of several lines stays as it is; behind one of a single line
+            the help also shows defaults.
+    """
+    if "\n" in (description or ""):
+        formatter: type[argparse.HelpFormatter] = argparse.RawDescriptionHelpFormatter
+    else:
+        formatter = argparse.ArgumentDefaultsHelpFormatter
+    return argparse.ArgumentParser(description=description, formatter_class=formatter)
 
 
 def add_pipe_option(parser: argparse.ArgumentParser) -> None:

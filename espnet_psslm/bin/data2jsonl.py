@@ -12,17 +12,14 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
+from espnet_psslm.common.json_files import write_jsonl
 from espnet_psslm.data.convert import FIELDS, to_rows
-from espnet_psslm.data.manifest import write_jsonl
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description="Make a manifest of an ESPnet data folder.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Make a manifest of an ESPnet data folder.")
     parser.add_argument("--data_dir", required=True, help="with text, wav.scp")
     parser.add_argument("--manifest", required=True, help="JSON Lines to write")
     parser.add_argument("--tasks", nargs="+", default=[], help="only these; default: all found")
@@ -31,11 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Convert.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Convert."""
     with command(get_parser(), cmd) as args:
         rows = to_rows(args.data_dir, tasks=args.tasks, fields=args.fields)
         if not rows:

@@ -4,7 +4,11 @@ Usage::
 
     python -m espnet_psslm.bin.dump_steps --asr_train_config exp/ctc/config.yaml \\
         --asr_model_file exp/ctc/valid.loss.ave.pth --data_dir dump/raw/dev \\
-        --output_dir dump/steps/dev --reduction merge_then_drop --max_units 16
+        --output_dir dump/steps/dev --psslm_config conf/train_psslm.yaml
+
+How Steps are made stands in the configuration of the bridge that will read them (``step_kind``,
+``reduction``, ``reduction_conf``); it is recorded, and training and decoding refuse Steps that were
+made otherwise than theirs.
 
 Writes ``steps-MARK.ark`` (named by its content), ``steps.scp``, ``psslm.jsonl`` (the data folder's
 rows with a field ``steps``) and ``stats.json`` (``--stats_file``): how many frames make a step, and
@@ -19,15 +23,14 @@ learned simulator. Training speech as it is has too few errors to learn from.
 """
 
 import argparse
-import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import DEVICE_HELP, command
-from espnet_psslm.bin.skipped import check_skipped, write_skipped
+from espnet_psslm.bin.command import DEVICE_HELP, command, new_parser
+from espnet_psslm.common.left_out import check_skipped, write_skipped
 from espnet_psslm.inference.options import add_skipped_arguments
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 
     from espnet_psslm.acoustic.base import AcousticModel, Heard
     from espnet_psslm.bridge.steps_file import StepsWriter
+
+OF_THE_BRIDGE = ("step_kind", "reduction", "reduction_conf")
 
 
 @dataclass
@@ -88,7 +93,7 @@ class DumpStats:
         self.dropped_blank_mass += float(blank[valid & ~kept].sum())
         self.dropped_unit_mass += float((1.0 - blank)[valid & ~kept].sum())
 
-    def to_json(self, limit: Mapping[str, float]) -> str:
+    def as_dict(self, limit: Mapping[str, float]) -> dict[str, float]:
         """Counts and shares.
 
         Args:
@@ -96,15 +101,12 @@ class DumpStats:
         """
         names = ("frames_per_step", "dropped_blank_share", "dropped_unit_share")
         shares = {name: round(getattr(self, name), 6) for name in names}
-        return json.dumps(asdict(self) | shares | dict(limit), indent=2) + "\n"
+        return asdict(self) | shares | dict(limit)
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description="Write the Steps of a data folder.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Write the Steps of a data folder.")
     parser.add_argument("--asr_train_config", help="config.yaml of the training")
     parser.add_argument("--asr_model_file", help="checkpoint")
     parser.add_argument(
@@ -113,22 +115,15 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data_dir", required=True, help="with wav.scp, psslm.jsonl")
     parser.add_argument("--output_dir", required=True, help="for the ark, steps.scp, psslm.jsonl")
     parser.add_argument(
-        "--reduction",
-        default="merge_then_drop",
-        help="merge_then_drop, drop_then_merge, frame_sync (none) or fixed_rate",
+        "--psslm_config",
+        help="of the bridge: YAML for its training, or config.yaml of one; without it, and of what "
+        "it does not say, psslm_train's defaults",
     )
-    parser.add_argument("--rate", type=int, default=5, help="frames per step of fixed_rate")
-    parser.add_argument(
-        "--step_kind",
-        choices=("posterior", "feature"),
-        default="posterior",
-        help="what a step holds: the CTC posterior, or the encoder's output",
-    )
+    for name in OF_THE_BRIDGE:
+        parser.add_argument(
+            f"--{name}", action="append", default=[], help="in place of the configuration's"
+        )
     parser.add_argument("--stats_file", help="where the statistics go; default: output_dir")
-    parser.add_argument(
-        "--blank_threshold", type=float, default=0.9, help="drop from this blank probability on"
-    )
-    parser.add_argument("--max_units", type=int, default=16, help="largest units kept per step")
     parser.add_argument(
         "--harder",
         type=float,
@@ -143,26 +138,31 @@ def get_parser() -> argparse.ArgumentParser:
 def dump(args: argparse.Namespace) -> tuple["StepsWriter", DumpStats, dict[str, str]]:
     """Write the ark.
 
+    Args:
+        args: those of the command, and how the bridge makes its Steps.
+
     Returns:
         What has written it, the counts, and why an utterance has no Steps.
 
     Raises:
         ValueError: if the model or the data folder cannot be used.
     """
-    from espnet_psslm.bridge.phone_sync import build_reduction
     from espnet_psslm.bridge.steps import STEP_KINDS
     from espnet_psslm.bridge.steps_file import StepsWriter
     from espnet_psslm.data.audio_batches import AudioBatches
     from espnet_psslm.device import resolve_device
     from espnet_psslm.progress import track
+    from espnet_psslm.steps.made import how_made
+    from espnet_psslm.training.builders import reduction_of
 
     batches = AudioBatches(args.data_dir, batch_size=args.batch_size, change=_change(args.harder))
     device = resolve_device(args.device)
     acoustic = _acoustic(args, device)
-    reduction = build_reduction(args.reduction, blank_id=acoustic.blank_id, **_reduction_conf(args))
+    reduction = reduction_of(args)
+    made = how_made(args.step_kind, reduction, acoustic.token_list)
     kind = STEP_KINDS[args.step_kind]
     stats = DumpStats()
-    with StepsWriter(Path(args.output_dir) / "steps.ark") as writer:
+    with StepsWriter(Path(args.output_dir) / "steps.ark", made) as writer:
         for batch in track(batches, len(batches), "dump steps", units="batches"):
             heard = acoustic.hear(
                 batch.speech.to(device), batch.speech_lengths.to(device), reduction, kind=kind
@@ -205,14 +205,20 @@ def _acoustic(args: argparse.Namespace, device: "torch.device") -> "AcousticMode
     return load_ctc_acoustic(args.asr_train_config, args.asr_model_file, device)
 
 
-def _reduction_conf(args: argparse.Namespace) -> dict[str, float]:
-    """The options that the reduction has."""
-    conf: dict[str, float] = {"max_units": args.max_units}
-    if args.reduction == "frame_sync":
-        return conf
-    if args.reduction == "fixed_rate":
-        return conf | {"rate": args.rate}
-    return conf | {"blank_threshold": args.blank_threshold}
+def as_in_the_bridge(args: argparse.Namespace) -> argparse.Namespace:
+    """The options, with what the bridge's configuration says of its Steps.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    from espnet_psslm.common.yaml_file import read_mapping
+    from espnet_psslm.training.builders import with_defaults
+
+    words = [word for name in OF_THE_BRIDGE for value in getattr(args, name)
+             for word in (f"--{name}", value)]  # fmt: skip
+    bridge = with_defaults(read_mapping(args.psslm_config) if args.psslm_config else {}, words)
+    said = {name: getattr(bridge, name) for name in OF_THE_BRIDGE}
+    return argparse.Namespace(**vars(args) | said)
 
 
 def write_manifest(
@@ -233,7 +239,7 @@ def write_manifest(
     Raises:
         ValueError: if a row names no utterance, or one that is not in ``wav.scp``.
     """
-    from espnet_psslm.data.manifest import write_jsonl
+    from espnet_psslm.common.json_files import write_jsonl
 
     placed = []
     for key, row in rows.items():
@@ -250,24 +256,19 @@ def write_manifest(
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Dump the Steps of a data folder.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
-    from espnet_psslm.atomic import atomic_text
+    """Dump the Steps of a data folder."""
+    from espnet_psslm.common.json_files import write_json
     from espnet_psslm.data.manifest import read_manifest
     from espnet_psslm.inference.made_with import made_with, write_made_with
 
     with command(get_parser(), cmd) as args:
+        args = as_in_the_bridge(args)
         output = Path(args.output_dir)
         rows = read_manifest(Path(args.data_dir) / "psslm.jsonl")
         writer, stats, skipped = dump(args)
         limit = {"num_rows": len(writer.locations) + len(skipped), "max_skipped": args.max_skipped}
         write_skipped(output, skipped)
-        stats_file = Path(args.stats_file or output / "stats.json")
-        stats_file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_text(stats_file, stats.to_json(limit))
+        write_json(args.stats_file or output / "stats.json", stats.as_dict(limit))
         write_made_with(output, made_with(args))
         write_manifest(rows, writer.locations, output / "psslm.jsonl", skipped=skipped)
         writer.remove_older()

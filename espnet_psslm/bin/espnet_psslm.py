@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import espnet_psslm.bin
 
-NO_COMMANDS = ("command", "espnet_psslm", "skipped")
+NO_COMMANDS = ("command", "espnet_psslm")
 
 
 def names() -> list[str]:
@@ -21,11 +21,7 @@ def names() -> list[str]:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Hand over to the command that is named first.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Hand over to the command that is named first."""
     words = list(sys.argv[1:] if cmd is None else cmd)
     usage = f"usage: espnet-psslm COMMAND [options]\n\nCommands: {', '.join(names())}\n"
     if words[:1] in (["--help"], ["-h"]):

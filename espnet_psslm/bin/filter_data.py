@@ -12,18 +12,16 @@ the stage and leaves the folder's data as it was.
 import argparse
 from collections.abc import Sequence
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.data.format import filter_data
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of stage 4."""
-    parser = argparse.ArgumentParser(
-        description="Leave out what cannot be used.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Leave out what cannot be used.")
     parser.add_argument("--data_dir", required=True, help="folder made by stage 3")
-    parser.add_argument("--fs", type=int, default=16000, help="its sampling rate, Hz")
+    parser.add_argument("--fs", type=int, default=SAMPLE_RATE, help="its sampling rate, Hz")
     parser.add_argument("--min_duration_s", type=float, default=0.1, help="shortest recording")
     parser.add_argument("--max_duration_s", type=float, default=30.0, help="longest recording")
     parser.add_argument(
@@ -33,11 +31,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Run stage 4.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Run stage 4."""
     with command(get_parser(), cmd) as args:
         filter_data(
             args.data_dir,

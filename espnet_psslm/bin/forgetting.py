@@ -4,9 +4,9 @@
         --before exp/psslm_text/decode/test --after exp/psslm_sft/decode/test \\
         --output exp/forgetting.md
 
-Both folders are those of ``psslm_inference``. Tasks are scored as in stage 13: transcripts by WER,
-in languages without spaces between words by CER, translations by BLEU. Writes Markdown, and the
-same numbers as JSON beside it. Error rates are better where smaller, all others where larger;
+Both folders are those of ``psslm_inference``. Tasks are scored as in stage 13, see
+``collect_results``. Writes Markdown, and the same numbers as JSON beside it. Error rates are better
+where smaller, all others where larger;
 ``better`` or ``worse`` stands only where the 95 % intervals do not overlap.
 """
 
@@ -17,28 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin import score
-from espnet_psslm.bin.command import command
-from espnet_psslm.data.labelled import ASR
+from espnet_psslm.bin.command import command, new_parser
+from espnet_psslm.common.json_files import write_json
 from espnet_psslm.data.manifest import read_manifest
-from espnet_psslm.score.files import write_json
-from espnet_psslm.score.tasks import metrics_of
-from espnet_psslm.text.slu_answer import parse_answer
+from espnet_psslm.score.files import read_answers
+from espnet_psslm.score.metrics import METRICS
+from espnet_psslm.score.report import interval, percent, table
+from espnet_psslm.score.tasks import TaskMetrics, can_be_scored
 
-TRANSCRIPTS = ("hotword", "prevtext")
-METRIC_OF = {"sentiment": "accuracy", "SLU_entities": "slu"}  # beside those of stage 13
-ERRORS = ("wer", "cer")
-HEADER = (
-    "| task | metric | before % [95 %] | after % [95 %] | change | |\n|---|---|---|---|---|---|\n"
-)
+HEADER = ("task", "metric", "before % [95 %]", "after % [95 %]", "change", "")
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
-        description="Scores of every task before and after fine-tuning.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Scores of every task before and after fine-tuning.")
     parser.add_argument("--manifest", required=True, help="references, JSON Lines")
     parser.add_argument("--before", type=Path, required=True, help="answers of psslm_inference")
     parser.add_argument("--after", type=Path, required=True, help="answers of psslm_inference")
@@ -48,82 +40,54 @@ def get_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="TASK=METRIC",
-        help=f"for tasks without one: {', '.join(score.METRICS)}",
+        help=f"in place of the task's own: {', '.join(METRICS)}",
     )
+    parser.add_argument("--prompt_file", help='its lines may say the "metric" of their task')
     parser.add_argument("--language", default="en", help="of the speech")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
 
 
-def metric_of(task: str, language: str) -> tuple[str | None, str]:
-    """The metric of a task, None where it has none, and the language of its answers."""
-    known, answered = metrics_of(ASR if task in TRANSCRIPTS else task, language)
-    return (known[0] if known else METRIC_OF.get(task)), answered
-
-
-def metrics(args: argparse.Namespace) -> dict[str, tuple[str, str]]:
-    """Metric of each task of the manifest that has one, and the language of its answers.
+def given_metrics(pairs: Sequence[str]) -> dict[str, str]:
+    """What ``--metric`` says, by task.
 
     Raises:
-        ValueError: if no task has one, or an unknown one.
+        ValueError: for an unknown metric.
     """
-    given = dict(pair.partition("=")[::2] for pair in args.metric)
-    if unknown := [metric for metric in given.values() if metric not in score.METRICS]:
-        raise ValueError(f"--metric {unknown[0]!r}: write TASK=METRIC, one of {score.METRICS}")
-    targets: dict[str, list[str]] = {}
-    for row in read_manifest(args.manifest).values():
-        targets.setdefault(row["task"], []).append(row["target"])
-    known: dict[str, tuple[str, str]] = {}
-    for task, answers in targets.items():
-        metric, language = metric_of(task, args.language)
-        metric = given.get(task, metric)
-        if metric == "slu" and not any(parse_answer(line).entities for line in answers):
-            logging.info("task %s has no entities to score", task)
-        elif metric is None:
-            logging.warning(
-                "task %s has no metric and is left out: give --metric %s=...", task, task
-            )
-        else:
-            known[task] = (metric, language)
-    if not known:
-        raise ValueError(
-            f"none of the tasks {list(targets)} has a metric: give --metric TASK=METRIC"
-        )
-    return known
-
-
-def score_task(
-    args: argparse.Namespace, folder: Path, task: str, metric: str, language: str
-) -> dict[str, Any]:
-    """Score the answers of one folder.
-
-    Raises:
-        ValueError: if they are not there, or cannot be scored.
-    """
-    text = folder / task / "1best_recog" / "text"
-    if not text.is_file():
-        raise ValueError(f"{text}: no such file; decode task {task} with psslm_inference")
-    options = ["--ref", args.manifest, "--hyp", text, "--task", task, "--metric", metric]
-    options += ["--language", language, "--output", args.output, "--seed", args.seed]
-    return score.score(score.get_parser().parse_args([str(o) for o in options])).as_dict()
+    given = dict(pair.partition("=")[::2] for pair in pairs)
+    if unknown := [metric for metric in given.values() if metric not in METRICS]:
+        raise ValueError(f"--metric {unknown[0]!r}: write TASK=METRIC, one of {', '.join(METRICS)}")
+    return given
 
 
 def compare(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Scores of both folders, and the change, by task.
 
     Raises:
-        ValueError: if a task has no metric, or no answers.
+        ValueError: if a metric is unknown, or a task has no answers.
     """
+    given = given_metrics(args.metric)
+    tasks = TaskMetrics.of_file(args.language, args.prompt_file)
+    targets: dict[str, dict[str, str]] = {}
+    for key, row in read_manifest(args.manifest).items():
+        targets.setdefault(row["task"], {})[key] = row["target"]
     found = {}
-    for task, (metric, language) in metrics(args).items():
+    for task, refs in targets.items():
+        metric = given.get(task) or tasks.metrics(task)[0]
+        if not can_be_scored(metric, refs.values()):
+            logging.info("task %s has no entities to score", task)
+            continue
+        options = {"language": tasks.language(task), "seed": args.seed}
         before, after = (
-            score_task(args, folder, task, metric, language) for folder in (args.before, args.after)
+            METRICS[metric].score(refs, read_answers(folder / task), **options).as_dict()
+            for folder in (args.before, args.after)
         )
+        is_error = METRICS[metric].lower_is_better
         found[task] = {
             "before": before,
             "after": after,
             "change": after["rate"] - before["rate"],
-            "verdict": verdict(before["ci95"], after["ci95"], is_error=metric in ERRORS),
+            "verdict": verdict(before["ci95"], after["ci95"], is_error=is_error),
         }
     return found
 
@@ -141,21 +105,15 @@ def render(found: dict[str, dict[str, Any]]) -> str:
     """The table, in Markdown."""
     lines = []
     for task, row in found.items():
-        cells = [task, row["before"]["metric"]]
-        for side in (row["before"], row["after"]):
-            low, high = (100 * bound for bound in side["ci95"])
-            cells.append(f"{100 * side['rate']:.2f} [{low:.2f}, {high:.2f}]")
-        cells += [f"{100 * row['change']:+.2f}", row["verdict"]]
-        lines.append(f"| {' | '.join(cells)} |\n")
-    return HEADER + "".join(lines)
+        sides = row["before"], row["after"]
+        rates = [f"{percent(s['rate'], digits=2)} {interval(s['ci95'])}" for s in sides]
+        change = f"{100 * row['change']:+.2f}"
+        lines.append([task, row["before"]["metric"], *rates, change, row["verdict"]])
+    return table(HEADER, lines)
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Score and write.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Score and write."""
     with command(get_parser(), cmd) as args:
         found = compare(args)
         write_json(args.output.with_suffix(".json"), found)

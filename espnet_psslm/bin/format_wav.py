@@ -13,30 +13,24 @@ true``), go to ``audio``.
 import argparse
 from collections.abc import Sequence
 
-from espnet_psslm.bin.command import add_pipe_option, command
+from espnet_psslm.bin.command import add_pipe_option, command, new_parser
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.data.format import format_data
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of stage 3."""
-    parser = argparse.ArgumentParser(
-        description="Check and convert the audio of a data folder.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Check and convert the audio of a data folder.")
     parser.add_argument("--data_dir", required=True, help="folder made by stage 1")
     parser.add_argument("--output_dir", required=True, help="folder to write")
-    parser.add_argument("--fs", type=int, default=16000, help="sampling rate wanted, Hz")
+    parser.add_argument("--fs", type=int, default=SAMPLE_RATE, help="sampling rate wanted, Hz")
     parser.add_argument("--nj", type=int, default=2, help="processes")
     add_pipe_option(parser)
     return parser
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Run stage 3.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Run stage 3."""
     with command(get_parser(), cmd) as args:
         format_data(
             args.data_dir,

@@ -13,17 +13,14 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.recipe.published_rows import convert_published
 from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
-        description="Take over the published system's rows of a posterior as Steps.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Take over the published system's rows of a posterior as Steps.")
     parser.add_argument("--manifest", required=True, help="JSON Lines that name the rows")
     add_unit_arguments(parser.add_argument_group("Units"))
     parser.add_argument("--output_dir", required=True, help="for the ark and psslm.jsonl")
@@ -31,14 +28,10 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Convert.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Convert."""
     with command(get_parser(), cmd) as args:
-        num_units = units_of(args).num_units
-        count = convert_published(args.manifest, args.output_dir, num_units=num_units)
+        tokens = units_of(args).tokens
+        count = convert_published(args.manifest, args.output_dir, tokens=tokens)
     logging.info("%s: Steps of %d rows", args.output_dir, count)
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import command
-from espnet_psslm.bin.skipped import check_skipped
+from espnet_psslm.bin.command import command, new_parser
+from espnet_psslm.common.json_files import read_json, write_json
+from espnet_psslm.common.left_out import check_skipped
 from espnet_psslm.common.lines import split_lines
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import read_manifest
@@ -32,9 +33,7 @@ LIMIT = ("num_rows", "max_skipped")
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--data_dir", type=Path, required=True, help="what split_data has split")
     parser.add_argument("--nj", type=int, required=True, help="jobs")
     parser.add_argument("--output_dir", type=Path, required=True, help="holds jobs/1, jobs/2, ...")
@@ -78,8 +77,7 @@ def join(data_dir: Path, output_dir: Path, *, nj: int) -> None:
         if name.name == MADE_WITH:
             atomic_text(target, texts[0])  # all say the same
         elif name.name == STATS:
-            stats = join_stats([json.loads(text) for text in texts])
-            atomic_text(target, json.dumps(stats, indent=2) + "\n")
+            write_json(target, join_stats([read_json(path) for path in parts]))
         else:
             key_of = _key_of_json if name.suffix == ".jsonl" else _first_word
             atomic_text(target, _in_order(texts, place, key_of))
@@ -100,7 +98,7 @@ def _check_made_with(folders: Sequence[Path]) -> None:
 def _judge_skipped(folder: Path) -> None:
     if not (folder / STATS).is_file():
         return
-    stats = json.loads((folder / STATS).read_text(encoding="utf-8"))
+    stats = read_json(folder / STATS)
     limit = {name: stats[name] for name in LIMIT if name in stats}
     if limit:
         check_skipped(folder, **limit)
@@ -132,7 +130,7 @@ def join_stats(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for name in vars(total):
             setattr(total, name, sum(part[name] for part in parts))
         limit = join_stats([{name: part[name] for name in LIMIT if name in part} for part in parts])
-        return json.loads(total.to_json(limit))
+        return total.as_dict(limit)
     joined = {}
     for name in parts[0]:
         values = [part[name] for part in parts]
@@ -147,11 +145,7 @@ def join_stats(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Join.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Join."""
     with command(get_parser(), cmd) as args:
         join(args.data_dir, args.output_dir, nj=args.nj)
 

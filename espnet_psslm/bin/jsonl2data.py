@@ -10,16 +10,13 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.data.convert import FIELDS, to_data_dir
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description="Make an ESPnet data folder of a manifest.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Make an ESPnet data folder of a manifest.")
     parser.add_argument("--manifest", required=True, help="JSON Lines")
     parser.add_argument("--data_dir", required=True, help="folder to write")
     parser.add_argument("--fields", nargs="*", default=FIELDS, help="to write as utt2FIELD")
@@ -27,11 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Convert.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Convert."""
     with command(get_parser(), cmd) as args:
         lines = to_data_dir(args.manifest, args.data_dir, fields=args.fields)
     logging.info("%s: %s", args.data_dir, lines)

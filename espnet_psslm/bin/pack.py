@@ -12,14 +12,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
+from espnet_psslm.data.manifest import Row, read_manifest
+from espnet_psslm.recipe.replay import sample_replay
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--psslm_train_config", required=True, help="config.yaml of the bridge")
     parser.add_argument("--psslm_model_file", required=True, help="its trained parameters")
     parser.add_argument("--outpath", required=True, help="archive to write, .zip")
@@ -32,6 +32,11 @@ def get_parser() -> argparse.ArgumentParser:
         "--replay",
         help="manifest of the training: the archive carries a sample of its texts and answers, at "
         "most 1 MB, for adapt; whoever has the archive can read them",
+    )
+    parser.add_argument(
+        "--replay_held_out",
+        help="manifest of which nothing was trained on, e.g. of development: adapt shows by these "
+        "texts what is forgotten; a tenth of the sample at most (needs --replay)",
     )
     parser.add_argument(
         "--option",
@@ -48,9 +53,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: naming what is missing.
     """
-    from espnet_psslm.data.manifest import read_manifest
     from espnet_psslm.recipe.packing import Bridge, pack_bridge
-    from espnet_psslm.recipe.replay import sample_replay
 
     bridge = Bridge(
         Path(args.psslm_train_config),
@@ -58,18 +61,25 @@ def run(args: argparse.Namespace) -> None:
         title=args.title,
         notes=Path(args.notes).read_text(encoding="utf-8") if args.notes else "",
         outside=None if args.outside is None else Path(args.outside),
-        replay=sample_replay(read_manifest(args.replay).values()) if args.replay else (),
+        replay=_replay(args.replay, args.replay_held_out),
         option=[Path(name) for name in args.option],
     )
     pack_bridge(bridge, Path(args.outpath))
 
 
-def main(cmd: Sequence[str] | None = None) -> None:
-    """Pack.
+def _replay(trained: str | None, held_out: str | None) -> Sequence[Row]:
+    if trained is None:
+        if held_out is not None:
+            raise ValueError("--replay_held_out needs --replay, the manifest of the training")
+        return ()
+    rows = list(read_manifest(trained).values())
+    if held_out is not None:
+        rows += [row | {"held_out": True} for row in read_manifest(held_out).values()]
+    return sample_replay(rows)
 
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Pack."""
     with command(get_parser(), cmd) as args:
         run(args)
 

@@ -12,31 +12,25 @@ Writes every utterance once per factor, as ``sp0.9-NAME`` (factor 1: NAME), with
 import argparse
 from collections.abc import Sequence
 
-from espnet_psslm.bin.command import add_pipe_option, command
+from espnet_psslm.bin.command import add_pipe_option, command, new_parser
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.data.speed import perturb_data
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of stage 2."""
-    parser = argparse.ArgumentParser(
-        description="Make a data folder faster and slower.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Make a data folder faster and slower.")
     parser.add_argument("--data_dir", required=True, help="folder made by stage 1")
     parser.add_argument("--output_dir", required=True, help="folder to write")
     parser.add_argument("--factors", type=float, nargs="+", default=[0.9, 1.0, 1.1], help="speeds")
-    parser.add_argument("--fs", type=int, default=16000, help="rate of perturbed audio, Hz")
+    parser.add_argument("--fs", type=int, default=SAMPLE_RATE, help="rate of perturbed audio, Hz")
     parser.add_argument("--nj", type=int, default=2, help="processes")
     add_pipe_option(parser)
     return parser
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Run stage 2.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Run stage 2."""
     with command(get_parser(), cmd) as args:
         perturb_data(
             args.data_dir,

@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import DEVICE_HELP, command
+from espnet_psslm.bin.command import DEVICE_HELP, command, new_parser
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,10 +27,7 @@ if TYPE_CHECKING:
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description="Draw word times over the spectrogram and the posterior's spikes.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Draw word times over the spectrogram and the posterior's spikes.")
     parser.add_argument("--asr_train_config", required=True, help="config.yaml of the training")
     parser.add_argument("--asr_model_file", required=True, help="checkpoint")
     parser.add_argument("--data_dir", required=True, help="with wav.scp")
@@ -164,11 +161,7 @@ def run(args: argparse.Namespace) -> list[Path]:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Draw utterances of a data folder.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Draw utterances of a data folder."""
     with command(get_parser(), cmd) as args:
         pictures = run(args)
     logging.info("drew %d utterances: %s", len(pictures), args.output_dir)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_psslm.bin.command import DEVICE_HELP, TRUST_HELP, command
+from espnet_psslm.bin.command import DEVICE_HELP, TRUST_HELP, command, new_parser
 
 if TYPE_CHECKING:
     from espnet_psslm.bridge.plot import HeardUtterance
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description="Draw spectrogram, posterior, steps and answer.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Draw spectrogram, posterior, steps and answer.")
     parser.add_argument("--psslm_train_config", required=True, help="config.yaml of the training")
     parser.add_argument("--psslm_model_file", required=True, help="checkpoint")
     parser.add_argument("--manifest", required=True, help="JSON Lines, rows with audio")
@@ -70,7 +67,8 @@ def listen(decoder: "PSSLMDecoder", row: dict[str, Any]) -> "HeardUtterance":
 
     from espnet_psslm.acoustic.log_mel import HOP, LogMel
     from espnet_psslm.bridge.plot import HeardUtterance
-    from espnet_psslm.data.audio import SAMPLE_RATE, read_audio
+    from espnet_psslm.common.audio import SAMPLE_RATE
+    from espnet_psslm.data.audio import read_audio
     from espnet_psslm.device import HOST
 
     (answer,) = decoder.decode([row])
@@ -113,8 +111,9 @@ def run(args: argparse.Namespace) -> list[Path]:
     """
     rows = choose(args)
 
-    from espnet_psslm.bridge.plot import save_png, steps_figure
+    from espnet_psslm.bridge.plot import steps_figure
     from espnet_psslm.common.file_names import file_name, write_file_names
+    from espnet_psslm.common.plots import save_png
     from espnet_psslm.inference.decoder import PSSLMDecoder
 
     decoder = PSSLMDecoder(
@@ -136,11 +135,7 @@ def run(args: argparse.Namespace) -> list[Path]:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Draw rows of a manifest.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Draw rows of a manifest."""
     with command(get_parser(), cmd) as args:
         pictures = run(args)
     logging.info("drew %d rows: %s", len(pictures), args.output_dir)

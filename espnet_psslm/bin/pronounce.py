@@ -9,17 +9,14 @@ Usage::
 import argparse
 from collections.abc import Sequence
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.data.kaldi import read_table, write_table
 from espnet_psslm.text.phones import Pronouncer
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description="Write transcripts as phones.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Write transcripts as phones.")
     parser.add_argument("--text", required=True, help="lines of utterance and transcript")
     parser.add_argument("--phone_language", required=True, help="espeak-ng's name, e.g. en-us")
     parser.add_argument("--output", required=True, help="file to write")
@@ -27,11 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Read, pronounce, write.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Read, pronounce, write."""
     with command(get_parser(), cmd) as args:
         pronounce = Pronouncer(args.phone_language)
         texts = read_table(args.text)

@@ -28,7 +28,6 @@ makes of a perfect acoustic model.
 """
 
 import argparse
-import json
 import logging
 import resource
 import time
@@ -36,9 +35,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_psslm.atomic import atomic_text
 from espnet_psslm.bin.command import DEVICE_HELP, command
-from espnet_psslm.bin.skipped import check_skipped, write_skipped
+from espnet_psslm.common.json_files import write_json
+from espnet_psslm.common.left_out import check_skipped, write_skipped
 from espnet_psslm.inference.options import (
     add_answer_arguments,
     add_row_arguments,
@@ -51,8 +50,6 @@ from espnet_psslm.progress import show_progress
 if TYPE_CHECKING:
     from espnet_psslm.common.kept_parts import KeptParts
     from espnet_psslm.inference.decoder import PSSLMDecoder
-
-UNFINISHED = "unfinished.jsonl"  # answers of a run that has not come to its end
 
 
 def __getattr__(name: str) -> Any:
@@ -81,11 +78,6 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def write_json(path: Path, values: Mapping[str, float]) -> None:
-    """Write a small JSON file."""
-    atomic_text(path, json.dumps(values, indent=2) + "\n")
-
-
 def run(args: argparse.Namespace) -> int:
     """Load, decode, write.
 
@@ -96,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         ValueError: if the model or the manifest cannot be used, or too many rows of it.
     """
     from espnet_psslm.common.fingerprint import fingerprint
-    from espnet_psslm.common.kept_parts import KeptParts
+    from espnet_psslm.common.kept_parts import UNFINISHED, KeptParts
     from espnet_psslm.inference.made_with import made_with, write_made_with
     from espnet_psslm.text.prompt import read_prompt_file
     from espnet_psslm.trained import read_config
@@ -163,11 +155,7 @@ def answer_all(
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Answer a manifest.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Answer a manifest."""
     with command(get_parser(), cmd) as args:
         answered = run(args)
     logging.info("answered %d rows in %s", answered, args.output_dir)

@@ -18,11 +18,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Train.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Train."""
     with options(get_parser(), cmd) as args:
         PSSLMTask.main(args)
 

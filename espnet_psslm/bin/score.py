@@ -1,7 +1,11 @@
 """Score hypotheses: error rates, accuracy, BLEU, chrF, SLURP's metrics; 95 % bootstrap intervals.
 
     python -m espnet_psslm.bin.score --ref dump/raw/test/psslm.jsonl --task ASR \\
-        --hyp exp/psslm_text/decode/test/ASR/1best_recog/text --metric wer --output score.json
+        --hyp exp/psslm_text/decode/test/ASR/1best_recog/text --output score.json
+
+How a task is scored its line in the prompt file says (``--prompt_file``), or a table of the tasks
+that come with this package; any other by accuracy, if its line lists labels, else by exact match,
+which is said. ``--metric`` overrides all of it.
 
 References are a manifest (``target`` by ``key``) or a Kaldi-style text file. Hypotheses outside the
 references are an error, unless ``--where`` picked a subset or ``--unknown left_out`` says so. A
@@ -19,33 +23,24 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
+from espnet_psslm.common.json_files import write_json
 from espnet_psslm.data.kaldi import read_table
-from espnet_psslm.score.classification import Accuracy, accuracy
-from espnet_psslm.score.error_rate import ErrorRate, error_rate
-from espnet_psslm.score.files import read_references, write_json
+from espnet_psslm.score.arguments import add_task_arguments, metric_and_language
+from espnet_psslm.score.base import Score
+from espnet_psslm.score.files import read_references
+from espnet_psslm.score.metrics import METRICS
 from espnet_psslm.score.normalizers import NORMALIZERS
-from espnet_psslm.score.slu import SLUScore, parse_answers, slu_score
+from espnet_psslm.score.slu import SLUScore, slu_score
 from espnet_psslm.score.slu_files import read_slurp
-from espnet_psslm.score.translation import Translation, translation_score
-from espnet_psslm.text.slu_answer import parse_answer
-
-METRICS = ("wer", "cer", "accuracy", "bleu", "chrf", "slu")
+from espnet_psslm.score.translation import Translation
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--ref", required=True, help="manifest (.jsonl) or text file")
+    parser = new_parser(__doc__)
+    add_task_arguments(parser)
     parser.add_argument("--hyp", required=True, help="text file, `key hypothesis` a line")
-    parser.add_argument("--metric", required=True, choices=METRICS)
-    parser.add_argument("--output", required=True, help="JSON file to write")
-    parser.add_argument("--task", help="task of the manifest to score")
-    parser.add_argument(
-        "--key_field", default="key", choices=("key", "utt"), help="what --hyp is keyed by"
-    )
     parser.add_argument(
         "--where",
         nargs="+",
@@ -66,15 +61,10 @@ def get_parser() -> argparse.ArgumentParser:
         help="what becomes of hypotheses without a reference; SLURP's own scorer leaves them out",
     )
     parser.add_argument(
-        "--language", default="en", help="of the texts: their normalisation, the tokeniser of BLEU"
-    )
-    parser.add_argument(
         "--normalizer",
-        default="psslm",
         choices=tuple(NORMALIZERS),
-        help="of WER and CER: the training text's, or Whisper's as in the Open ASR leaderboard",
+        help="of WER and CER: psslm, the training text's (default), or whisper",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
 
 
@@ -96,7 +86,7 @@ def parse_where(pairs: Sequence[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def score(args: argparse.Namespace) -> ErrorRate | Accuracy | Translation | SLUScore:
+def score(args: argparse.Namespace) -> Score:
     """Read both sides and score them.
 
     Args:
@@ -115,30 +105,18 @@ def score(args: argparse.Namespace) -> ErrorRate | Accuracy | Translation | SLUS
         answers, predictions = read_slurp(args.ref, args.hyp)
         predictions = _known(args, predictions, answers)
         return slu_score(_keep(args, answers, predictions), predictions, seed=args.seed)
+    metric, language = metric_and_language(args)
+    options = {"language": language, "seed": args.seed}
+    if args.normalizer is not None:
+        if not METRICS[metric].lower_is_better:
+            raise ValueError(f"--normalizer is of error rates: {metric} has none to choose")
+        options["normalizer"] = args.normalizer
     refs = read_references(args.ref, task=args.task, key_field=args.key_field, where=where)
     hyps = read_table(args.hyp)
     if where:
         hyps = {key: text for key, text in hyps.items() if key in refs}
     hyps = _known(args, hyps, refs)
-    refs = _keep(args, refs, hyps)
-    if args.metric == "slu":
-        right = {key: parse_answer(line) for key, line in refs.items()}
-        return slu_score(right, parse_answers(hyps), seed=args.seed)
-    if args.metric == "accuracy":
-        return accuracy(refs, hyps, seed=args.seed)
-    if args.metric in ("bleu", "chrf"):
-        return translation_score(
-            refs, hyps, metric=args.metric, language=args.language, seed=args.seed
-        )
-    unit = "word" if args.metric == "wer" else "char"
-    return error_rate(
-        refs,
-        hyps,
-        unit=unit,
-        seed=args.seed,
-        language=args.language,
-        normalizer=args.normalizer,
-    )
+    return METRICS[metric].score(_keep(args, refs, hyps), hyps, **options)
 
 
 def _known[Answer](
@@ -166,11 +144,7 @@ def _keep[Reference](
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Score and write.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Score and write."""
     with command(get_parser(), cmd) as args:
         result = score(args)
         if isinstance(result, SLUScore) and result.num_unparsable:

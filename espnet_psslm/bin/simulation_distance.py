@@ -32,21 +32,22 @@ import numpy as np
 import torch
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.bridge.distance import StepDistance, step_distance
-from espnet_psslm.bridge.plot import distance_figure, save_png
+from espnet_psslm.bridge.plot import distance_figure
 from espnet_psslm.bridge.simulate import (
     MeasuredSimulator,
     Simulator,
     TASUSimulator,
     one_hot_rows,
 )
-from espnet_psslm.bridge.steps_file import read_steps
+from espnet_psslm.common.json_files import write_json
+from espnet_psslm.common.plots import save_png
 from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.progress import track
-from espnet_psslm.score.files import write_json
 from espnet_psslm.steps.judge import Errors, Judgement, predicted_rows
+from espnet_psslm.steps.made import Dumps, Made, of_units
 from espnet_psslm.steps.simulation import Learned
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.units import Units
@@ -57,10 +58,7 @@ MEASURES = ("jensen_shannon", "cross_entropy", "argmax_agreement", "edit_distanc
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
-        description="Distance between simulated and real posteriors of the same text.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Distance between simulated and real posteriors of the same text.")
     parser.add_argument("--steps_manifest", required=True, help="manifest of dump_steps")
     add_unit_arguments(parser.add_argument_group("Units"))
     parser.add_argument("--measured", help="what simulation_stats (stage 9) wrote")
@@ -79,8 +77,8 @@ class OneHot(Simulator):
         return one_hot_rows(unit_ids)
 
 
-def simulators(args: argparse.Namespace, units: Units) -> dict[str, Simulator]:
-    """Simulators to compare, by name.
+def simulators(args: argparse.Namespace, units: Units) -> tuple[dict[str, Simulator], Made]:
+    """Simulators to compare, by name, and how the Steps that they imitate were made.
 
     Raises:
         ValueError: if the measured numbers are missing or of other units.
@@ -107,7 +105,7 @@ def simulators(args: argparse.Namespace, units: Units) -> dict[str, Simulator]:
             model_file=args.learned_file,
             measured=measured,  # it draws as in the training of the bridge
         )
-    return made
+    return made, of_units(units.tokens) | (measured or {}).get("made", {})
 
 
 def compare(
@@ -121,7 +119,8 @@ def compare(
     units = units_of(args)
     # Several rows (tasks) share one utterance, hence one place in the dump.
     rows = {row["steps"]: row for row in read_manifest(args.steps_manifest).values()}
-    made = simulators(args, units)
+    made, measured_of = simulators(args, units)
+    dumps = Dumps(measured_of)
     found: dict[str, dict[str, StepDistance]] = {name: {} for name in made}
     heard = Errors()
     judged = {name: Judgement(heard) for name in made if name != "one-hot"}  # it predicts no error
@@ -129,7 +128,7 @@ def compare(
     for location, row in track(rows.items(), len(rows), "compare", units="utterances"):
         utt = row.get("utt", row["key"])
         known = units.encode_known(normalize_text(row["GT"]))
-        real = read_steps(location)[:2]
+        real = dumps.read_posteriors(location)
         kinds = {"blank_id": units.blank_id, "begins_word": begins_word}
         if known:
             heard.add(known, real[0][:, 0].tolist(), **kinds)
@@ -175,11 +174,7 @@ def write(
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Compare and write.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Compare and write."""
     with command(get_parser(), cmd) as args:
         write(args.output_dir, *compare(args))
     logging.info("distances: %s", args.output_dir)

@@ -4,7 +4,8 @@
         --token_list exp/units/tokens.txt --bpemodel exp/units/bpe.model \\
         --output exp/simulation.yaml
 
-The result is what ``simulator: measured`` reads (``simulator_conf: {measured: FILE}``).
+The result is what ``simulator: measured`` reads (``simulator_conf: {measured: FILE}``). It says how
+the Steps were made: a bridge that makes its own otherwise refuses it.
 """
 
 import argparse
@@ -13,22 +14,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.bridge.measure import measure
-from espnet_psslm.bridge.steps_file import read_steps
 from espnet_psslm.common.yaml_file import dump_yaml
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.progress import track
+from espnet_psslm.steps.made import Dumps, of_units
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
-        description="Measure the Steps of real speech for simulation.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Measure the Steps of real speech for simulation.")
     parser.add_argument("--steps_manifest", required=True, help="manifest of dump_steps")
     add_unit_arguments(parser.add_argument_group("Units"))
     parser.add_argument("--output", required=True, help="YAML file to write")
@@ -50,11 +48,13 @@ def run(args: argparse.Namespace) -> None:
     units = units_of(args)
     # Several rows (tasks) share one utterance, hence one place in the dump.
     texts = {row["steps"]: row["GT"] for row in read_manifest(args.steps_manifest).values()}
+    dumps = Dumps(of_units(units.tokens))
     utterances = (
-        (units.encode(normalize_text(text)), *read_steps(location)[:2])
+        (units.encode(normalize_text(text)), *dumps.read_posteriors(location))
         for location, text in track(texts.items(), len(texts), "measure", units="utterances")
     )
     measured = measure(utterances, num_units=units.num_units, blank_id=units.blank_id)
+    measured["made"] = dumps.made
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     atomic_text(args.output, dump_yaml(measured))
     logging.info(

@@ -12,18 +12,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_psslm.bin.command import command
-from espnet_psslm.data.manifest import write_jsonl
+from espnet_psslm.bin.command import command, new_parser
+from espnet_psslm.common.json_files import write_jsonl
 from espnet_psslm.recipe.pairs import gather_pairs
 from espnet_psslm.text.vocabulary import add_unit_arguments, units_of
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
-        description="Gather pairs of text and Steps for the learned simulator.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Gather pairs of text and Steps for the learned simulator.")
     parser.add_argument(
         "--steps_manifest", nargs="+", required=True, help="manifests of dump_steps"
     )
@@ -33,11 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Gather and write.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Gather and write."""
     with command(get_parser(), cmd) as args:
         pairs = gather_pairs(args.steps_manifest, units_of(args))
         Path(args.output).parent.mkdir(parents=True, exist_ok=True)

@@ -8,12 +8,11 @@ as many as there are utterances with rows. ``join_jobs`` puts together what the 
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
+from espnet_psslm.common.json_files import write_jsonl
 from espnet_psslm.data.kaldi import read_table, write_table
 from espnet_psslm.data.labelled import MANIFEST
 from espnet_psslm.data.manifest import read_manifest
@@ -23,9 +22,7 @@ TABLES = ("wav.scp", "utt2num_samples")
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--data_dir", type=Path, required=True, help="as stage 4 leaves it")
     parser.add_argument("--nj", type=int, required=True, help="parts, at most")
     parser.add_argument("--output_dir", type=Path, required=True, help="for the folders 1/ to N/")
@@ -73,19 +70,12 @@ def split(data_dir: Path, output_dir: Path, *, nj: int) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             write_table(folder / name, {utt_id: table[utt_id] for utt_id in chosen})
-        lines = [
-            json.dumps(row, ensure_ascii=False) + "\n" for utt_id in chosen for row in rows[utt_id]
-        ]
-        atomic_text(folder / MANIFEST, "".join(lines))
+        write_jsonl(folder / MANIFEST, (row for utt_id in chosen for row in rows[utt_id]))
     return parts
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Split, and print how many parts there are.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Split, and print how many parts there are."""
     with command(get_parser(), cmd) as args:
         print(split(args.data_dir, args.output_dir, nj=args.nj))
 

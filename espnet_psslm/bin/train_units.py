@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_psslm.atomic import atomic_file, atomic_text
-from espnet_psslm.bin.command import TRUST_HELP, command
+from espnet_psslm.bin.command import TRUST_HELP, command, new_parser
 from espnet_psslm.common.files import check_file
 from espnet_psslm.common.lines import read_lines
 from espnet_psslm.text.hugging_face import (
@@ -178,10 +178,7 @@ def _load_llm_tokenizer(name: str, *, trust_remote_code: bool) -> Any:
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of stage 5."""
-    parser = argparse.ArgumentParser(
-        description="Make the units of CTC.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Make the units of CTC.")
     parser.add_argument("--text", nargs="+", required=True, help="training text files")
     parser.add_argument(
         "--kaldi_text",
@@ -220,11 +217,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Run stage 5.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Run stage 5."""
     with command(get_parser(), cmd) as args:
         sentences = [
             sentence

@@ -16,7 +16,6 @@ say.
 """
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,8 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import DEVICE_HELP, MAX_UNPACKED_HELP, TRUST_HELP, command
+from espnet_psslm.bin.command import DEVICE_HELP, MAX_UNPACKED_HELP, TRUST_HELP, command, new_parser
 from espnet_psslm.common.file_names import file_name
+from espnet_psslm.common.json_files import json_line
 
 if TYPE_CHECKING:
     from espnet_psslm.inference.outside import Familiarity
@@ -54,9 +54,7 @@ class Segment:
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of this command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("audio", nargs="+", help="wav, mp3, m4a, webm, ...; - is standard input")
     parser.add_argument("--model", help="archive of stage 14, folder of one, or its hub name")
     parser.add_argument("--max_unpacked_gb", type=float, help=MAX_UNPACKED_HELP)
@@ -132,7 +130,8 @@ def answer(model: "Speech2Text", source: str, args: argparse.Namespace) -> list[
     Raises:
         ValueError: if it cannot be used.
     """
-    from espnet_psslm.data.audio import SAMPLE_RATE, read_audio, read_open_file
+    from espnet_psslm.common.audio import SAMPLE_RATE
+    from espnet_psslm.data.audio import read_audio, read_open_file
 
     if source == STDIN:
         with open(0, "rb", closefd=False) as stream:
@@ -176,7 +175,7 @@ def render(source: str, segments: Sequence[Segment], args: argparse.Namespace) -
         if whole.answer.confidence is not None:
             row |= {"outside": whole.answer.outside}
             row |= {"confidence": round(whole.answer.confidence, 4)}
-        return json.dumps(row, ensure_ascii=False) + "\n"
+        return json_line(row)
     text = " ".join(whole.text(args).split())
     several = len(args.audio) > 1 and args.output_dir is None
     return f"{source}\t{text}\n" if several else f"{text}\n"
@@ -271,11 +270,7 @@ def run(args: argparse.Namespace) -> Iterator[tuple[int, str]]:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Answer recordings.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Answer recordings."""
     parser = get_parser()
     with command(parser, cmd) as args:
         found = list(run(args))  # said at the end, behind the answers

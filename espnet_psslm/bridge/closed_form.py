@@ -16,56 +16,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
 
-from espnet_psslm.bridge.gradient_memory import gradient_like
+from espnet_psslm.bridge.sparse_linear import bag_and_sums
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
-
-
-class _WeightedRows(torch.autograd.Function):
-    """sum_k coef_nk g_k W_k + uniform_n W'g + W'b. One pass over W each way.
-
-    Plain autograd would build three (V, D) gradients (of the rows and of both products) and add
-    them; for a CTC vocabulary each is as large as the layer itself.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: FunctionCtx,
-        coef: Tensor,  # (N, K)
-        uniform: Tensor,  # (N,)
-        unit_ids: Tensor,  # (N, K)
-        gain: Tensor,  # (V,)
-        shift: Tensor,  # (V,)
-        weight: Tensor,  # (V, D)
-    ) -> Tensor:
-        weighted = coef * gain[unit_ids]
-        out = torch.nn.functional.embedding_bag(
-            unit_ids, weight, per_sample_weights=weighted, mode="sum"
-        )
-        by_gain, by_shift = torch.stack([gain, shift]) @ weight
-        out.addr_(uniform, by_gain).add_(by_shift)
-        ctx.save_for_backward(coef, uniform, unit_ids, gain, shift, weight, by_gain)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        coef, uniform, unit_ids, gain, shift, weight, by_gain = ctx.saved_tensors
-        through = torch.stack([uniform @ grad, grad.sum(0)])  # (2, D), of gain and of shift
-        from_gain, grad_shift = (weight @ through.T).T.contiguous()  # (V,) each
-        listed_gain = gain[unit_ids]  # (N, K)
-        # <grad_n, W_k>, one listed unit at a time: (N, K, D) would be K times the output.
-        products = torch.stack([(grad * weight[ids]).sum(1) for ids in unit_ids.unbind(1)], dim=1)
-        grad_coef = products * listed_gain
-        grad_uniform = grad @ by_gain
-        grad_gain = from_gain.index_add_(0, unit_ids.flatten(), (coef * products).flatten())
-        # A matrix product over two values runs at half the speed of writing its result.
-        grad_weight = torch.mul(gain[:, None], through[0], out=gradient_like(weight))
-        grad_weight.addcmul_(shift[:, None], through[1])
-        for ids, scale in zip(unit_ids.unbind(1), (coef * listed_gain).unbind(1), strict=True):
-            grad_weight.index_add_(0, ids, grad * scale[:, None])
-        return grad_coef, grad_uniform, None, grad_gain, grad_shift, grad_weight
 
 
 class NormLinear(nn.Module):
@@ -123,12 +76,12 @@ class NormLinear(nn.Module):
         mean = 1.0 / self.num_units
         squares = probs.square().sum(1) + (self.num_units - num_listed) * rest.square()
         scale = torch.rsqrt(squares / self.num_units - mean**2 + self.eps)  # (N,)
-        rows = _WeightedRows.apply(
-            scale[:, None] * (probs - rest[:, None]),
-            scale * (rest - mean),
-            steps.unit_ids.flatten(0, 1),
-            self.gain,
-            self.shift,
+        ids = steps.unit_ids.flatten(0, 1)
+        rows = bag_and_sums(
+            scale[:, None] * (probs - rest[:, None]) * self.gain[ids],
+            torch.stack([scale * (rest - mean), torch.ones_like(rest)], 1),
+            ids,
+            torch.stack([self.gain, self.shift]),
             self.weight,
         )
         return (rows + self.bias).unflatten(0, steps.unit_ids.shape[:2])

@@ -24,15 +24,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from espnet_psslm.bridge.frame_scores import (
-    best_units,
-    blocks,
-    frame_scores,
-    top_units,
-    utterances_at_once,
-)
 from espnet_psslm.bridge.runs import Runs
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps, uniform_rows
+from espnet_psslm.common.options import options_of, section
+
+NUMBERS = 1 << 22  # of posteriors that are made at once: 16 MB of float32
 
 
 def _valid(frames: Tensor, lengths: Tensor) -> Tensor:
@@ -57,6 +53,12 @@ class Reduction(ABC):
         self.blank_id = blank_id
         self.max_units = max_units
 
+    def described(self) -> dict[str, str | int | float]:
+        """Its name in ``REDUCTIONS``, and its options."""
+        [name] = [name for name, cls in REDUCTIONS.items() if cls is type(self)]
+        options = options_of(type(self), given=("blank_id",))
+        return {"reduction": name} | {option: getattr(self, option) for option in options}
+
     def __call__(self, posterior: Tensor, lengths: Tensor) -> PosteriorSteps:
         """Reduce a batch.
 
@@ -70,20 +72,22 @@ class Reduction(ABC):
         Raises:
             ValueError: if ``blank_id`` is outside [0, V).
         """
-        num_listed = min(self.max_units, self._check(posterior))
-        runs = self._runs(posterior, lengths)
-        return self._steps(runs, *top_units(runs.average(posterior), num_listed), posterior)
+        return self._steps(
+            *self._listed(posterior, lengths, self._num_listed(posterior)), posterior
+        )
 
     @torch.no_grad()
-    def from_logits(self, logits: Tensor, lengths: Tensor) -> PosteriorSteps:
+    def from_logits(
+        self, logits: Tensor, lengths: Tensor, *, numbers: int = NUMBERS
+    ) -> PosteriorSteps:
         """Reduce a batch whose posteriors are not there yet: ``self(logits.softmax(-1), lengths)``.
 
-        No second tensor of this size is made, narrow posteriors of a few utterances apart; see
-        ``frame_scores``.
+        A posterior is as large as its logits: those of a few utterances are made at a time.
 
         Args:
             logits: (B, T, V); log posteriors are logits too.
             lengths: (B,), valid frames.
+            numbers: made at once, at least one utterance's.
 
         Returns:
             As ``__call__``, in float32 (float64 of float64).
@@ -91,27 +95,33 @@ class Reduction(ABC):
         Raises:
             ValueError: if ``blank_id`` is outside [0, V).
         """
-        num_listed = min(self.max_units, self._check(logits))
-        if size := utterances_at_once(logits):
-            return self._from_narrow(logits, lengths, num_listed, size)
-        labels, log_norm = frame_scores(logits)
-        blank = (logits[..., self.blank_id].to(log_norm.dtype) - log_norm).exp_()
-        runs = Runs.of(*self.kept_frames(labels, blank, _valid(logits, lengths)))
-        return self._steps(runs, *runs.top(logits, log_norm, num_listed), logits)
+        num_listed = self._num_listed(logits)
+        runs, probs, unit_ids = self.runs_of(logits, lengths, num_listed, numbers=numbers)
+        return self._steps(runs, probs, unit_ids, logits)
 
-    def _from_narrow(
-        self, logits: Tensor, lengths: Tensor, num_listed: int, size: int
-    ) -> PosteriorSteps:
-        """``from_logits`` by the softmax of ``size`` utterances at a time."""
+    def runs_of(
+        self, logits: Tensor, lengths: Tensor, num_listed: int, *, numbers: int = NUMBERS
+    ) -> tuple[Runs, Tensor, Tensor]:
+        """What ``from_logits`` lists, not padded.
+
+        Returns:
+            The runs, and of the steps of all utterances the largest probabilities (steps, K) and
+            their units (steps, K).
+        """
         wide = torch.promote_types(logits.dtype, torch.float32)
-        runs, probs, unit_ids = [], [], []
-        for part in blocks(len(logits), size):
-            posterior = logits[part].softmax(-1, dtype=wide)
-            runs.append(self._runs(posterior, lengths[part]))
-            values, places = top_units(runs[-1].average(posterior), num_listed)
-            probs.append(values)
-            unit_ids.append(places)
-        return self._steps(Runs.join(runs), torch.cat(probs), torch.cat(unit_ids), logits)
+        size = max(1, numbers // max(1, logits.shape[1] * logits.shape[2]))  # utterances
+        parts = zip(logits.split(size), lengths.split(size), strict=True)
+        runs, probs, unit_ids = zip(
+            *(self._listed(some.softmax(-1, dtype=wide), n, num_listed) for some, n in parts),
+            strict=True,
+        )
+        return Runs.join(runs), torch.cat(probs), torch.cat(unit_ids)
+
+    def _listed(
+        self, posterior: Tensor, lengths: Tensor, num_listed: int
+    ) -> tuple[Runs, Tensor, Tensor]:
+        runs = self._runs(posterior, lengths)
+        return runs, *runs.average(posterior).topk(num_listed, dim=1)
 
     def _steps(self, runs: Runs, probs: Tensor, unit_ids: Tensor, frames: Tensor) -> PosteriorSteps:
         """Listed units of all steps of the batch (steps, K), padded per utterance."""
@@ -139,8 +149,11 @@ class Reduction(ABC):
     def _runs(self, frames: Tensor, lengths: Tensor) -> Runs:
         labels = blank = None
         if self.needs_posterior:
-            labels, blank = best_units(frames), frames[..., self.blank_id]
+            labels, blank = frames.argmax(-1), frames[..., self.blank_id]
         return Runs.of(*self.kept_frames(labels, blank, _valid(frames, lengths)))
+
+    def _num_listed(self, posterior: Tensor) -> int:
+        return min(self.max_units, self._check(posterior))
 
     def _check(self, posterior: Tensor) -> int:
         num_units = posterior.shape[2]
@@ -275,12 +288,8 @@ def build_reduction(name: str, *, blank_id: int, **options: object) -> Reduction
     """
     if name not in REDUCTIONS:
         raise ValueError(f"reduction '{name}' is unknown; use one of {sorted(REDUCTIONS)}")
-    try:
+    with section(f"reduction_conf of {name}", options, REDUCTIONS[name], given=("blank_id",)):
         return REDUCTIONS[name](blank_id=blank_id, **options)
-    except TypeError as error:
-        raise ValueError(
-            f"reduction '{name}' with {options}: {error}; see reduction_conf"
-        ) from error
 
 
 def reduce_posterior(

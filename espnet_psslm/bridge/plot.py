@@ -5,17 +5,19 @@ Legend: T frames, V units, M mel channels, U steps.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from espnet_psslm.atomic import atomic_file
+from espnet_psslm.common.plots import (
+    DOTS_PER_INCH,
+    PLAIN,
+    draw_posterior,
+    draw_spectrogram,
+    time_figure,
+)
 
-INCHES_PER_S = 2.5
-MIN_WIDTH = 6.0  # inches
-DOTS_PER_INCH = 120
-PLAIN = {"parse_math": False}  # a dollar in a unit or an answer opens no formula
 DROPPED, KEPT = "0.9", ("#9ecae1", "#c6dbef")  # neighbours differ
 
 
@@ -53,37 +55,16 @@ def steps_figure(heard: HeardUtterance) -> Figure:
     Returns:
         Figure of four panels with one axis of time.
     """
-    width = max(MIN_WIDTH, INCHES_PER_S * heard.duration_s)
-    figure = Figure(figsize=(width, 7.5), dpi=DOTS_PER_INCH, layout="constrained")
-    panels = figure.subplots(4, 1, sharex=True, height_ratios=(3, 2, 1, 0.6))
-    panels[0].imshow(
-        heard.features.T,
-        origin="lower",
-        aspect="auto",
-        cmap="magma",
-        extent=(0.0, len(heard.features) * heard.feature_shift_s, 0, heard.features.shape[1]),
-    )
-    panels[0].set_ylabel("mel channel")
-    panels[0].set_title(heard.title, loc="left", fontsize=9, **PLAIN)
-    _draw_posterior(panels[1], heard)
+    figure, panels = time_figure(heard.duration_s, height=7.5, ratios=(3, 2, 1, 0.6))
+    draw_spectrogram(panels[0], heard.features, heard.feature_shift_s, title=heard.title)
+    shown = {"blank_id": heard.blank_id, "unit_ids": heard.unit_ids, "top": 1.05}
+    draw_posterior(panels[1], heard.posterior, heard.frame_shift_s, **shown)
     _draw_steps(panels[2], heard)
     _draw_tokens(panels[3], heard)
-    panels[3].set(xlabel="s", xlim=(0.0, heard.duration_s))
     return figure
 
 
-def _draw_posterior(panel: object, heard: HeardUtterance) -> None:
-    centres = (np.arange(len(heard.posterior)) + 0.5) * heard.frame_shift_s
-    blank = heard.posterior[:, heard.blank_id]
-    panel.fill_between(centres, blank, color="0.85", label="blank", lw=0)
-    for unit_id in dict.fromkeys(heard.unit_ids):
-        if unit_id != heard.blank_id:
-            panel.plot(centres, heard.posterior[:, unit_id], lw=1.2, marker=".", ms=3)
-    panel.set(ylabel="posterior", ylim=(0.0, 1.05))
-    panel.legend(loc="center right", fontsize=7)
-
-
-def _draw_steps(panel: object, heard: HeardUtterance) -> None:
+def _draw_steps(panel: Axes, heard: HeardUtterance) -> None:
     panel.axvspan(0.0, len(heard.posterior) * heard.frame_shift_s, color=DROPPED, lw=0)
     for step, ((start, end), unit_id) in enumerate(zip(heard.spans, heard.unit_ids, strict=True)):
         left, right = start * heard.frame_shift_s, end * heard.frame_shift_s
@@ -93,7 +74,7 @@ def _draw_steps(panel: object, heard: HeardUtterance) -> None:
     panel.set(ylabel="steps", ylim=(0.0, 1.0), yticks=[])
 
 
-def _draw_tokens(panel: object, heard: HeardUtterance) -> None:
+def _draw_tokens(panel: Axes, heard: HeardUtterance) -> None:
     share = heard.duration_s / max(1, len(heard.tokens))
     for place, token in enumerate(heard.tokens):
         style = {"ha": "center", "va": "center", "fontsize": 8} | PLAIN
@@ -123,10 +104,3 @@ def distance_figure(measures: Mapping[str, Mapping[str, Sequence[float]]]) -> Fi
         panel.set_title(name, fontsize=9)
         panel.tick_params(labelsize=8)
     return figure
-
-
-def save_png(figure: Figure, path: str | Path) -> None:
-    """Write a figure; its folder is made."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as stream:
-        figure.savefig(stream, format="png")

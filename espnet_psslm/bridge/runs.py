@@ -1,11 +1,9 @@
 """Which frames make which step, and what becomes of their values.
 
-Legend: B batch, T frames, F kept frames of the batch, V units, U steps, K listed units per step,
-X width of what a frame holds.
+Legend: B batch, T frames, F kept frames of the batch, U steps, X width of what a frame holds.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -13,14 +11,6 @@ from itertools import accumulate
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from espnet_psslm.bridge.frame_scores import (
-    blocks,
-    exponentials,
-    rows_at_once,
-    take_rows,
-    top_units,
-)
 
 
 @dataclass(frozen=True)
@@ -62,40 +52,6 @@ class Runs:
             return rows[:0]
         return F.embedding_bag(self._rows(values), rows, self._opening, mode="mean")
 
-    def top(self, logits: Tensor, log_norm: Tensor, num_listed: int) -> tuple[Tensor, Tensor]:
-        """Largest probabilities of each step, (steps of the batch, K), and their units.
-
-        ``top_units(average(softmax(logits)))``, of which only the kept frames are made, a few at a
-        time. A step of one frame needs no probability but the K it keeps.
-
-        Args:
-            logits: (B, T, V).
-            log_norm: (B, T), their ``logsumexp``.
-            num_listed: K.
-        """
-        rows, norm, frames = logits.flatten(0, 1), log_norm.flatten(), self._rows(logits)
-        count, size = self.step.bincount(), 4 * rows_at_once(logits)  # each part has its price
-        scratch = rows.new_empty(min(size, len(frames)), rows.shape[1])
-        probs = norm.new_empty(len(count), num_listed)
-        unit_ids = torch.empty_like(probs, dtype=torch.long)
-        alone = count[self.step] == 1
-        of_one, of_more = frames[alone], frames[~alone]
-        steps = self.step[alone]
-        for part in blocks(len(steps), size):
-            frame = of_one[part]
-            values, unit_ids[steps[part]] = top_units(take_rows(rows, frame, scratch), num_listed)
-            probs[steps[part]] = (values.to(norm.dtype) - norm[frame, None]).exp_()
-        steps = (count > 1).nonzero()[:, 0]
-        for part, inside in _whole_steps(count[steps], size):
-            frame = of_more[inside]
-            posterior = take_rows(rows, frame, scratch).to(norm.dtype).sub_(norm[frame, None])
-            posterior = exponentials(posterior)
-            bags = count[steps[part]].cumsum(0) - count[steps[part]]
-            here = torch.arange(len(frame), device=frame.device)
-            mean = F.embedding_bag(here, posterior, bags, mode="mean")
-            probs[steps[part]], unit_ids[steps[part]] = top_units(mean, num_listed)
-        return probs, unit_ids
-
     def _rows(self, values: Tensor) -> Tensor:
         """(F,), the kept frames' places in ``values.flatten(0, 1)``."""
         return self.utt * values.shape[1] + self.frame
@@ -129,17 +85,3 @@ class Runs:
         empty = self.lengths.new_zeros(len(self.lengths), self.num_steps)
         start = self.place(empty.clone(), self.frame[self._opening])
         return start, self.place(empty, self.frame[last] + 1)
-
-
-def _whole_steps(counts: Tensor, size: int) -> Iterator[tuple[slice, slice]]:
-    """Steps of so many frames, in groups of at most ``size`` frames but at least one step.
-
-    Yields:
-        The steps, and their frames.
-    """
-    ends = [0, *counts.cumsum(0).tolist()]
-    start = 0
-    while start < len(counts):
-        stop = max(start + 1, bisect_right(ends, ends[start] + size) - 1)
-        yield slice(start, stop), slice(ends[start], ends[stop])
-        start = stop

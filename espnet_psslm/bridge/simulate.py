@@ -4,16 +4,16 @@ TASU (arXiv 2511.03310) trains the projector on simulated posteriors; no audio i
 simulator turns the units of a transcript into rows that are one-hot up to a few units and a
 uniform rest, i.e. into ``PosteriorSteps`` of one utterance.
 
-Legend: U steps, K listed units per step, V units, N utterances, S steps of all utterances.
+Legend: U steps, K listed units per step, V units.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
-
-from espnet_psslm.bridge.columns import Column
-from espnet_psslm.bridge.draws import Draws
 
 Rows = tuple[np.ndarray, np.ndarray]  # unit ids (U, K) and probs (U, K)
 
@@ -24,12 +24,6 @@ def one_hot_rows(unit_ids: list[int]) -> Rows:
     return ids, np.ones(ids.shape, dtype=np.float32)
 
 
-def one_hot(units: Column) -> tuple[Column, Column]:
-    """``one_hot_rows`` of many transcripts: (S, 1) each."""
-    ids = units.values[:, None]
-    return Column(ids, units.ends), Column(np.ones(ids.shape, np.float32), units.ends)
-
-
 class Simulator(ABC):
     """Makes the rows of one utterance from the units of its transcript.
 
@@ -38,8 +32,9 @@ class Simulator(ABC):
         blank_id: the CTC blank.
     """
 
-    writes_together = False  # many texts at once are far faster: see ``Learned``
+    writes_together = False  # many texts at once are far faster: see ``Learned.together``
     epoch = 0  # of training, counted from 1; 0 in validation
+    made: Mapping[str, Any] = MappingProxyType({})  # of the Steps that it imitates: steps/made
 
     def __init__(self, num_units: int, *, blank_id: int) -> None:
         self.num_units = num_units
@@ -57,18 +52,14 @@ class Simulator(ABC):
             ids (U, K) distinct within a row, probs (U, K), float32; empty only for empty text.
         """
 
-    def many(self, units: Column, draws: Draws) -> tuple[Column, Column]:
-        """What the call gives for each of many utterances; ``draws`` is of no use behind it.
+    def together(self, texts: Sequence[list[int]], rngs: Iterable[Generator]) -> list[Rows]:
+        """What the call gives for each of many texts.
 
         Args:
-            units: of the N transcripts.
-            draws: their randomness.
-
-        Returns:
-            ids (S, K) and probs (S, K).
+            texts: units of each.
+            rngs: the randomness of each, asked for one after the other.
         """
-        rows = [self(ids.tolist(), rng) for ids, rng in zip(units, draws, strict=True)]
-        return Column.of_arrays([ids for ids, _ in rows]), Column.of_arrays([p for _, p in rows])
+        return [self(text, rng) for text, rng in zip(texts, rngs, strict=True)]
 
 
 class TASUSimulator(Simulator):
@@ -107,48 +98,16 @@ class TASUSimulator(Simulator):
         """Draw one posterior; see ``Simulator``."""
         if not unit_ids:
             return one_hot_rows(unit_ids)
-        prob = self._prob(rng.uniform(0.0, self.max_smoothing))
+        alpha = self.max_smoothing * rng.random()
+        prob = 1.0 - alpha + alpha / self.num_units
         ids = np.asarray(unit_ids, dtype=np.int64)
-        return self._edit(ids, rng.random(len(ids)) >= self.delete_prob, prob, rng)
-
-    def many(self, units: Column, draws: Draws) -> tuple[Column, Column]:
-        """See ``Simulator``; one by one only where steps are inserted, or all would be deleted."""
-        counts = units.lengths
-        spoken = counts > 0
-        drawn = Column.of_lengths(draws.random(counts + spoken), counts + spoken)
-        first = np.zeros(len(drawn.values), dtype=bool)
-        first[drawn.ends[:-1][spoken]] = True  # an alpha, then a number per unit
-        probs = np.ones(len(units))
-        probs[spoken] = self._prob(self.max_smoothing * drawn.values[first])
-        stays = drawn.values[~first] >= self.delete_prob
-        ids = units.where(stays)
-        kept = ids.lengths
-        alone = spoken & ((kept == 0) | ((kept * self.insert_prob).astype(np.int64) > 0))
-        rows = ids.values[:, None], np.repeat(probs, kept).astype(np.float32)[:, None]
-        pieces: tuple[list[np.ndarray], ...] = ([], [])
-        start = 0
-        masks = Column(stays, units.ends)
-        for row in alone.nonzero()[0].tolist():
-            edited = self._edit(units[row], masks[row], probs[row], draws.generator(row))
-            for one, before, values in zip(pieces, rows, edited, strict=True):
-                one += [before[start : ids.ends[row]], values]
-            start, kept[row] = ids.ends[row + 1], len(edited[0])
-        for one, before in zip(pieces, rows, strict=True):
-            one.append(before[start:])
-        unit_ids, smoothed = map(np.concatenate, pieces)
-        return Column.of_lengths(unit_ids, kept), Column.of_lengths(smoothed, kept)
-
-    def _prob(self, alpha: float | np.ndarray) -> float | np.ndarray:
-        """What smoothing leaves of a sure unit."""
-        return 1.0 - alpha + alpha / self.num_units
-
-    def _edit(self, ids: np.ndarray, stays: np.ndarray, prob: float, rng: Generator) -> Rows:
-        """Delete rows, then insert some."""
-        ids = ids[stays] if stays.any() else ids[rng.integers(len(ids))][None]
-        num_inserted = int(len(ids) * self.insert_prob)
+        kept = ids[rng.random(len(ids)) >= self.delete_prob]
+        if not len(kept):
+            kept = ids[rng.integers(len(ids))][None]
+        num_inserted = int(len(kept) * self.insert_prob)
         if not num_inserted:
-            return ids[:, None], np.full((len(ids), 1), prob, dtype=np.float32)
-        rows = [(unit, prob) for unit in ids]
+            return kept[:, None], np.full((len(kept), 1), prob, dtype=np.float32)
+        rows = [(unit, prob) for unit in kept]
         for _ in range(num_inserted):
             place = int(rng.integers(1, len(rows) + 1))
             duplicate = rng.random() < self.duplicate_prob
@@ -194,6 +153,7 @@ class MeasuredSimulator(Simulator):
                 f"{num_units}: run stage 9 again"
             )
         self.measured = measured
+        self.made = measured.get("made", {})
         self.error_scale = error_scale
         self.quantiles = {  # of evenly spaced shares
             name: (np.linspace(0, 1, len(measured[name])), np.asarray(measured[name], float))
@@ -202,6 +162,7 @@ class MeasuredSimulator(Simulator):
         self.rivals = {
             int(unit): ([int(u) for u, _ in rows], np.cumsum([float(w) for _, w in rows]))
             for unit, rows in measured["rivals"].items()
+            if any(w > 0.0 for _, w in rows)  # half precision may leave nothing beside a sure unit
         }
 
     def __call__(self, unit_ids: list[int], rng: Generator) -> Rows:

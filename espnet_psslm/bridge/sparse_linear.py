@@ -1,4 +1,4 @@
-"""Linear maps of sparse posteriors: a bag of rows, and ``rest`` times the sum of all rows.
+"""Linear maps of sparse posteriors: a bag of rows, and shares of weighted sums of all rows.
 
 A step has K listed units v_k of probability p_k and the probability r on every other unit, so for
 W (V, D) by rows
@@ -8,8 +8,8 @@ W (V, D) by rows
 costs O(K D) per step and one sum of rows per batch, where the dense product costs O(V D) per step.
 Values and gradients are those of the dense product.
 
-Legend: B batch, U steps, K listed units, V units, N rows, C listed rows per row, S blocks of V
-rows (stacked steps), D output width.
+Legend: B batch, U steps, K listed units, V units, N rows, C listed rows per row, R rows of W, M
+weighted sums of all of them, D output width.
 """
 
 import math
@@ -20,66 +20,61 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from espnet_psslm.bridge.gradient_memory import gradient_like
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
 
 
-class _BagAndSum(torch.autograd.Function):
-    """sum_c coef_nc W[ids_nc] + sum_s uniform_ns (sum of the rows of block s).
+class _BagAndSums(torch.autograd.Function):
+    """See ``bag_and_sums``. One pass over W each way.
 
-    Plain autograd would build one dense gradient of W for the bag and one for the sums.
+    Plain autograd would build one dense gradient of W for the bag and one for the sums, and add
+    them; for a CTC vocabulary each is as large as the layer itself.
     """
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
-        coef: Tensor,  # (N, C)
-        uniform: Tensor,  # (N, S)
-        ids: Tensor,  # (N, C)
-        weight: Tensor,  # (S V, D)
-        sums: Tensor | None,  # (S, D)
+        ctx: FunctionCtx, coef: Tensor, shares: Tensor, ids: Tensor, mix: Tensor, weight: Tensor
     ) -> Tensor:
-        if sums is None:
-            sums = weight.unflatten(0, (uniform.shape[1], -1)).sum(1)
-        out = F.embedding_bag(ids, weight, per_sample_weights=coef, mode="sum")
-        ctx.save_for_backward(coef, uniform, ids, weight, sums)
-        return out.addmm_(uniform, sums)
+        sums = mix @ weight  # (M, D)
+        ctx.save_for_backward(coef, shares, ids, mix, weight, sums)
+        return bag_of_rows(coef, ids, weight).addmm_(shares, sums)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        coef, uniform, ids, weight, sums = ctx.saved_tensors
-        grad_coef = grad_uniform = grad_weight = None
+        coef, shares, ids, mix, weight, sums = ctx.saved_tensors
+        through = shares.T @ grad  # (M, D)
+        grad_coef = grad_mix = None
         if ctx.needs_input_grad[0]:
             # <grad_n, W_c>, one listed row at a time: (N, C, D) would be C times the output.
             columns = [(grad * weight[column]).sum(1) for column in ids.unbind(1)]
             grad_coef = torch.stack(columns, 1)
-        if ctx.needs_input_grad[1]:
-            grad_uniform = grad @ sums.T
         if ctx.needs_input_grad[3]:
-            grad_weight = gradient_like(weight)
-            grad_weight.unflatten(0, (len(sums), -1)).copy_((uniform.T @ grad)[:, None])
-            for column, scale in zip(ids.unbind(1), coef.unbind(1), strict=True):
-                grad_weight.index_add_(0, column, grad * scale[:, None])
-        return grad_coef, grad_uniform, None, grad_weight, None
+            grad_mix = (weight @ through.T).T
+        grad_weight = mix.T @ through
+        for column, scale in zip(ids.unbind(1), coef.unbind(1), strict=True):
+            grad_weight.index_add_(0, column, grad * scale[:, None])
+        return grad_coef, grad @ sums.T, None, grad_mix, grad_weight
 
 
-def bag_and_sum(
-    coef: Tensor, uniform: Tensor, ids: Tensor, weight: Tensor, sums: Tensor | None = None
-) -> Tensor:
-    """``sum_c coef_nc W[ids_nc] + sum_s uniform_ns (sum of the rows of block s)``.
+def bag_of_rows(coef: Tensor, ids: Tensor, weight: Tensor) -> Tensor:
+    """``sum_c coef_nc W[ids_nc]`` of (N, C), (N, C) and (R, D): (N, D)."""
+    return F.embedding_bag(ids, weight, per_sample_weights=coef, mode="sum")
+
+
+def bag_and_sums(coef: Tensor, shares: Tensor, ids: Tensor, mix: Tensor, weight: Tensor) -> Tensor:
+    """``sum_c coef_nc W[ids_nc] + sum_m shares_nm sum_r mix_mr W_r``.
 
     Args:
         coef: (N, C).
-        uniform: (N, S).
+        shares: (N, M).
         ids: (N, C), rows of ``weight``.
-        weight: (S V, D).
-        sums: (S, D), sums of the rows of each block, where they are known; None: they are made.
+        mix: (M, R), weights of the rows in each sum.
+        weight: (R, D).
 
     Returns:
         (N, D).
     """
-    return _BagAndSum.apply(coef, uniform, ids, weight, sums)
+    return _BagAndSums.apply(coef, shares, ids, mix, weight)
 
 
 class RowSums:
@@ -157,5 +152,7 @@ class StepsLinear(nn.Module):
         ids = F.pad(steps.unit_ids, (0, 0, 0, missing)).unflatten(*groups)
         ids = ids + self.width * torch.arange(self.stack, device=ids.device)[:, None]
         rows = (coef.flatten(2), rest, ids.flatten(2))
-        out = bag_and_sum(*(row.flatten(0, 1) for row in rows), self.weight)
+        blocks = torch.eye(self.stack, dtype=dtype, device=ids.device)  # of rows, one a place
+        mix = blocks.repeat_interleave(self.width, 1)
+        out = bag_and_sums(*(row.flatten(0, 1) for row in rows), mix, self.weight)
         return out.unflatten(0, rest.shape[:2]) + self.bias

@@ -1,18 +1,20 @@
 """Steps on disk: one ark of many utterances, each reached as ``path:offset``.
 
-A record is NumPy arrays, one after another in NumPy's own format. Posteriors: unit ids (U, K),
-probabilities (U, K) in half precision, and frame spans (U, 2). Encoder outputs: values (U, D) in
-half precision, and frame spans. Half precision moves a value by at most 5e-4 relative, far below
-what distinguishes units.
+A record is NumPy arrays, one after another in NumPy's own format. The first record says how all
+Steps of the ark were made: JSON as bytes (1, length). Each other one is an utterance. Posteriors:
+unit ids (U, K), probabilities (U, K) in half precision, and frame spans (U, 2). Encoder outputs:
+values (U, D) in half precision, and frame spans. Half precision moves a value by at most 5e-4
+relative, far below what distinguishes units.
 """
 
 import hashlib
+import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from espnet_psslm.device import HOST
 ID_TYPES = (np.dtype(np.uint16), np.dtype(np.uint32))  # the smaller one where all units fit
 VALUE_TYPE = np.dtype(np.float16)
 FRAME_TYPE = np.dtype(np.uint16)
+MADE_TYPE = np.dtype(np.uint8)
 
 
 class StepsWriter:
@@ -37,10 +40,12 @@ class StepsWriter:
     Args:
         ark: file to create, but for the mark of its content. Afterwards ``path`` is the file, and
             ``locations`` maps each utterance to ``ark:offset``.
+        made: how the Steps are made (``espnet_psslm.steps.made``).
     """
 
-    def __init__(self, ark: str | Path) -> None:
+    def __init__(self, ark: str | Path, made: Mapping[str, Any]) -> None:
         self.ark = Path(ark)
+        self.made = made
         self.ark.parent.mkdir(parents=True, exist_ok=True)
         remove_strays(self.ark.parent)
         self.unfinished = unfinished_name(self.ark)
@@ -53,6 +58,9 @@ class StepsWriter:
         id_type = ID_TYPES[steps.width > 1 << 16]
         types = {"unit_ids": id_type, "probs": VALUE_TYPE, "features": VALUE_TYPE}
         spans = torch.stack([steps.frame_start, steps.frame_end], -1)
+        if not self.offsets:
+            made = np.frombuffer(json.dumps(self.made).encode(), MADE_TYPE)
+            np.save(self.file, made[None], allow_pickle=False)
         for row, utt_id in enumerate(utt_ids):
             count = int(steps.lengths[row])
             self.offsets[utt_id] = self.file.size
@@ -118,6 +126,31 @@ class _Hashed:
 
     def close(self) -> None:
         self.stream.close()
+
+
+def read_made(ark: str | Path) -> dict[str, Any] | None:
+    """Read how the Steps of an ark were made.
+
+    Args:
+        ark: with one utterance at least.
+
+    Returns:
+        What its writer was told; None of an ark that was written before that was recorded.
+
+    Raises:
+        ValueError: if the file is missing, or holds no Steps.
+    """
+    try:
+        with open(ark, "rb") as file:
+            first = _read_array(file, (MADE_TYPE, *ID_TYPES, VALUE_TYPE))
+        made = json.loads(first.tobytes()) if first.dtype == MADE_TYPE else None
+        if not isinstance(made, dict | None):
+            raise ValueError("how they were made is not said by name")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"no Steps in '{ark}' ({error}); dump them again with stage 8 (dump_steps)"
+        ) from error
+    return made
 
 
 def read_steps(location: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

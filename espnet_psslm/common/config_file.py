@@ -5,10 +5,10 @@ uses them stumbles later.
 """
 
 import argparse
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
+from espnet_psslm.common.options import nearest
 from espnet_psslm.common.yaml_file import read_mapping
 
 # What is meant by values that ESPnet does not have.
@@ -40,8 +40,8 @@ def check_config_file(parser: argparse.ArgumentParser, words: Sequence[str]) -> 
     actions = {action.dest: action for action in parser._actions}
     for name, value in read_mapping(path).items():
         if name not in actions:
-            near = difflib.get_close_matches(str(name), actions, n=1)
-            hint = f"did you mean {near[0]}?" if near else "--help lists the options"
+            near = nearest(name, actions)
+            hint = f"did you mean {near}?" if near else "--help lists the options"
             raise ValueError(f"--config {path}: {name} is no option of this command; {hint}")
         if reason := _unfit(actions[name], value):
             raise ValueError(f"--config {path}: {name}: {value!r} {reason}")

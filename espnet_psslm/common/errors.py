@@ -25,14 +25,13 @@ FROM_ANOTHER_PROCESS = re.compile(
     r"\s*(Caught \w+ in DataLoader worker process|-- Process \d+ terminated with)"
 )
 LAST_LINE = re.compile(r"(?:\w+\.)*(?P<kind>\w+): (?P<words>.*)")
-OF_INPUT = ("ValueError", "AudioError", "OSError", "FileNotFoundError", "PermissionError")
+OF_INPUT = (
+    *("ValueError", "AudioError", "OtherSteps"),
+    *("OSError", "FileNotFoundError", "PermissionError"),
+)
 # How Python says that a section of a configuration does not fit the class that it is for.
-UNKNOWN_OPTION = re.compile(
-    r"(\w+)\.(?:__init__|load)\(\) got an unexpected keyword argument '(\w+)'"
-)
-LACKING_OPTION = re.compile(
-    r"(\w+)\.(?:__init__|load)\(\) missing \d+ required .* arguments?: (.*)"
-)
+UNKNOWN_OPTION = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
+LACKING_OPTION = re.compile(r"(\w+)\.__init__\(\) missing \d+ required .* arguments?: (.*)")
 
 
 @contextmanager
@@ -57,22 +56,6 @@ def reading(path: str | Path) -> Iterator[None]:
         place = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
         line = "" if place is None else f":{place.line + 1}"
         raise ValueError(f"{path}{line}: {words}") from error
-
-
-@contextmanager
-def section(name: str) -> Iterator[None]:
-    """Where a class is built of a section of a configuration: what does not fit is an error of it.
-
-    Args:
-        name: of the section.
-
-    Raises:
-        ValueError: in place of TypeError.
-    """
-    try:
-        yield
-    except TypeError as error:
-        raise ValueError(f"{name}: {in_words(error) or error}") from error
 
 
 def in_words(error: BaseException) -> str | None:

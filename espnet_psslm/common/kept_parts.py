@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+UNFINISHED = "unfinished.jsonl"  # what a run has found that has not come to its end
+
 
 class KeptParts:
     """JSON Lines: what the parts belong to, then a part a line, each on disk once it is added.

@@ -5,12 +5,9 @@ come in texts, where ``str.splitlines`` would cut.
 """
 
 import codecs
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from espnet_psslm.common.errors import in_words
 from espnet_psslm.common.files import check_file
 
 
@@ -40,53 +37,6 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
                     f"{path}:{number}: not UTF-8 (byte {line[error.start]:#04x} at {error.start}); "
                     "save the file as UTF-8"
                 ) from error
-
-
-def read_objects(path: str | Path, *, hint: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
-    """Read JSON Lines; empty lines are passed over.
-
-    Args:
-        path: the file.
-        hint: what a line should be, for the message.
-
-    Yields:
-        Number, counted from 1, and object of each line.
-
-    Raises:
-        ValueError: naming file and line, where it is no JSON object.
-    """
-    end = f"; {hint}" if hint else ""
-    for number, line in read_lines(path):
-        if not line.strip():
-            continue
-        try:
-            row = parse_json(line)
-        except ValueError as error:
-            raise ValueError(f"{path}:{number}: {in_words(error)}{end}") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{path}:{number}: a {type(row).__name__}, no object{end}")
-        yield number, row
-
-
-def parse_json(text: str | bytes) -> Any:
-    """Parse JSON that came from somewhere.
-
-    Args:
-        text: one value; bytes in UTF-8.
-
-    Raises:
-        ValueError: if it is no JSON, nested too deeply, or holds half a character, which JSON can
-            write and no text file can hold.
-    """
-    if isinstance(text, bytes):  # json itself would guess at the encoding
-        text = text.removeprefix(codecs.BOM_UTF8).decode("utf-8")
-    try:
-        value = json.loads(text)
-    except RecursionError as error:
-        raise ValueError(in_words(error)) from error
-    if "\\ud" in text or "\\uD" in text:  # else no string in it has such
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    return value
 
 
 def split_lines(text: str) -> list[str]:

@@ -18,11 +18,11 @@ from typing import BinaryIO
 
 import numpy as np
 
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.common.lines import read_lines
 from espnet_psslm.samples.audio_file import read_audio_file
 from espnet_psslm.samples.segments import Part, read_sources
 
-SAMPLE_RATE = 16000  # Hz, what every acoustic model here expects
 RATES = (1_000, 1_000_000)  # Hz, between which a recording's rate lies: others are broken headers
 # 40 dB above full scale. Floating point may go above 1, as encoders and mixers do, and is kept;
 # what is louder than this is on another scale, such as that of 16-bit integers.

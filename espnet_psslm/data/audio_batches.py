@@ -10,7 +10,8 @@ import soundfile
 import torch
 from torch import Tensor
 
-from espnet_psslm.data.audio import SAMPLE_RATE, AudioError, AudioScpReader
+from espnet_psslm.common.audio import SAMPLE_RATE
+from espnet_psslm.data.audio import AudioError, AudioScpReader
 from espnet_psslm.data.kaldi import read_counts
 from espnet_psslm.samples.segments import Part
 

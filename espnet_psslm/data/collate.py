@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_psslm.bridge.columns import Column, Sample, TextSamples
-from espnet_psslm.bridge.steps import collate_features, collate_steps, uniform_rows
+from espnet_psslm.bridge.steps import collate_features, collate_steps
 
+Sample = dict[str, np.ndarray]  # what ``PSSLMPreprocessor`` gives
 SAMPLES_PER_STEP = 4000  # about four units are spoken in a second of 16 kHz audio
 TOKEN_FIELDS = ("before_ids", "after_ids", "target_ids")
 SPEECH_FIELDS = ("speech", "unit_ids", "features")
@@ -30,8 +30,6 @@ class StepsCollate:
 
     def __call__(self, data: Sequence[tuple[str, Sample]]) -> tuple[list[str], dict[str, Any]]:
         """Keys and the keyword arguments of ``PSSLMModel.forward``."""
-        if isinstance(data, TextSamples):
-            return data.uids, self._texts(data)
         keys = [key for key, _ in data]
         samples = [sample for _, sample in data]
         batch: dict[str, Any] = {
@@ -39,8 +37,8 @@ class StepsCollate:
             "num_units": self.num_units,
         }
         for name in TOKEN_FIELDS:
-            column = Column.of_arrays([sample[name] for sample in samples])
-            batch[name], batch[f"{name}_lengths"] = _pad(column, self.pad_id)
+            padded, lengths = _pad([sample[name] for sample in samples], self.pad_id)
+            batch |= {name: padded, f"{name}_lengths": lengths}
         audio = [row for row, sample in enumerate(samples) if "speech" in sample]
         if audio:
             waves = [torch.from_numpy(samples[row]["speech"]) for row in audio]
@@ -66,27 +64,12 @@ class StepsCollate:
             batch |= {"unit_ids": ids, "probs": probs, "unit_ids_lengths": lengths}
         return keys, batch
 
-    def _texts(self, samples: TextSamples) -> dict[str, Any]:
-        """What the call makes of samples whose speech side is made from text."""
-        batch: dict[str, Any] = {
-            "prompt_index": samples.prompt_index,
-            "num_units": self.num_units,
-        }
-        for name in TOKEN_FIELDS:
-            batch[name], batch[f"{name}_lengths"] = _pad(samples.columns[name], self.pad_id)
-        unit_ids, probs = samples.columns["unit_ids"], samples.columns["probs"]
-        if not len(unit_ids.values):  # one slot, as collate_steps gives a batch without a step
-            unit_ids, probs = (Column(c.values[:, :1], c.ends) for c in (unit_ids, probs))
-        padding = uniform_rows(1, unit_ids.values.shape[1], self.num_units)
-        batch["unit_ids"], lengths = _pad(unit_ids, padding[0][0].numpy(), least=1)
-        batch["probs"], _ = _pad(probs, padding[1][0].numpy(), least=1)
-        return batch | {"unit_ids_lengths": lengths}
 
-
-def _pad(column: Column, padding: int | np.ndarray, *, least: int = 0) -> tuple[Tensor, Tensor]:
-    """All samples (B, L, ...), padded on the right, and lengths (B,)."""
-    padding = np.asarray(padding, dtype=column.values.dtype)
-    padded, lengths = column.padded(padding, least=least)
+def _pad(rows: Sequence[np.ndarray], padding: int) -> tuple[Tensor, Tensor]:
+    """Ids of all samples (B, L), padded on the right, and lengths (B,)."""
+    lengths = np.array([len(row) for row in rows])
+    padded = np.full((len(rows), lengths.max()), padding)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = np.concatenate(rows)
     return torch.from_numpy(padded), torch.from_numpy(lengths)
 
 

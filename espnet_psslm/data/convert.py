@@ -9,12 +9,14 @@ written otherwise), ``text.EN2DE`` the target of task EN2DE, and what else a pro
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from espnet_psslm.common.json_files import write_jsonl
 from espnet_psslm.data.kaldi import check_corpus_path, read_table, write_speakers, write_table
-from espnet_psslm.data.labelled import ASR, MANIFEST
-from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
+from espnet_psslm.data.labelled import MANIFEST
+from espnet_psslm.data.manifest import Row, read_manifest
 from espnet_psslm.samples.segments import read_sources
+from espnet_psslm.text.tasks import ASR, HOTWORD, PREVTEXT
 
-FIELDS = ("hotword", "prevtext", "lang")  # carried along where a sample has them
+FIELDS = (HOTWORD, PREVTEXT, "lang")  # carried along where a sample has them
 TRANSCRIPT = "text"
 
 

@@ -14,26 +14,27 @@ from pathlib import Path
 import numpy as np
 
 from espnet_psslm.common.file_names import file_name
-from espnet_psslm.common.workers import in_workers
-from espnet_psslm.data.audio import read_recording
-from espnet_psslm.data.dropped import (
+from espnet_psslm.common.json_files import write_jsonl
+from espnet_psslm.common.left_out import (
     ROW,
     UTTERANCE,
     Dropped,
-    check_limit,
+    check_dropped,
     read_dropped,
+    say_dropped,
     write_dropped,
 )
+from espnet_psslm.common.workers import in_workers
+from espnet_psslm.data.audio import read_recording
 from espnet_psslm.data.kaldi import read_counts, read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
-from espnet_psslm.data.manifest import Row, check_manifest, write_jsonl
+from espnet_psslm.data.manifest import Row, check_manifest
 from espnet_psslm.progress import show_progress
 from espnet_psslm.samples.flac import write_flac
 from espnet_psslm.samples.segments import read_sources
 
 FORMAT_STAGE, FILTER_STAGE = 3, 4
 KEPT_SUFFIXES = (".wav", ".flac")  # read as they are if rate and channels fit
-NUM_LOGGED = 5  # problems that are logged one by one
 BLOCK = 4  # recordings that a process is given at once: all are named where it is killed
 
 type Source = tuple[str, str]  # utterance id; path, ``ark:offset`` or pipe
@@ -88,7 +89,7 @@ def format_data(
             Dropped(f"{p.file}:{p.line}", f"{p.reason}; {p.fix}", FORMAT_STAGE, ROW)
             for p in problems
         ]
-    _say_dropped(dropped, output_dir)
+    say_dropped(dropped, output_dir)
     write_dropped(output_dir, dropped)
     if not good:
         # Of those that were tried, if there are; the others come before them.
@@ -195,13 +196,6 @@ def _say_conversions(good: list[Formatted], fs: int, data_dir: Path) -> None:
         logging.warning("%s: %d of %d recordings mixed down to mono", data_dir, mixed, len(good))
 
 
-def _say_dropped(dropped: list[Dropped], folder: Path) -> None:
-    for entry in dropped[:NUM_LOGGED]:
-        logging.warning("dropped %s: %s", entry.name, entry.reason)
-    if len(dropped) > NUM_LOGGED:
-        logging.warning("and %d more, see %s/dropped.txt", len(dropped) - NUM_LOGGED, folder)
-
-
 def _write_rows(folder: Path, rows: Mapping[str, Row], paths: Mapping[str, str]) -> None:
     """Write the manifest rows of the utterances that are left, with their audio."""
     kept = []
@@ -269,11 +263,11 @@ def filter_data(
             for p in problems
             if f"{p.file}:{p.line}" not in known
         ]
-    _say_dropped(entries[len(before) :], data_dir)
+    say_dropped(entries[len(before) :], data_dir)
     write_dropped(data_dir, entries)
     gone = {entry.name for entry in new}
     kept = {utt: num_samples for utt, num_samples in lengths.items() if utt not in gone}
-    limit = partial(check_limit, entries, max_dropped=max_dropped, folder=data_dir)
+    limit = partial(check_dropped, entries, max_dropped=max_dropped, folder=data_dir)
     limit(kind=UTTERANCE, num_kept=len(kept))
     if rows is not None:
         limit(kind=ROW, num_kept=num_rows)

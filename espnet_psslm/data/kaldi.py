@@ -59,6 +59,11 @@ def read_counts(path: str | Path) -> dict[str, int]:
     return counts
 
 
+def recog_folder(folder: str | Path, rank: int = 0) -> Path:
+    """Where ESPnet keeps the answers of a rank, of which 0 is the best."""
+    return Path(folder) / f"{rank + 1}best_recog"
+
+
 def check_corpus_path(path: str) -> str:
     """Take a path that a corpus names, which shall stand in ``wav.scp``.
 
@@ -85,7 +90,17 @@ def write_table(path: str | Path, table: Mapping[str, object]) -> None:
         path: the file, whole or not at all.
         table: value by utterance id.
     """
-    lines = (f"{utt_id} {table[utt_id]}".rstrip() + "\n" for utt_id in sorted(table))
+    write_in_order(path, dict(sorted(table.items())))
+
+
+def write_in_order(path: str | Path, table: Mapping[str, object]) -> None:
+    """Write a table as it comes.
+
+    Args:
+        path: the file, whole or not at all.
+        table: value by utterance id or key.
+    """
+    lines = (f"{key} {value}".rstrip() + "\n" for key, value in table.items())
     atomic_text(path, "".join(lines))
 
 

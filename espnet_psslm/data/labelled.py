@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.common.json_files import write_jsonl
 from espnet_psslm.data.kaldi import write_speakers, write_table
-from espnet_psslm.data.manifest import Row, write_jsonl
+from espnet_psslm.data.manifest import Row
 from espnet_psslm.text.slu_answer import SLUAnswer
+from espnet_psslm.text.tasks import ACTION, ASR, ENTITIES, SCENARIO
 
 MANIFEST = "psslm.jsonl"
-ASR, SCENARIO, ACTION, ENTITIES = "ASR", "SLU_scenario", "SLU_action", "SLU_entities"
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_psslm.atomic import atomic_file
 from espnet_psslm.common.errors import in_words
 from espnet_psslm.common.files import check_file
-from espnet_psslm.common.lines import parse_json
+from espnet_psslm.common.json_files import parse_json
 from espnet_psslm.samples.segments import find_beside
 
 Row = dict[str, Any]
@@ -114,18 +113,6 @@ def check_manifest(
         else:
             problems.append(problem)
     return rows, problems
-
-
-def write_jsonl(path: str | Path, rows: Collection[Row]) -> None:
-    """Write rows as JSON Lines, in UTF-8 and not escaped.
-
-    Args:
-        path: file to write, whole or not at all.
-        rows: the rows.
-    """
-    with atomic_file(path) as stream:
-        for row in rows:
-            stream.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
 
 
 def _scan(

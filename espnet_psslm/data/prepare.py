@@ -6,20 +6,18 @@ of stage 4 (``--max_dropped``) counts it. Recordings whose file is missing are l
 
 import argparse
 import hashlib
-import json
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from espnet_psslm.atomic import atomic_text
+from espnet_psslm.common.json_files import write_json
+from espnet_psslm.common.left_out import UTTERANCE, Dropped, say_dropped, write_dropped
 from espnet_psslm.common.lines import read_lines
-from espnet_psslm.data.dropped import UTTERANCE, Dropped, write_dropped
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 
 STAGE = 1
-NUM_LOGGED = 3  # dropped entries of a set that are logged one by one
 SIZES = ("train", "dev", "test", "text")  # options --max_train ...
 
 
@@ -129,8 +127,7 @@ def write_sets(datadir: Path, sets: Mapping[str, CorpusSet], args: argparse.Name
             raise ValueError(f"set {name}: nothing can be used; {first.name}: {first.reason}")
         write_data_dir(datadir / name, chosen)
         write_dropped(datadir / name, corpus_set.dropped)
-        for entry in corpus_set.dropped[:NUM_LOGGED]:
-            logging.warning("%s: dropped %s: %s", name, entry.name, entry.reason)
+        say_dropped(corpus_set.dropped, datadir / name)
         statistics[name] = {
             "utterances": len(chosen),
             "of": len(corpus_set.utterances),
@@ -138,8 +135,7 @@ def write_sets(datadir: Path, sets: Mapping[str, CorpusSet], args: argparse.Name
             "words": sum(len(utterance.text.split()) for utterance in chosen),
         }
         logging.info("%s: %s", datadir / name, statistics[name])
-    text = json.dumps(statistics, indent=1) + "\n"
-    atomic_text(datadir / "statistics.json", text)
+    write_json(datadir / "statistics.json", statistics)
 
 
 def read_sentences(

@@ -2,15 +2,14 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from espnet_psslm.bridge.columns import Column, TextSamples
-from espnet_psslm.bridge.draws import Draws
-from espnet_psslm.bridge.simulate import Rows, Simulator, one_hot, one_hot_rows
-from espnet_psslm.bridge.steps_file import read_sample
+from espnet_psslm.bridge.simulate import Rows, Simulator, one_hot_rows
 from espnet_psslm.data.audio import read_audio
+from espnet_psslm.steps.made import Dumps, Made, OtherSteps
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
@@ -34,6 +33,7 @@ class PSSLMPreprocessor:
         source: ``audio``, ``steps`` (dumped) or ``text`` (simulated); ``auto`` takes what a row
             has, dumped Steps before audio before text; ``no_audio`` dumped Steps before text.
         seed: of all draws.
+        made: how dumped Steps must have been made (``espnet_psslm.steps.made``).
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class PSSLMPreprocessor:
         simulator: Simulator | None = None,
         source: str = "auto",
         seed: int = 0,
+        made: Made = MappingProxyType({}),
     ) -> None:
         self.train = train
         if source not in SOURCES:
@@ -56,8 +57,9 @@ class PSSLMPreprocessor:
         self.simulator = simulator
         self.source = source
         self.seed = seed
+        self.dumps = Dumps(made)
         self.epoch = 0
-        self.written: dict[str, Rows] = {}  # by key, what is simulated ahead
+        self.written: dict[tuple[str, str], Rows] = {}  # by key and text, what is simulated ahead
 
     def __call__(self, uid: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
         """Arrays of one sample.
@@ -72,20 +74,16 @@ class PSSLMPreprocessor:
             (U, D).
         """
         row = data["sample"]
-        rng = self.rng(uid)
-        index = self._draw_prompt(row["task"], rng)
+        index, rng = self.draw_prompt(uid, row["task"])
         before, after = self.prompts.token_ids(index, row)
         target = [*self.prompts.encode_text(row["target"]), self.end_id]
-        arrays = {"prompt_index": [index], "before_ids": before, "after_ids": after}
-        arrays = {
-            name: np.asarray(ids, dtype=np.int64)
-            for name, ids in (arrays | {"target_ids": target}).items()
+        return {
+            "prompt_index": np.array([index]),
+            "before_ids": np.array(before, dtype=np.int64),
+            "after_ids": np.array(after, dtype=np.int64),
+            "target_ids": np.array(target),
+            **self.speech_side(row, rng),
         }
-        return arrays | self.speech_side(row, rng)
-
-    def rng(self, uid: str) -> np.random.Generator:
-        """What draws for a sample in this epoch."""
-        return np.random.default_rng([self.seed, self.epoch, zlib.crc32(uid.encode())])
 
     def begin_epoch(self, epoch: int) -> None:
         """Draw for this epoch from now on, counted from 1; 0: as validation does."""
@@ -105,72 +103,28 @@ class PSSLMPreprocessor:
             rows: of the manifest; what is no text alone is left out.
         """
         rows = [row for row in rows if self.source_of(row) == "text"]
-        self.written = {}
-        if rows:
-            _, ids, probs = self._draw_many(rows)
-            self.written = {row["key"]: (ids[i], probs[i]) for i, row in enumerate(rows)}
+        texts = [self._units_of(row["GT"], row["key"]) for row in rows]
+        rngs = (self.draw_prompt(row["key"], row["task"])[1] for row in rows)
+        written = self.simulator.together(texts, rngs)
+        self.written = dict(zip(((row["key"], row["GT"]) for row in rows), written, strict=True))
 
-    def many_texts(self, rows: Sequence[Mapping[str, Any]]) -> TextSamples:
-        """What the call gives for each of many rows whose speech side is made from text.
-
-        Tokenizer, vocabulary and simulator are asked once for all of them.
-
-        Args:
-            rows: of the manifest.
-
-        Returns:
-            Key and arrays of each.
-
-        Raises:
-            ValueError: if units are lacking.
-        """
-        keys = [row["key"] for row in rows]
-        targets = self.prompts.encode_texts([row["target"] for row in rows])
-        for target in targets:
-            target.append(self.end_id)
-        indices, unit_ids, probs = self._draw_many(rows)
-        around = [self.prompts.token_ids(i, row) for i, row in zip(indices, rows, strict=True)]
-        columns = {
-            "before_ids": Column.of_lists([before for before, _ in around]),
-            "after_ids": Column.of_lists([after for _, after in around]),
-            "target_ids": Column.of_lists(targets),
-            "unit_ids": unit_ids,
-            "probs": probs,
-        }
-        return TextSamples(keys, indices, columns)
-
-    def _draw_many(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], Column, Column]:
-        """Prompts and simulated Steps of many rows."""
-        keys = [row["key"] for row in rows]
-        units = self._units_of([row["GT"] for row in rows], keys[0])
-        draws = Draws([self.seed, self.epoch], [zlib.crc32(key.encode()) for key in keys])
-        indices = self._draw_prompts([row["task"] for row in rows], draws)
-        return indices, *(self.simulator.many(units, draws) if self.simulator else one_hot(units))
-
-    def _draw_prompts(self, tasks: Sequence[str], draws: Draws) -> list[int]:
-        choices = [self.prompts.indices(task) for task in tasks]
-        if not self.train:
-            return [indices[0] for indices in choices]
-        drawn = draws.integers(np.array([len(indices) for indices in choices]))
-        return [indices[i] for indices, i in zip(choices, drawn.tolist(), strict=True)]
-
-    def _draw_prompt(self, task: str, rng: np.random.Generator) -> int:
+    def draw_prompt(self, key: str, task: str) -> tuple[int, np.random.Generator]:
+        """A sample's prompt, and the generator of what is drawn for the sample behind it."""
+        rng = np.random.default_rng([self.seed, self.epoch, zlib.crc32(key.encode())])
         choices = self.prompts.indices(task)
         if self.train and len(choices) > 1:
-            return choices[rng.integers(len(choices))]
-        return choices[0]
+            return choices[rng.integers(len(choices))], rng
+        return choices[0], rng
 
-    def _units_of(self, texts: Sequence[str], key: str) -> Column:
-        """Units of transcripts; ``key`` is of a sample, for the message."""
+    def _units_of(self, text: str, key: str) -> list[int]:
+        """Units of a transcript; ``key`` is for the message."""
         if self.units is None:
             raise ValueError(
                 f"sample '{key}' has text only, and encoder outputs (step_kind: feature) "
                 "cannot be simulated: give it audio or dumped steps"
             )
         # Characters that the vocabulary lacks have no step in a CTC posterior either.
-        rows = self.units.encode_many([normalize_text(text) for text in texts])
-        units = Column.of_lists(rows)
-        return units.where(units.values != self.units.unk_id)
+        return self.units.encode_known(normalize_text(text))
 
     def source_of(self, row: Mapping[str, Any]) -> str:
         """``audio``, ``steps`` or ``text``: what a row's speech side is taken from."""
@@ -199,21 +153,24 @@ class PSSLMPreprocessor:
         """``speech``, or the Steps, of a row.
 
         Raises:
+            OtherSteps: if its dump was made otherwise.
             ValueError: if the row has not what ``source`` asks for, or it cannot be read.
         """
         source, value = self.speech_of(row)
         if source == "text":
-            rows = self.written.get(row["key"])
+            rows = self.written.get((row["key"], value))
             if rows is None:
-                known = self._units_of([value], row["key"]).values.tolist()
+                known = self._units_of(value, row["key"])
                 rows = self.simulator(known, rng) if self.simulator else one_hot_rows(known)
             return {"unit_ids": rows[0], "probs": rows[1]}
         try:
             return self._read(source, value)
+        except OtherSteps:
+            raise
         except ValueError as error:
             raise ValueError(f"sample '{row['key']}': {error}") from error
 
     def _read(self, source: str, value: str) -> dict[str, np.ndarray]:
         if source == "audio":
             return {"speech": read_audio(value)}
-        return {name: array.numpy() for name, array in read_sample(value)[0].items()}
+        return {name: array.numpy() for name, array in self.dumps.read(value)[0].items()}

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from espnet_psslm.common.errors import in_words
-from espnet_psslm.common.lines import parse_json
+from espnet_psslm.common.json_files import parse_object, read_objects
 from espnet_psslm.data.kaldi import check_corpus_path
-from espnet_psslm.data.labelled import ACTION, ASR, SCENARIO, LabelledUtterance
+from espnet_psslm.data.labelled import LabelledUtterance
 from espnet_psslm.data.manifest import Row, read_manifest
 from espnet_psslm.samples.segments import find_beside
 from espnet_psslm.text.normalize import normalize_text
+from espnet_psslm.text.tasks import ACTION, ASR, SCENARIO
 
 AUDIO_FOLDERS = ("", "flac", "audio", "wav")  # beside the JSON file, tried in this order
 SLURP_HINT = 'write {"sentence": ..., "recordings": [{"file": ...}], ...} in every row'
@@ -43,7 +43,7 @@ def read_recordings(path: str | Path, *, language: str = "en") -> list[LabelledU
     if _is_manifest(path):
         return _from_manifest(path, language)
     utterances: dict[str, LabelledUtterance] = {}
-    for number, row in _slurp_rows(path):
+    for number, row in read_objects(path, hint=SLURP_HINT):
         for utterance in _from_slurp_row(row, path, number, language):
             if utterance.utt in utterances:
                 raise ValueError(
@@ -58,26 +58,11 @@ def read_recordings(path: str | Path, *, language: str = "en") -> list[LabelledU
 
 def _is_manifest(path: Path) -> bool:
     """The first row decides; one that is no JSON is reported by the reader."""
-    with open(path, "rb") as stream:
-        first = next((line for line in stream if line.strip()), b"")
     try:
-        row = parse_json(first)
+        _, row = next(read_objects(path), (0, {}))
     except ValueError:
         return False
-    return isinstance(row, dict) and "key" in row and "recordings" not in row
-
-
-def _slurp_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Yield (line number, row) of SLURP's format, checked."""
-    with open(path, "rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = parse_slurp_row(line)
-            except ValueError as error:
-                raise ValueError(f"{path}:{number}: {error}") from error
-            yield number, row
+    return "key" in row and "recordings" not in row
 
 
 def parse_slurp_row(line: bytes) -> Row:
@@ -92,12 +77,11 @@ def parse_slurp_row(line: bytes) -> Row:
     Raises:
         ValueError: if it is no such row.
     """
-    try:
-        row = parse_json(line)
-    except ValueError as error:
-        raise ValueError(f"{in_words(error)}; {SLURP_HINT}") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"a {type(row).__name__}, no object; {SLURP_HINT}")
+    return check_slurp_row(parse_object(line, hint=SLURP_HINT))
+
+
+def check_slurp_row(row: Row) -> Row:
+    """Refuse a row, with a ValueError, that is not as :func:`parse_slurp_row` says."""
     for field, kind in (("sentence", str), ("recordings", list)):
         if not isinstance(row.get(field), kind):
             state = "is missing" if field not in row else f"is {row[field]!r}"
@@ -109,14 +93,15 @@ def _from_slurp_row(
     row: Row, path: Path, number: int, language: str
 ) -> Iterator[LabelledUtterance]:
     """One utterance for each recording of a sentence."""
-    text = normalize_text(row["sentence"], language)
-    if not text:
-        raise ValueError(f"{path}:{number}: empty sentence {row['sentence']!r}; fill or remove it")
     try:
+        check_slurp_row(row)
         entities = row_entities(row)
         names = [slurp_file(recording) for recording in row["recordings"]]
     except ValueError as error:
         raise ValueError(f"{path}:{number}: {error}") from error
+    text = normalize_text(row["sentence"], language)
+    if not text:
+        raise ValueError(f"{path}:{number}: empty sentence {row['sentence']!r}; fill or remove it")
     for name in names:
         yield LabelledUtterance(
             utt=Path(name).stem,

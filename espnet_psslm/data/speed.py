@@ -14,12 +14,13 @@ import numpy as np
 import soxr
 
 from espnet_psslm.common.file_names import file_name
+from espnet_psslm.common.json_files import write_jsonl
+from espnet_psslm.common.left_out import UTTERANCE, Dropped, read_dropped, write_dropped
 from espnet_psslm.data.audio import read_recording
-from espnet_psslm.data.dropped import UTTERANCE, Dropped, read_dropped, write_dropped
 from espnet_psslm.data.format import Formatted, work_on_all
 from espnet_psslm.data.kaldi import read_table, write_speakers, write_table
 from espnet_psslm.data.labelled import MANIFEST
-from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
+from espnet_psslm.data.manifest import Row, read_manifest
 from espnet_psslm.samples.flac import write_flac
 from espnet_psslm.samples.segments import read_sources
 

@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from espnet_psslm.atomic import atomic_file
-from espnet_psslm.bridge.columns import TextSamples
+from espnet_psslm.data.collate import Sample
 from espnet_psslm.data.manifest import Problem, Row, parse_line
 from espnet_psslm.data.preprocessor import PSSLMPreprocessor
 from espnet_psslm.data.stream import START, Group, Position, TextStream
 
 STATE_FILE = "text_stream.json"
-ROWS_AT_ONCE = 2048  # tokenised in one call
+ROWS_AHEAD = 2048  # simulated in one call, where that is far faster
 LENGTHS = ("before_ids_lengths", "after_ids_lengths", "target_ids_lengths", "unit_ids_lengths")
 Batch = tuple[list[str], dict[str, Any]]
 Task = tuple[Position, Group, list[int]]  # position behind a batch, and a process's rows of it
@@ -111,20 +111,28 @@ class RowReader:
         self.preprocessor = preprocessor
         self.tasks = preprocessor.prompts.tasks
 
-    def samples(self, tasks: list[Task]) -> TextSamples:
-        """Samples of some batches, one after the other.
+    def samples(self, tasks: list[Task]) -> Iterator[list[tuple[str, Sample]]]:
+        """Samples of some batches, batch by batch.
 
         Raises:
             ValueError: naming file and line, if a row cannot be used.
         """
-        places = [(group, row) for _, group, rows in tasks for row in rows]
-        rows = [self._parse(group, row) for group, row in places]
+        batches = [
+            [(self._parse(group, row), group, row) for row in rows] for _, group, rows in tasks
+        ]
+        if self.preprocessor.writes_ahead:
+            self.preprocessor.write_ahead([row for batch in batches for row, *_ in batch])
+        for batch in batches:
+            yield [self._sample(*row) for row in batch]
+
+    def _sample(self, parsed: Row, group: Group, row: int) -> tuple[str, Sample]:
+        key = parsed["key"]
         try:
-            return self.preprocessor.many_texts(rows)
-        except ValueError:
-            for row, place in zip(rows, places, strict=True):
-                self._name_fault(row, *place)
-            raise
+            return key, self.preprocessor(key, {"sample": parsed})
+        except ValueError as error:
+            raise self._problem(
+                group, row, key, str(error), "correct the row or remove it"
+            ) from error
 
     def _parse(self, group: Group, row: int) -> Row:
         parsed, fault = parse_line(group.lines[row], tasks=self.tasks)
@@ -138,15 +146,6 @@ class RowReader:
         if fault is not None:
             raise self._problem(group, row, parsed.get("key", ""), *fault)
         return parsed
-
-    def _name_fault(self, parsed: Row, group: Group, row: int) -> None:
-        """Raise where a row by itself cannot be used."""
-        try:
-            self.preprocessor.many_texts([parsed])
-        except ValueError as error:
-            raise self._problem(
-                group, row, parsed["key"], str(error), "correct the row or remove it"
-            ) from error
 
     def _problem(self, group: Group, row: int, key: str, reason: str, fix: str) -> ValueError:
         path, line = self.stream.shards.line_number(*group.places[row])
@@ -169,32 +168,29 @@ class StreamDataset(IterableDataset):
     def __iter__(self) -> Iterator[tuple[Position, Batch | ValueError]]:
         try:
             waiting: list[Task] = []
+            enough = ROWS_AHEAD if self.factory.reader.preprocessor.writes_ahead else 1
             for task in self._tasks():
                 waiting.append(task)
-                if sum(len(rows) for *_, rows in waiting) >= ROWS_AT_ONCE:
+                if sum(len(rows) for *_, rows in waiting) >= enough:
                     yield from self._make(waiting)
                     waiting = []
-            if waiting:
-                yield from self._make(waiting)
+            yield from self._make(waiting)
         except ValueError as error:  # a data worker would wrap it into its traceback
             yield self.start, error
 
     def _make(self, tasks: list[Task]) -> Iterator[tuple[Position, Batch]]:
-        samples, start = self.factory.reader.samples(tasks), 0
-        for position, _, rows in tasks:
-            stop = start + len(rows)
-            heard = self._heard(samples[start:stop])
-            if len(heard):
+        batches = self.factory.reader.samples(tasks)
+        for (position, *_), samples in zip(tasks, batches, strict=True):
+            if heard := self._heard(samples):
                 yield position, self.factory.collate(heard)
-            start = stop
 
-    def _heard(self, samples: TextSamples) -> TextSamples:
+    def _heard(self, samples: list[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
         """The samples that have a unit; the others are named and left out."""
-        kept = samples.columns["unit_ids"].lengths > 0
-        if kept.all():
-            return samples
-        keys = [key for key, is_kept in zip(samples.uids, kept, strict=True) if not is_kept]
-        if not kept.any() and self.factory.world_size > 1:
+        heard = [(key, sample) for key, sample in samples if len(sample["unit_ids"])]
+        if len(heard) == len(samples):
+            return heard
+        keys = [key for key, sample in samples if not len(sample["unit_ids"])]
+        if not heard and self.factory.world_size > 1:
             raise ValueError(
                 f"a batch has no unit of the vocabulary in its transcripts ({keys[0]}, ...), and "
                 "other processes wait for it: remove such rows, or raise --batch_size"
@@ -203,7 +199,7 @@ class StreamDataset(IterableDataset):
             "%d rows are left out: no unit of the vocabulary is in their transcripts: %s",
             len(keys), ", ".join(keys),
         )  # fmt: skip
-        return samples.select(kept)
+        return heard
 
     def _tasks(self) -> Iterator[Task]:
         """This process's part of every W-th batch, W data workers."""

@@ -18,7 +18,7 @@ import numpy as np
 from espnet_psslm.acoustic.choice import WHISPER_CTC
 from espnet_psslm.bridge.guard import Guard
 from espnet_psslm.bridge.steps import Steps
-from espnet_psslm.data.audio import SAMPLE_RATE
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.device import is_host, resolve_device
 from espnet_psslm.inference.answering import Answerer, Question
 from espnet_psslm.inference.decoded import Decoded

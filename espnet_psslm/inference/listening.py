@@ -12,7 +12,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from espnet_psslm.bridge.steps import Steps
-from espnet_psslm.data.audio import SAMPLE_RATE
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.inference.answering import Question
 from espnet_psslm.inference.long_audio import Fits, Recording, cut, recordings_of
 from espnet_psslm.training.espnet_model import PSSLMModel

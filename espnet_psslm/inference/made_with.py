@@ -14,9 +14,9 @@ from espnet_psslm.common.fingerprint import fingerprint
 from espnet_psslm.pack_files import read_relocated
 
 MADE_WITH = "made_with.json"
-# Where data come from and go to, and how much of them may be unusable.
+# Where data come from and go to, and how much of them may be unusable; and files of options.
 OF_THE_DATA = {
-    *("config", "data_dir", "manifest", "output_dir", "stats_file"),
+    *("config", "psslm_config", "data_dir", "manifest", "output_dir", "stats_file"),
     *("max_skipped", "judge_skipped"),
 }
 CONFIGS = {"psslm_train_config", "asr_train_config"}

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps, Steps
-from espnet_psslm.bridge.steps_file import read_sample
 from espnet_psslm.data.preprocessor import PSSLMPreprocessor
 from espnet_psslm.inference.answering import Answerer
 from espnet_psslm.inference.listening import Listener, Sample
 from espnet_psslm.inference.long_audio import Recording
+from espnet_psslm.steps.made import OtherSteps
 
 Row = Mapping[str, Any]
 
@@ -51,6 +51,8 @@ class RowReader:
         for row in rows:
             try:
                 samples.append(self.sample(row, *self._heard_of(row)))
+            except OtherSteps:  # nor would any other row of this dump be answered
+                raise
             except ValueError as error:
                 skipped[row["key"]] = str(error).removeprefix(f"sample '{row['key']}': ")
         return samples
@@ -78,18 +80,20 @@ class RowReader:
         """What a row gives to hear, and the path of its audio.
 
         Raises:
+            OtherSteps: if its dump was made otherwise.
             ValueError: if there is nothing, or it cannot be read.
         """
         source, value = self.preprocessor.speech_of(row)
         if source == "steps":
-            arrays, spans = read_sample(value)
+            arrays, spans = self.preprocessor.dumps.read(value)
             steps = replace(
                 self._steps(arrays), frame_start=spans[None, :, 0], frame_end=spans[None, :, 1]
             )
             return Recording.dumped(steps, blank_id=self.blank_id), None
         if source == "audio" and value in self.remembered:
             return self.remembered[value], value
-        arrays = self.preprocessor.speech_side(row, self.preprocessor.rng(row["key"]))
+        _, rng = self.preprocessor.draw_prompt(row["key"], row["task"])
+        arrays = self.preprocessor.speech_side(row, rng)
         if source == "audio":
             return arrays["speech"], value
         arrays = {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -12,7 +12,8 @@ from typing import Self
 import numpy as np
 import torch
 
-from espnet_psslm.data.audio import SAMPLE_RATE, check_samples, resample
+from espnet_psslm.common.audio import SAMPLE_RATE
+from espnet_psslm.data.audio import check_samples, resample
 from espnet_psslm.inference.decoder import PSSLMDecoder
 from espnet_psslm.inference.listening import Sample
 from espnet_psslm.inference.long_audio import cut

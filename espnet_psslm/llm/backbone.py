@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import logging
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from espnet_psslm.common.errors import first_line
 from espnet_psslm.weights import resolve_weights
 
 
+@lru_cache(maxsize=1)  # a system asks for it in several places, and it takes half a second
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
     """The tokenizer of ``load_language_model(name)``.
 

@@ -4,6 +4,9 @@ The gradient of the hidden states is ready as soon as a row's logits are: both a
 at a time. With 50,000 to 260,000 tokens of vocabulary the full matrix, its softmax and their
 gradients are what fills the memory and much of the time.
 
+``torch.nn.functional.linear_cross_entropy`` (torch 2.14) gives the loss only: the share of right
+predictions would cost the product a second time, capped logits it does not know.
+
 Legend: N targets, H width, V vocabulary.
 """
 

@@ -1,11 +1,11 @@
 """The README of a packed model."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_psslm.data.manifest import Row
 from espnet_psslm.recipe.replay import describe_replay
+from espnet_psslm.text.prompt import read_prompt_file
 from espnet_psslm.weights import PACKAGE_SCHEME
 
 CARD = """# {title}
@@ -77,8 +77,7 @@ def render_card(
     Returns:
         Markdown.
     """
-    lines = prompt_file.read_text(encoding="utf-8").split("\n")
-    tasks = list(dict.fromkeys(json.loads(line)["task"] for line in lines if line.strip()))
+    tasks = list(dict.fromkeys(row["task"] for row in read_prompt_file(prompt_file)))
     card = CARD.format(
         title=title,
         task=tasks[0],

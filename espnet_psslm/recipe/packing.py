@@ -18,8 +18,9 @@ from typing import Any
 
 from espnet_psslm.acoustic.choice import WHISPER_CTC, acoustic_choice
 from espnet_psslm.atomic import move_file, naming, remove_strays, unfinished_name
+from espnet_psslm.common.json_files import write_jsonl
 from espnet_psslm.common.yaml_file import dump_yaml, read_mapping
-from espnet_psslm.data.manifest import Row, write_jsonl
+from espnet_psslm.data.manifest import Row
 from espnet_psslm.inference.outside import Familiarity
 from espnet_psslm.pack_files import FILE_KEYS, read_relocated
 from espnet_psslm.recipe.card import render_card

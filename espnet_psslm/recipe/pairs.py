@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_psslm.bridge.steps_file import read_steps
 from espnet_psslm.data.manifest import Row, read_manifest
 from espnet_psslm.progress import track
 from espnet_psslm.steps.error_bins import ERROR_BINS, UNKNOWN_BIN, bin_of, error_rate
 from espnet_psslm.steps.learned import MAX_POSITIONS
+from espnet_psslm.steps.made import Dumps, of_units
 from espnet_psslm.text.normalize import normalize_text
 from espnet_psslm.text.units import Units
 
@@ -28,7 +28,8 @@ def gather_pairs(manifests: Sequence[str | Path], units: Units) -> list[Row]:
         Rows with ``GT`` and ``steps``; their keys begin with the number of the manifest.
 
     Raises:
-        ValueError: if a manifest or a dump cannot be read, or nothing is left.
+        ValueError: if a manifest or a dump cannot be read, a dump was made otherwise than the first
+            one, or nothing is left.
     """
     rows: dict[str, Row] = {}
     for number, manifest in enumerate(manifests):
@@ -37,9 +38,10 @@ def gather_pairs(manifests: Sequence[str | Path], units: Units) -> list[Row]:
                 # Several rows (tasks) share one utterance, hence one place in the dump.
                 rows.setdefault(row["steps"], row | {"key": f"{number}-{key}"})
     pairs, left_out, bins = [], Counter[str](), Counter[int]()
+    dumps = Dumps(of_units(units.tokens))
     for location, row in track(rows.items(), len(rows), "pairs", units="utterances"):
         text = units.encode_known(normalize_text(row["GT"]))
-        heard = read_steps(location)[0][:, 0].tolist()
+        heard = dumps.read_posteriors(location)[0][:, 0].tolist()
         spoken = [unit for unit in heard if unit != units.blank_id]
         rate = error_rate(text, spoken)
         if reason := _unusable(len(text), len(heard), rate):

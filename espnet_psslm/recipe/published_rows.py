@@ -20,10 +20,12 @@ from torch import Tensor
 
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.bridge.steps_file import StepsWriter
-from espnet_psslm.data.manifest import Row, read_manifest, write_jsonl
+from espnet_psslm.common.json_files import write_jsonl
+from espnet_psslm.data.manifest import Row, read_manifest
 from espnet_psslm.device import HOST
 from espnet_psslm.progress import track
 from espnet_psslm.samples.segments import find_beside
+from espnet_psslm.steps.made import of_units
 
 PATHS = ("sim_psd_path", "psd_path")  # a row may have both: what was simulated goes first
 # What numpy's arrays are unpickled with, by the names that numpy 1 and 2 write; nothing else is.
@@ -34,13 +36,13 @@ ARRAYS = [
 ]
 
 
-def convert_published(manifest: str | Path, output_dir: str | Path, *, num_units: int) -> int:
+def convert_published(manifest: str | Path, output_dir: str | Path, *, tokens: list[str]) -> int:
     """Write the Steps of a manifest, and a manifest that names them.
 
     Args:
         manifest: JSON Lines of the published system.
         output_dir: for ``steps-MARK.ark``, ``steps.scp`` and ``psslm.jsonl``.
-        num_units: V.
+        tokens: the V units.
 
     Returns:
         How many rows have Steps.
@@ -50,7 +52,10 @@ def convert_published(manifest: str | Path, output_dir: str | Path, *, num_units
     """
     rows = read_manifest(manifest)
     folder = Path(output_dir)
-    with StepsWriter(folder / "steps.ark") as writer:
+    num_units = len(tokens)
+    # How they were reduced, the published files do not say.
+    made = {"step_kind": "posterior", **of_units(tokens)}
+    with StepsWriter(folder / "steps.ark", made) as writer:
         for key, row in track(rows.items(), len(rows), "convert", units="rows"):
             try:
                 path = _file_of(row, Path(manifest).parent)

@@ -1,72 +1,58 @@
 """Bootstrap confidence intervals by resampling utterances (Bisani and Ney, ICASSP 2004).
 
-Both error rates and accuracies are a sum over utterances divided by another sum over utterances:
-errors over reference words, or right answers over answers. So one function serves both. Other
-metrics are functions of several sums over utterances: :func:`resampled_sums` draws those.
+A rate of a set is a function of sums over its utterances: of errors and of reference words, say.
 """
 
 import numpy as np
 
 NUM_RESAMPLES = 1000
-# Resamples drawn at once: bounds the memory at this number times the utterances.
-CHUNK = 256
+TAILS = (2.5, 97.5)  # percentiles between which 95 % lie
+
+
+def quotients(sums: np.ndarray) -> np.ndarray:
+    """Sums (R, 2) to rates (R,); not a number where there is nothing to divide by."""
+    nothing = np.full(len(sums), np.nan)
+    return np.divide(sums[:, 0], sums[:, 1], out=nothing, where=sums[:, 1] > 0)
+
+
+def percentile_interval(rates: np.ndarray) -> tuple[float, float]:
+    """What 95 % of resampled rates (R,) lie between; what is not a number says nothing."""
+    low, high = np.percentile(rates[np.isfinite(rates)], TAILS)
+    return float(low), float(high)
 
 
 def ratio_interval(
-    numerators: np.ndarray,
-    denominators: np.ndarray,
-    *,
-    seed: int,
-    num_resamples: int = NUM_RESAMPLES,
-    level: float = 0.95,
+    terms: np.ndarray, *, seed: int, num_resamples: int = NUM_RESAMPLES
 ) -> tuple[float, float]:
-    """Percentile interval of ``sum(numerators) / sum(denominators)``.
+    """Interval of a rate that is one sum by another.
 
     Args:
-        numerators: (n_utts,), for example errors of each utterance.
-        denominators: (n_utts,), for example reference words of each utterance.
+        terms: (n_utts, 2), what each utterance adds, such as errors and reference words.
         seed: of the resampling; the same seed gives the same interval.
         num_resamples: bootstrap samples.
-        level: coverage, 0.95 for the 2.5th and 97.5th percentile.
 
     Returns:
         Lower and upper bound, as fractions.
 
     Raises:
-        ValueError: if the arrays differ in shape, are empty, or have nothing to divide by.
+        ValueError: if there is nothing to divide by.
     """
-    if numerators.shape != denominators.shape or numerators.ndim != 1:
-        raise ValueError(
-            f"numerators {numerators.shape} and denominators {denominators.shape} must be two "
-            "vectors of one length"
-        )
-    if not denominators.sum() > 0:
-        raise ValueError(f"nothing to resample: {len(denominators)} utterances with sum 0")
-    rng = np.random.default_rng(seed)
-    n_utts = len(numerators)
-    ratios = []
-    for start in range(0, num_resamples, CHUNK):
-        n_rows = min(CHUNK, num_resamples - start)
-        picks = rng.integers(n_utts, size=(n_rows, n_utts))
-        below = denominators[picks].sum(axis=1)
-        # A resample of empty references only says nothing about the rate.
-        kept = below > 0
-        ratios.append(numerators[picks].sum(axis=1)[kept] / below[kept])
-    tail = 100 * (1 - level) / 2
-    low, high = np.percentile(np.concatenate(ratios), [tail, 100 - tail])
-    return float(low), float(high)
+    if not terms[:, 1].sum() > 0:
+        raise ValueError(f"nothing to resample: {len(terms)} utterances with sum 0")
+    sums = resampled_sums(terms, seed=seed, num_resamples=num_resamples)
+    return percentile_interval(quotients(sums))
 
 
 def resampled_sums(
-    statistics: np.ndarray, *, seed: int, num_resamples: int = NUM_RESAMPLES
+    terms: np.ndarray, *, seed: int, num_resamples: int = NUM_RESAMPLES
 ) -> np.ndarray:
-    """Sum statistics over utterances drawn with replacement.
+    """Sum over utterances drawn with replacement.
 
     The draws depend on seed and number of utterances only: two systems on one test set are given
     the same ones.
 
     Args:
-        statistics: (n_utts, S), what each utterance adds.
+        terms: (n_utts, S), what each utterance adds.
         seed: of the resampling.
         num_resamples: R.
 
@@ -76,12 +62,12 @@ def resampled_sums(
     Raises:
         ValueError: without utterances.
     """
-    n_utts = len(statistics)
+    n_utts = len(terms)
     if n_utts == 0:
         raise ValueError("no utterances to resample")
     rng = np.random.default_rng(seed)
-    sums = np.empty((num_resamples, statistics.shape[1]))
+    sums = np.empty((num_resamples, terms.shape[1]))
     for row in sums:
         times_drawn = np.bincount(rng.integers(n_utts, size=n_utts), minlength=n_utts)
-        row[:] = times_drawn @ statistics
+        row[:] = times_drawn @ terms
     return sums

@@ -1,42 +1,36 @@
 """Word and character error rate with counts of insertions, deletions and substitutions."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import jiwer
 import numpy as np
 
+from espnet_psslm.score.base import Score, in_order
 from espnet_psslm.score.bootstrap import ratio_interval
 from espnet_psslm.score.normalizers import NORMALIZERS
 
+Unit = Literal["word", "char"]
+
 
 @dataclass(frozen=True)
-class ErrorRate:
-    """Error rate of one set; all rates are fractions."""
+class ErrorRate(Score):
+    """Error rate of one set: (sub + del + ins) / num_ref."""
 
-    metric: str  # wer or cer
-    rate: float  # (sub + del + ins) / num_ref
-    ci95: tuple[float, float]  # bootstrap interval by utterance
     num_sub: int
     num_del: int
     num_ins: int
     num_ref: int  # reference words or characters
-    num_utts: int
-    num_missing: int  # references without a hypothesis, counted as empty ones
     num_wrong_utts: int  # utterances with an error
     normalizer: str  # of NORMALIZERS, which both sides went through
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain types for JSON."""
-        return {**asdict(self), "ci95": list(self.ci95)}
 
 
 def error_rate(
     refs: Mapping[str, str],
     hyps: Mapping[str, str],
     *,
-    unit: Literal["word", "char"],
+    unit: Unit,
     seed: int,
     language: str = "en",
     normalizer: str = "psslm",
@@ -60,52 +54,60 @@ def error_rate(
     Raises:
         ValueError: for a hypothesis without a reference, or without any reference word.
     """
-    check_keys(refs, hyps)
-    keys = sorted(refs)
-    normalize = NORMALIZERS[normalizer].apply
-    ref_texts = [normalize(refs[key], language) for key in keys]
-    hyp_texts = [normalize(hyps.get(key, ""), language) for key in keys]
-    counts = count_errors(ref_texts, hyp_texts, unit=unit)
-    num_errors = counts[:, :3].sum(axis=1)
-    num_ref = counts[:, 3]
-    if num_ref.sum() == 0:
-        raise ValueError(f"{len(keys)} references have no {unit}s: nothing to score against")
+    counts = _count_normalized(*in_order(refs, hyps), language, unit, normalizer)
+    terms = _terms(counts)
+    if not counts[:, 3].any():
+        raise ValueError(f"{len(refs)} references have no {unit}s: nothing to score against")
     num_sub, num_del, num_ins, total = (int(n) for n in counts.sum(axis=0))
     return ErrorRate(
         metric="wer" if unit == "word" else "cer",
         rate=(num_sub + num_del + num_ins) / total,
-        ci95=ratio_interval(num_errors, num_ref, seed=seed),
+        ci95=ratio_interval(terms, seed=seed),
+        num_utts=len(refs),
+        num_missing=len(refs.keys() - hyps.keys()),
         num_sub=num_sub,
         num_del=num_del,
         num_ins=num_ins,
         num_ref=total,
-        num_utts=len(keys),
-        num_missing=len(refs.keys() - hyps.keys()),
-        num_wrong_utts=int((num_errors > 0).sum()),
+        num_wrong_utts=int((terms[:, 0] > 0).sum()),
         normalizer=normalizer,
     )
 
 
-def check_keys(refs: Mapping[str, str], hyps: Mapping[str, str]) -> None:
-    """Refuse hypotheses that have no reference.
+def error_terms(
+    refs: Sequence[str], hyps: Sequence[str], language: str, *, unit: Unit
+) -> np.ndarray:
+    """What an error rate is the quotient of: errors, and words or characters of the reference.
 
     Args:
-        refs: utterance -> reference.
-        hyps: utterance -> hypothesis.
+        refs: references.
+        hyps: hypotheses, in the same order.
+        language: of the normalisation.
+        unit: what is counted.
 
-    Raises:
-        ValueError: naming one such utterance.
+    Returns:
+        (n_utts, 2).
     """
-    unknown = hyps.keys() - refs.keys()
-    if unknown:
-        raise ValueError(
-            f"{len(unknown)} hypotheses have no reference, e.g. {min(unknown)!r}: "
-            "hypotheses and references must come from one set (score --unknown left_out does "
-            "without them)"
-        )
+    return _terms(_count_normalized(refs, hyps, language, unit))
 
 
-def count_errors(refs: list[str], hyps: list[str], *, unit: Literal["word", "char"]) -> np.ndarray:
+def _terms(counts: np.ndarray) -> np.ndarray:
+    return np.stack([counts[:, :3].sum(axis=1), counts[:, 3]], axis=1).astype(np.float64)
+
+
+def _count_normalized(
+    refs: Sequence[str],
+    hyps: Sequence[str],
+    language: str,
+    unit: Unit,
+    normalizer: str = "psslm",
+) -> np.ndarray:
+    normalize = NORMALIZERS[normalizer].apply
+    normalized = [[normalize(text, language) for text in side] for side in (refs, hyps)]
+    return count_errors(*normalized, unit=unit)
+
+
+def count_errors(refs: Sequence[str], hyps: Sequence[str], *, unit: Unit) -> np.ndarray:
     """Count the errors of each pair.
 
     Args:

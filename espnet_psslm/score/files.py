@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from espnet_psslm.atomic import atomic_text
-from espnet_psslm.common.errors import reading
-from espnet_psslm.data.kaldi import read_table
+from espnet_psslm.data.kaldi import read_table, recog_folder
 from espnet_psslm.data.manifest import numbered_rows
 
 
@@ -57,34 +55,20 @@ def read_references(
     return refs
 
 
-def _equals(value: Any, wanted: str) -> bool:
-    return value == wanted or json.dumps(value) == wanted
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
+def read_answers(folder: str | Path) -> dict[str, str]:
+    """Read the best answers of a decoding.
 
     Args:
-        path: file.
+        folder: of a set, and of a task where there are several; holds ``1best_recog``.
 
     Returns:
-        Its content.
+        key -> answer.
 
     Raises:
-        OSError: if it cannot be read.
-        ValueError: naming the file, if it is no JSON.
+        ValueError: if there are none.
     """
-    with reading(path):
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+    return read_table(recog_folder(folder) / "text")
 
 
-def write_json(path: str | Path, content: Any) -> None:
-    """Write JSON for people to read, whole or not at all.
-
-    Args:
-        path: file, its folder is made.
-        content: plain types.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    atomic_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+def _equals(value: Any, wanted: str) -> bool:
+    return value == wanted or json.dumps(value) == wanted

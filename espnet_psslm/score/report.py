@@ -11,7 +11,9 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
+from espnet_psslm.score.metrics import METRICS
 from espnet_psslm.score.normalizers import NORMALIZERS
+from espnet_psslm.text.tasks import ASR
 
 Row = Mapping[str, Any]
 ERROR_HEADER = ("dataset", "Snt", "{unit}", "Corr", "Sub", "Del", "Ins", "Err", "S.Err", "95 %")
@@ -22,12 +24,7 @@ SLU_HEADER = (
     *("dataset", "task", "Snt", "SLU-F1", "95 %", "entities", "word-F1", "char-F1"),
     *("scenario", "action", "intent", "majority class", "no answer", "unparsable"),
 )
-NAMES = {
-    **{"wer": "WER", "cer": "CER", "wer_whisper": "WER, Whisper's normalisation"},
-    **{"cer_whisper": "CER, Whisper's normalisation", "accuracy": "Accuracy"},
-    **{"bleu": "BLEU", "chrf": "chrF"},
-    **dict.fromkeys(("slu", "slu_f1"), "SLU-F1"),
-}
+WHISPER = "_whisper"  # behind the metric of a score with Whisper's normalisation
 
 
 def environment() -> dict[str, str]:
@@ -85,7 +82,7 @@ def error_cells(row: Row) -> list[str]:
     rates = [count / total for count in counts]
     rates += [row["rate"], row["num_wrong_utts"] / row["num_utts"]]
     return [
-        row["set"],
+        row["set"] if row["task"] == ASR else f"{row['set']}/{row['task']}",
         str(row["num_utts"]),
         str(total),
         *(percent(rate) for rate in rates),
@@ -134,6 +131,13 @@ def bleu_cells(row: Row) -> list[str]:
     ]
 
 
+def title(metric: str) -> str:
+    """Write the name of a score's or a comparison's metric."""
+    if metric.endswith(WHISPER):
+        return f"{title(metric.removesuffix(WHISPER))}, Whisper's normalisation"
+    return METRICS["slu" if metric == "slu_f1" else metric].title
+
+
 def metric_table(metric: str, rows: Sequence[Row]) -> str:
     """Render the rows of one metric.
 
@@ -146,7 +150,7 @@ def metric_table(metric: str, rows: Sequence[Row]) -> str:
     """
     if metric.startswith(("wer", "cer")):
         unit = "Wrd" if metric.startswith("wer") else "Chr"
-        header = [title.format(unit=unit) for title in ERROR_HEADER]
+        header = [name.format(unit=unit) for name in ERROR_HEADER]
         body = table(header, [error_cells(row) for row in rows])
         used = sorted({(row["normalizer"], row["language"]) for row in rows})
         notes = [
@@ -154,21 +158,21 @@ def metric_table(metric: str, rows: Sequence[Row]) -> str:
             for name, language in used
         ]
         body += "\n" + "\n".join(notes) + "\n"
-    elif metric == "accuracy":
+    elif metric in ("accuracy", "exact"):
         body = table(LABEL_HEADER, [label_cells(row) for row in rows])
     elif metric == "slu_f1":
         body = table(SLU_HEADER, [slu_cells(row) for row in rows])
     else:
         body = table(BLEU_HEADER, [bleu_cells(row) for row in rows])
         body += "\nNo normalisation: case and punctuation count.\n"
-    return f"### {NAMES[metric]}\n\n{body}"
+    return f"### {title(metric)}\n\n{body}"
 
 
 def pair_cells(row: Row) -> list[str]:
     """Write the cells of a comparison."""
     difference = f"{100 * row['difference']:+.2f}"
     shares = f"{row['probability_b_better']:.3f}", f"{row['p_value']:.3f}"
-    where = [row["set"], row["task"], NAMES[row["metric"]]]
+    where = [row["set"], row["task"], title(row["metric"])]
     return [*where, difference, interval(row["ci95"]), *shares]
 
 
@@ -188,10 +192,10 @@ def render(results: Mapping[str, Any], *, commands: Sequence[str]) -> str:
     scores = results["scores"]
     for system in dict.fromkeys(row["system"] for row in scores):
         parts.append(f"## {system}")
-        for metric in NAMES:
-            rows = [row for row in scores if (row["system"], row["metric"]) == (system, metric)]
-            if rows:
-                parts.append(metric_table(metric, rows).rstrip())
+        of_system = [row for row in scores if row["system"] == system]
+        for metric in dict.fromkeys(row["metric"] for row in of_system):
+            rows = [row for row in of_system if row["metric"] == metric]
+            parts.append(metric_table(metric, rows).rstrip())
     for row in results["comparisons"][:1]:
         cells = [pair_cells(other) for other in results["comparisons"]]
         parts.append(f"## {row['b']} compared with {row['a']}")

@@ -9,14 +9,13 @@ distance in characters over the longer length. SLU-F1 adds the counts of both.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import editdistance
 import numpy as np
 
+from espnet_psslm.score.base import Score, check_keys
 from espnet_psslm.score.bootstrap import ratio_interval
-from espnet_psslm.score.error_rate import check_keys
 from espnet_psslm.text.slu_answer import SLUAnswer, parse_answer
 
 Entities = Sequence[tuple[str, str]]
@@ -47,23 +46,13 @@ class F1:
 
 
 @dataclass(frozen=True)
-class SLUScore:
-    """Scores of one set; all rates are fractions."""
+class SLUScore(Score):
+    """Scores of one set; what is missing finds nothing."""
 
-    metric: str  # slu_f1
-    rate: float
-    ci95: tuple[float, float]  # bootstrap interval by utterance
-    num_utts: int
-    num_missing: int  # references without a hypothesis, counted as all wrong
     num_unparsable: int  # hypotheses that are no answer, counted likewise
     metrics: Mapping[str, F1]  # METRICS
     intervals: Mapping[str, tuple[float, float] | None]  # of each F1; None: nothing to count
     majority: Mapping[str, float]  # share of the most frequent scenario, action, intent
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain types for JSON."""
-        intervals = {name: ci95 and list(ci95) for name, ci95 in self.intervals.items()}
-        return {**asdict(self), "ci95": list(self.ci95), "intervals": intervals}
 
 
 def parse_answers[Key](lines: Mapping[Key, str]) -> dict[Key, SLUAnswer | None]:
@@ -97,8 +86,23 @@ def f1_terms(refs: Sequence[str], hyps: Sequence[str]) -> np.ndarray:
     found = parse_answers(dict(enumerate(hyps)))
     right = map(parse_answer, refs)
     counts = [_count(answer, found[index]) for index, answer in enumerate(right)]
-    tp, fp, fn = np.stack(counts)[:, METRICS.index("slu_f1")].T
+    return _f1_terms(np.stack(counts)[:, METRICS.index("slu_f1")])
+
+
+def _f1_terms(counts: np.ndarray) -> np.ndarray:
+    """(n_utts, 3) true positives, false positives, false negatives to what F1 is a quotient of."""
+    tp, fp, fn = counts.T
     return np.stack([2 * tp, 2 * tp + fp + fn], axis=1)
+
+
+def slu_score_of_lines(refs: Mapping[str, str], hyps: Mapping[str, str], *, seed: int) -> SLUScore:
+    """Score lines of task SLU_entities; see :func:`slu_score`.
+
+    Raises:
+        ValueError: as there, and for a reference that is no answer.
+    """
+    right = {key: parse_answer(line) for key, line in refs.items()}
+    return slu_score(right, parse_answers(hyps), seed=seed)
 
 
 def slu_score(
@@ -125,11 +129,10 @@ def slu_score(
         raise ValueError(f"{len(keys)} references and their hypotheses have no entity to score")
     metrics = dict(zip(METRICS, map(F1.of, counts.sum(axis=0)), strict=True))
     intervals = {name: _interval(counts[:, index], seed=seed) for index, name in enumerate(METRICS)}
-    tp, fp, fn = counts[:, METRICS.index("slu_f1")].T
     return SLUScore(
         metric="slu_f1",
         rate=metrics["slu_f1"].f1,
-        ci95=ratio_interval(2 * tp, 2 * tp + fp + fn, seed=seed),
+        ci95=intervals["slu_f1"],
         num_utts=len(keys),
         num_missing=len(refs.keys() - hyps.keys()),
         num_unparsable=sum(answer is None for answer in hyps.values()),
@@ -144,9 +147,7 @@ def slu_score(
 
 def _interval(counts: np.ndarray, *, seed: int) -> tuple[float, float] | None:
     """Bootstrap interval of micro-F1 from (n_utts, 3) counts; None where all are 0."""
-    tp, fp, fn = counts.T
-    below = 2 * tp + fp + fn
-    return ratio_interval(2 * tp, below, seed=seed) if below.any() else None
+    return ratio_interval(_f1_terms(counts), seed=seed) if counts.any() else None
 
 
 def _count(ref: SLUAnswer, hyp: SLUAnswer | None) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from espnet_psslm.common.lines import read_objects
+from espnet_psslm.common.json_files import read_objects
 from espnet_psslm.data.release import row_entities
 from espnet_psslm.text.slu_answer import SLUAnswer
 

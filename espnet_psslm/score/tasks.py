@@ -1,68 +1,84 @@
-"""One table: from a task to its metrics, and from a metric to its scorer."""
+"""From a task to its metrics: what its line in the prompt file says, a table, or a default."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from espnet_psslm.data.labelled import ACTION, ASR, ENTITIES, SCENARIO
-from espnet_psslm.score.classification import accuracy
-from espnet_psslm.score.error_rate import error_rate
-from espnet_psslm.score.slu import parse_answers, slu_score
-from espnet_psslm.score.translation import translation_score
+from espnet_psslm.text.prompt import read_prompt_file
 from espnet_psslm.text.scripts import is_unspaced
 from espnet_psslm.text.slu_answer import parse_answer
-from espnet_psslm.text.tasks import translation_languages
+from espnet_psslm.text.tasks import (
+    ACTION,
+    ASR,
+    ENTITIES,
+    HOTWORD,
+    PREVTEXT,
+    SCENARIO,
+    SENTIMENT,
+    translation_languages,
+)
 
-METRIC_OF = {SCENARIO: "accuracy", ACTION: "accuracy", ENTITIES: "slu"}
+METRIC_OF = {
+    **dict.fromkeys((ASR, HOTWORD, PREVTEXT), "wer"),
+    **dict.fromkeys((SCENARIO, ACTION, SENTIMENT), "accuracy"),
+    ENTITIES: "slu",
+}
+BESIDE = {"wer": ("cer",), "bleu": ("chrf",)}  # metrics that tables give with the first one
 
 
-def metrics_of(task: str, language: str) -> tuple[tuple[str, ...], str]:
-    """Choose how a task is scored.
+class TaskMetrics:
+    """Choose how tasks are scored.
 
     Args:
-        task: of the manifest.
         language: of the speech.
-
-    Returns:
-        Metrics, the one to compare systems by first, and the language of the answers. No metric:
-        the task is not scored.
+        prompts: lines of the prompt file, which may name metrics.
     """
-    if task == ASR:
-        return (("cer",) if is_unspaced(language) else ("wer", "cer")), language
-    if languages := translation_languages(task):
-        return ("bleu", "chrf"), languages[1]
-    return ((METRIC_OF[task],) if task in METRIC_OF else ()), language
+
+    def __init__(self, language: str, prompts: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.speech = language
+        self._said: dict[str, str] = {}
+        self._labelled: set[str] = set()
+        for row in prompts:
+            if "metric" in row:
+                self._said[row["task"]] = row["metric"]
+            if row.get("labels"):
+                self._labelled.add(row["task"])
+
+    @classmethod
+    def of_file(cls, language: str, prompt_file: str | Path | None) -> "TaskMetrics":
+        """Read the prompt file, if there is one.
+
+        Raises:
+            ValueError: if it cannot be used.
+        """
+        return cls(language, [] if prompt_file is None else read_prompt_file(prompt_file))
+
+    def language(self, task: str) -> str:
+        """Language of a task's answers."""
+        languages = translation_languages(task)
+        return self.speech if languages is None else languages[1]
+
+    def metrics(self, task: str) -> tuple[str, ...]:
+        """Names of a task's metrics, first the one that systems are compared by.
+
+        Words cannot be counted where no space is between them: there ``wer`` becomes ``cer``.
+        """
+        metric = self._said.get(task) or METRIC_OF.get(task)
+        if metric is None:
+            metric = "bleu" if translation_languages(task) else self._default(task)
+        if metric == "wer" and is_unspaced(self.language(task)):
+            return ("cer",)
+        return (metric, *BESIDE.get(metric, ()))
+
+    def _default(self, task: str) -> str:
+        metric = "accuracy" if task in self._labelled else "exact"
+        logging.info(
+            'task %s is scored by %s: no "metric" in the prompt file says another', task, metric
+        )
+        return metric
 
 
-def score(
-    refs: Mapping[str, str],
-    hyps: Mapping[str, str],
-    *,
-    metric: str,
-    language: str,
-    seed: int,
-    normalizer: str = "psslm",
-) -> dict[str, Any]:
-    """Score one hypothesis file by one metric.
-
-    Args:
-        refs: key -> reference.
-        hyps: key -> hypothesis.
-        metric: of :func:`metrics_of`.
-        language: of the answers.
-        seed: of the bootstrap.
-        normalizer: of error rates.
-
-    Returns:
-        The score, as plain types.
-    """
-    if metric == "accuracy":
-        return accuracy(refs, hyps, seed=seed).as_dict()
-    if metric == "slu":
-        right = {key: parse_answer(line) for key, line in refs.items()}
-        return slu_score(right, parse_answers(hyps), seed=seed).as_dict()
-    if metric in ("bleu", "chrf"):
-        return translation_score(refs, hyps, metric=metric, language=language, seed=seed).as_dict()
-    unit = "word" if metric == "wer" else "char"
-    return error_rate(
-        refs, hyps, unit=unit, language=language, seed=seed, normalizer=normalizer
-    ).as_dict()
+def can_be_scored(metric: str, refs: Iterable[str]) -> bool:
+    """Tell whether references have anything to count: of answers with entities, an entity."""
+    return metric != "slu" or any(parse_answer(line).entities for line in refs)

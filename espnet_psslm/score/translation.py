@@ -5,14 +5,14 @@ its signature how a score was made; scores with different signatures cannot be c
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 
-from espnet_psslm.score.bootstrap import resampled_sums
-from espnet_psslm.score.error_rate import check_keys
+from espnet_psslm.score.base import Score, in_order
+from espnet_psslm.score.bootstrap import percentile_interval, resampled_sums
 from espnet_psslm.text.scripts import UNSPACED_LANGUAGES, language_code
 
 # Language -> sacreBLEU's tokeniser: its own for Chinese, whichever of its languages. Others without
@@ -23,20 +23,11 @@ DEFAULT_TOKENIZER = "13a"
 
 
 @dataclass(frozen=True)
-class Translation:
-    """BLEU or chrF of one set; rates are fractions, 0.299 for a BLEU of 29.9."""
+class Translation(Score):
+    """BLEU or chrF of one set: 0.299 for a BLEU of 29.9."""
 
-    metric: str  # bleu or chrf
-    rate: float
-    ci95: tuple[float, float]  # bootstrap interval by utterance
     signature: str  # sacreBLEU's
     verbose: str  # precisions, brevity penalty and lengths of BLEU
-    num_utts: int
-    num_missing: int  # references without a hypothesis, counted as empty ones
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain types for JSON."""
-        return {**asdict(self), "ci95": list(self.ci95)}
 
 
 def build_metric(metric: str, language: str) -> BLEU | CHRF:
@@ -109,23 +100,17 @@ def translation_score(
     Raises:
         ValueError: without references, or for a hypothesis without a reference.
     """
-    if not refs:
-        raise ValueError("no references: nothing to score against")
-    check_keys(refs, hyps)
-    keys = sorted(refs)
+    references, texts = in_order(refs, hyps)
     scorer = build_metric(metric, language)
-    texts = [hyps.get(key, "") for key in keys]
-    references = [refs[key] for key in keys]
     whole = scorer.corpus_score(texts, [references])
     sums = resampled_sums(segment_statistics(scorer, references, texts), seed=seed)
-    low, high = np.percentile(rates_of_sums(scorer, sums), [2.5, 97.5])
     return Translation(
         metric=metric,
         rate=whole.score / 100,
-        ci95=(float(low), float(high)),
+        ci95=percentile_interval(rates_of_sums(scorer, sums)),
+        num_utts=len(refs),
+        num_missing=len(refs.keys() - hyps.keys()),
         signature=str(scorer.get_signature()),
         # "BLEU = 29.90 60.1/... (BP = ...)": what follows the score; nothing with chrF.
         verbose=str(whole).partition("= ")[2].partition(" ")[2],
-        num_utts=len(keys),
-        num_missing=len(refs.keys() - hyps.keys()),
     )

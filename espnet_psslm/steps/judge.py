@@ -20,7 +20,6 @@ from torch import Tensor
 from espnet_psslm.bridge.measure import align
 from espnet_psslm.bridge.simulate import MeasuredSimulator, TASUSimulator
 from espnet_psslm.bridge.steps import PosteriorSteps
-from espnet_psslm.steps.error_bins import UNKNOWN_BIN
 from espnet_psslm.steps.simulation import Learned
 
 FLOOR = 1e-8  # least probability inside a logarithm
@@ -58,18 +57,31 @@ def predicted_rows(
 def _of_network(
     simulator: Learned, text_ids: Sequence[int], unit_ids: Tensor, probs: Tensor
 ) -> Tensor:
+    """Expected rows. The error bin is drawn, so each row is a mean over bins.
+
+    How likely a bin is by then follows from its weight and from the rows before (Bayes).
+    """
+    weights = simulator.weights
+    count = len(weights.bins)
     steps = PosteriorSteps(
-        unit_ids[None], probs[None], torch.tensor([len(unit_ids)]), simulator.num_units
+        unit_ids.expand(count, -1, -1),
+        probs.expand(count, -1, -1),
+        torch.full((count,), len(unit_ids)),
+        simulator.num_units,
     )
     with torch.no_grad():
         predicted = simulator.network(
-            torch.tensor([list(text_ids)]),
-            torch.tensor([len(text_ids)]),
+            torch.tensor([list(text_ids)] * count),
+            torch.full((count,), len(text_ids)),
             steps,
-            torch.tensor([UNKNOWN_BIN]),
+            torch.tensor(weights.bins),
         )
-    rows = predicted.units[0, : len(unit_ids), : simulator.num_units].exp()
-    return rows / rows.sum(1, keepdim=True)  # that it goes on is known: the rules know no end
+    log_rows = predicted.units[:, : len(unit_ids)].double()
+    of_best = log_rows.gather(2, steps.unit_ids[..., :1])[..., 0]
+    before = of_best.cumsum(1) - of_best
+    bins = (torch.from_numpy(weights.each).log()[:, None] + before).softmax(0)
+    rows = (bins[..., None] * log_rows[..., : simulator.num_units].exp()).sum(0)
+    return (rows / rows.sum(1, keepdim=True)).float()  # that it goes on is known: rules know no end
 
 
 def _used(text_ids: Sequence[int], labels: Sequence[int], *, blank_id: int) -> list[int]:

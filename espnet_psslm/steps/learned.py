@@ -2,9 +2,10 @@
 
 A recogniser's errors depend on their company: some words are confused beside some others, function
 words vanish, blanks remain at pauses. An encoder reads the units of a transcript, a decoder writes
-one row after the other. It follows TASU2 (arXiv 2604.08384), which feeds back its mean row and so
-writes the same rows each time. Here each row is drawn: its best unit, how sure that is, and which
-units are beside it.
+one row after the other. Most rows are of the text's next unit, and are copied from its place (as in
+CopyNet, arXiv 1603.06393), so that only errors have to be learnt unit by unit. It follows TASU2
+(arXiv 2604.08384), which feeds back its mean row and so writes the same rows each time. Here each
+row is drawn: its best unit, how sure that is, and which units are beside it.
 
 Legend: B batch, L units of a text, U rows (the end included in training), K listed units, V units.
 """
@@ -27,6 +28,7 @@ MAX_POSITIONS = 1024  # units of a text, and rows
 # Probability beside the best unit that can be learnt from. Dumped Steps are of half precision,
 # which moves a best unit near 1 by up to 0.0005: of less than this, too much would be rounding.
 MIN_BESIDE = 0.01
+FLOOR = 1e-8  # least probability of a unit, inside logarithms
 MOST_ROWS, MORE_ROWS = 2, 10  # at most twice as many rows as units, and ten
 
 
@@ -94,6 +96,7 @@ class LearnedSimulator(nn.Module):
         )
         self.transformer = PegasusModel(config)
         self.units = nn.Linear(width, num_units + 1)
+        self.copied, self.copies = nn.Linear(width, width), nn.Linear(width, width)
         self.best = nn.Embedding(num_units + 1, width)
         self.beside = nn.Linear(width, width)
         self.peaks = nn.Linear(width, len(PEAK_EDGES) - 1)
@@ -117,7 +120,7 @@ class LearnedSimulator(nn.Module):
             inputs_embeds=fed, encoder_hidden_states=heard, encoder_attention_mask=mask
         ).last_hidden_state
         best = F.pad(steps.unit_ids[..., 0], (0, 1), value=self.num_units)
-        return Predicted(self.units(out).log_softmax(-1), *self._beside(out, best))
+        return Predicted(self._units(out, heard, text_ids, mask).log(), *self._beside(out, best))
 
     @torch.no_grad()
     def write(
@@ -157,10 +160,10 @@ class LearnedSimulator(nn.Module):
                 use_cache=True,
             )
             cache, state = out.past_key_values, out.last_hidden_state[:, -1]
-            logits = self.units(state) / temperature
+            shares = self._units(state[:, None], heard, text_ids, mask)[:, 0] ** (1 / temperature)
             if not rows:  # an utterance keeps a step, as text keeps a word
-                logits[:, self.num_units] = -torch.inf
-            best = _draw(logits.softmax(-1), numbers[:, len(rows), 0])
+                shares[:, self.num_units] = 0.0
+            best = _draw(shares, numbers[:, len(rows), 0])
             alive = alive & (best != self.num_units)
             ids, probs = self._row(state, best, numbers[:, len(rows), 1])
             rows.append((ids, probs))
@@ -182,6 +185,19 @@ class LearnedSimulator(nn.Module):
         mask = (places <= text_lengths[:, None]).long()
         out = self.transformer.encoder(inputs_embeds=embedded, attention_mask=mask)
         return out.last_hidden_state, mask
+
+    def _units(self, out: Tensor, heard: Tensor, text_ids: Tensor, mask: Tensor) -> Tensor:
+        """Probabilities of units and of the end (B, U, V + 1).
+
+        A unit is written by itself, or copied from a place of the text: one softmax over both.
+        """
+        keys = self.copies(heard[:, 1:])
+        scores = self.copied(out) @ keys.transpose(1, 2) / keys.shape[-1] ** 0.5
+        scores = scores.masked_fill(mask[:, None, 1:] == 0, -torch.inf)
+        both = torch.cat([self.units(out), scores], -1).softmax(-1)
+        written, copied = both.split([self.num_units + 1, text_ids.shape[1]], -1)
+        places = text_ids[:, None].expand(copied.shape)
+        return written.scatter_add(2, places, copied).clamp_min(FLOOR)
 
     def _beside(self, out: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
         """Log probabilities of peak bins, and of the units beside the best one (..., V)."""

@@ -1,6 +1,6 @@
 """The learned simulator in the training of the bridge: ``simulator: learned``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,13 +10,12 @@ import torch
 from numpy.random import Generator
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_psslm.bridge.columns import Column
-from espnet_psslm.bridge.draws import Draws
 from espnet_psslm.bridge.simulate import Rows, Simulator, one_hot_rows
 from espnet_psslm.device import HOST
 from espnet_psslm.pack_files import relocated
 from espnet_psslm.steps.error_bins import UNKNOWN_BIN
 from espnet_psslm.steps.learned import NUM_DRAWS, LearnedSimulator, most_rows
+from espnet_psslm.steps.made import Made, check_made
 
 BATCH = 256  # texts that are written at once
 
@@ -48,6 +47,11 @@ class Weights:
             raise ValueError(f"simulator_conf.{name}: weights {shares.tolist()} have no sense")
         return cls(tuple(numbers), np.cumsum(shares / shares.sum()))
 
+    @property
+    def each(self) -> np.ndarray:
+        """(number of bins,), which sum to 1."""
+        return np.diff(self.shares, prepend=0.0)
+
     def draw(self, rng: Generator) -> int:
         """An error bin."""
         place = int(np.searchsorted(self.shares, rng.random(), side="right"))
@@ -72,7 +76,8 @@ class Learned(Simulator):
         temperature: of the choice of each row's best unit; above 1 for more errors.
 
     Raises:
-        ValueError: if a file is missing or of other units, or a bin or weight has no sense.
+        ValueError: if a file is missing or of other units, a bin or weight has no sense, or what
+            was learnt was made otherwise than what was measured.
     """
 
     writes_together = True
@@ -90,7 +95,9 @@ class Learned(Simulator):
         temperature: float = 1.0,
     ) -> None:
         super().__init__(num_units, blank_id=blank_id)
-        self.network = load_network(train_config, model_file, num_units=num_units)
+        self.network, self.made = load_network(train_config, model_file, num_units=num_units)
+        counted = (measured or {}).get("made", {})
+        check_made(self.made, counted, place=f"what {model_file} has learnt")
         most = self.network.num_bins
         first = bins or (measured or {}).get("error_bins") or {UNKNOWN_BIN: 1.0}
         self.bins = {0: Weights.of(first, most, "bins")}  # from the validation's epoch on
@@ -100,29 +107,20 @@ class Learned(Simulator):
 
     def __call__(self, unit_ids: list[int], rng: Generator) -> Rows:
         """Draw one posterior; see ``Simulator``."""
-        return self.together([unit_ids], [self.draw(len(unit_ids), rng)])[0]
+        return self.together([unit_ids], [rng])[0]
 
-    def many(self, units: Column, draws: Draws) -> tuple[Column, Column]:
-        """See ``Simulator``: the network is asked for many texts at once."""
-        texts = [ids.tolist() for ids in units]
-        numbers = [self.draw(len(ids), rng) for ids, rng in zip(texts, draws, strict=True)]
-        rows = self.together(texts, numbers)
-        return Column.of_arrays([ids for ids, _ in rows]), Column.of_arrays([p for _, p in rows])
+    @property
+    def weights(self) -> Weights:
+        """Of the error bins, in this epoch."""
+        return self.bins[max(epoch for epoch in self.bins if epoch <= self.epoch)]
 
     def draw(self, num_units: int, rng: Generator) -> tuple[int, np.ndarray]:
         """All randomness of a text of so many units: its error bin, and numbers for its rows."""
-        weights = self.bins[max(epoch for epoch in self.bins if epoch <= self.epoch)]
-        return weights.draw(rng), rng.random((int(most_rows(num_units)), NUM_DRAWS))
+        return self.weights.draw(rng), rng.random((int(most_rows(num_units)), NUM_DRAWS))
 
-    def together(
-        self, texts: Sequence[list[int]], drawn: Sequence[tuple[int, np.ndarray]]
-    ) -> list[Rows]:
-        """Rows of many texts.
-
-        Args:
-            texts: units of each.
-            drawn: what :meth:`draw` gives for each.
-        """
+    def together(self, texts: Sequence[list[int]], rngs: Iterable[Generator]) -> list[Rows]:
+        """See ``Simulator``: the network is asked for many texts at once."""
+        drawn = [self.draw(len(text), rng) for text, rng in zip(texts, rngs, strict=True)]
         rows: list[Rows] = [one_hot_rows([]) for _ in texts]
         spoken = sorted((i for i, text in enumerate(texts) if text), key=lambda i: len(texts[i]))
         for start in range(0, len(spoken), BATCH):
@@ -145,13 +143,16 @@ class Learned(Simulator):
 
 def load_network(
     train_config: str | Path, model_file: str | Path, *, num_units: int
-) -> LearnedSimulator:
+) -> tuple[LearnedSimulator, Made]:
     """Load what ``simulator_train`` has trained.
 
     Args:
         train_config: its ``config.yaml``.
         model_file: its trained parameters.
         num_units: V that is needed.
+
+    Returns:
+        The network, and how the Steps were made that it has learnt from.
 
     Raises:
         ValueError: if a file is missing, or of other units.
@@ -163,10 +164,10 @@ def load_network(
     from espnet_psslm.training.simulator import SimulatorTask
 
     with relocated(train_config) as path:  # in a pack it names files by where they were packed
-        model, _ = SimulatorTask.build_model_from_file(str(path), model_file, HOST.type)
+        model, args = SimulatorTask.build_model_from_file(str(path), model_file, HOST.type)
     if (trained := model.network.num_units) != num_units:
         raise ValueError(
             f"simulator_conf.train_config {train_config} is of {trained} units, the vocabulary "
             f"has {num_units}: train the simulator on Steps of this acoustic model"
         )
-    return model.network.eval()
+    return model.network.eval(), getattr(args, "steps_made", {})

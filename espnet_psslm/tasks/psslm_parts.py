@@ -3,7 +3,6 @@
 import argparse
 import logging
 from collections.abc import Mapping
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from espnet_psslm.acoustic.choice import acoustic_choice
 from espnet_psslm.acoustic.models import ACOUSTIC_MODELS
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
-from espnet_psslm.bridge.simulate import Simulator
 from espnet_psslm.bridge.steps import FeatureSteps
-from espnet_psslm.common.errors import section
+from espnet_psslm.common.options import check_known, options_of, section
 from espnet_psslm.common.tensors import load_state
 from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.device import resolve_dtype, training_device
@@ -25,7 +23,6 @@ from espnet_psslm.llm.backbone import load_language_model, load_tokenizer
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.pack_files import open_pack
-from espnet_psslm.steps.simulators import SIMULATORS
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units, read_token_list
 from espnet_psslm.text.vocabulary import units_of
@@ -40,12 +37,11 @@ KNOWN_KEYS = {
 
 def check_keys(args: argparse.Namespace) -> None:
     """Raise ValueError where a section has a key that nothing reads."""
-    acoustic, options = acoustic_choice(vars(args))
-    given = {name: getattr(args, name) for name in KNOWN_KEYS} | {"acoustic_conf": options}
-    options_of_load = signature(chosen(ACOUSTIC_MODELS, acoustic, "acoustic").load).parameters
-    for name, known in (KNOWN_KEYS | {"acoustic_conf": (*options_of_load, "packed")}).items():
-        if unknown := sorted(given[name].keys() - set(known)):
-            raise ValueError(f"{name}: {unknown} is unknown; use {', '.join(known)}")
+    for name, known in KNOWN_KEYS.items():
+        check_known(name, getattr(args, name), known)
+    kind, options = acoustic_choice(vars(args))
+    load = chosen(ACOUSTIC_MODELS, kind, "acoustic").load
+    check_known("acoustic_conf", options, [*options_of(load), "packed"])
 
 
 def chosen(table: Mapping[str, Any], name: str, option: str) -> Any:
@@ -65,8 +61,9 @@ def build_language_model(args: argparse.Namespace) -> Held:
     dtype = resolve_dtype(args.llm_conf.get("dtype", "float32"), device)
     trusts = trusts_remote_code(args)
     lm = load_language_model(_llm_name(args), dtype=dtype, trust_remote_code=trusts)
-    with section("tuning_conf"):
-        return chosen(TUNINGS, args.tuning, "tuning")(lm, **args.tuning_conf)
+    tuning = chosen(TUNINGS, args.tuning, "tuning")
+    with section(f"tuning_conf of {args.tuning}", args.tuning_conf, tuning):
+        return tuning(lm, **args.tuning_conf)
 
 
 def build_tokenizer(args: argparse.Namespace) -> Any:
@@ -155,8 +152,9 @@ def build_acoustic(args: argparse.Namespace, units: Units | None) -> AcousticMod
     kind, options = acoustic_choice(vars(args))
     if args.source in ("no_audio", "steps", "text") or not options:
         return None
-    with section("acoustic_conf"):
-        acoustic = chosen(ACOUSTIC_MODELS, kind, "acoustic").load(**options)
+    load = chosen(ACOUSTIC_MODELS, kind, "acoustic").load
+    with section(f"acoustic_conf of {kind}", options, load):
+        acoustic = load(**options)
     if acoustic.has_ctc and units is not None and list(acoustic.token_list) != units.tokens:
         raise ValueError(
             f"acoustic: {kind} with {options} has {acoustic.num_units} units that are not the "
@@ -226,15 +224,6 @@ def count_units(args: argparse.Namespace) -> int:
     """Size of the CTC vocabulary, 0 where there is none."""
     units = bridge_units(args)
     return 0 if units is None else units.num_units
-
-
-def build_simulator(args: argparse.Namespace, units: Units) -> Simulator:
-    """The simulator that the configuration names."""
-    inline_files(args)
-    with section("simulator_conf"):
-        return chosen(SIMULATORS, args.simulator, "simulator")(
-            units.num_units, blank_id=units.blank_id, **args.simulator_conf
-        )
 
 
 def inline_files(args: argparse.Namespace) -> None:

@@ -10,7 +10,6 @@ processes resume from them. ``checkpoint.pth``, written behind them, names the e
 import argparse
 import dataclasses
 import functools
-import json
 import logging
 import shutil
 import time
@@ -28,6 +27,7 @@ from espnet2.train.trainer import TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 from torch import Tensor, nn
 
+from espnet_psslm.common.json_files import read_json
 from espnet_psslm.device import HOST, training_device
 from espnet_psslm.tasks.sharded import ShardedTrainer
 from espnet_psslm.tasks.zero_states import STATES, saved_epoch
@@ -61,7 +61,7 @@ def read_deepspeed_config(path: str | None, *, options: TrainerOptions) -> dict[
             f"use_deepspeed with deepspeed_config: {path}; name a JSON file, such as "
             "conf/systems/deepspeed_zero2.json"
         )
-    config = json.loads(Path(path).read_text(encoding="utf-8"))
+    config = read_json(path)
     if twice := [f"{key} (set {OURS[key]})" for key in OURS if key in config]:
         raise ValueError(
             f"{path}: take out {', '.join(twice)}: one configuration is to hold for every way of "

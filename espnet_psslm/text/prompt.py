@@ -9,19 +9,24 @@ speaker says and what to answer, which become turns of their own before the spee
 the constant prefix, whose keys and values are computed once: showing a small language model what
 an answer looks like costs next to nothing.
 
+``"labels"`` lists the answers of a task that has a fixed set of them, ``"metric"`` says how its
+answers are scored (a name in ``text/tasks.py``).
+
 The chat template of the language model is rendered with marks where speech and field go, and cut
 there *before* tokenising: no token is added to a frozen embedding, and a mark that a user's text
 happens to contain stays plain text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from espnet_psslm.common.errors import in_words
 from espnet_psslm.common.files import check_file
-from espnet_psslm.common.lines import parse_json, read_lines
+from espnet_psslm.common.json_files import parse_json
+from espnet_psslm.common.lines import read_lines
+from espnet_psslm.text.tasks import METRICS
 
 # Private-use characters: prompts and fields that contain them are refused, and no chat template
 # touches them.
@@ -106,20 +111,15 @@ class PromptBook:
         """Token ids of what a sample brings: a marker such as ``<|im_end|>`` is plain text."""
         if not text:
             return []
-        plain = {"add_special_tokens": False, "split_special_tokens": True}
-        return self.tokenizer(text, **plain)["input_ids"]
-
-    def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
-        """``encode_text`` of each text, in one call where the tokenizer is a fast one."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is None:
-            return [self.encode_text(text) for text in texts]
-        # What a call of the tokenizer itself sets each time, at three times the cost.
+            plain = {"add_special_tokens": False, "split_special_tokens": True}
+            return self.tokenizer(text, **plain)["input_ids"]
+        # What a call of the tokenizer itself sets each time, at several times the cost.
         backend.encode_special_tokens = True
         backend.no_padding()
         backend.no_truncation()
-        encoded = backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [row.ids for row in encoded]
+        return backend.encode(text, add_special_tokens=False).ids
 
     @property
     def tasks(self) -> list[str]:
@@ -192,24 +192,29 @@ def read_prompt_file(path: str | Path) -> list[dict[str, Any]]:
     """Read the lines of a prompt file.
 
     Returns:
-        Objects with ``task`` and ``prompt``, some with ``system``, ``examples`` and ``labels``.
+        Objects with ``task`` and ``prompt``, some with ``system``, ``examples``, ``labels`` and
+        ``metric``.
 
     Raises:
-        ValueError: if there is no such file; naming file and line, if a line is no such object
-            or has two ``{}``.
+        ValueError: if there is no such file; naming file and line, if a line is no such object,
+            has two ``{}``, or another metric than a line of the same task.
     """
     check_file(path, option="prompt file", fix="--prompt_file names it")
-    rows = []
+    rows: list[dict[str, Any]] = []
+    metrics: dict[str, str] = {}
     for number, line in read_lines(path):
         if not line.strip():
             continue
         try:
-            rows.append(_check(parse_json(line)))
+            row = _check(parse_json(line))
+            if (metric := row.get("metric")) and metrics.setdefault(row["task"], metric) != metric:
+                raise ValueError(f"the metric is {metric}, and {metrics[row['task']]} above")
         except (ValueError, KeyError, TypeError) as error:
             reason = in_words(error) or f"lacks {error}"
             raise ValueError(
                 f'{path}:{number}: {reason}; a line is {{"task": "ASR", "prompt": "..."}}'
             ) from error
+        rows.append(row)
     if not rows:
         raise ValueError(f"{path}: no prompt in it")
     return rows
@@ -225,6 +230,8 @@ def _check(row: Any) -> dict[str, Any]:
     labels = row.get("labels", [])
     if not isinstance(labels, list) or not all(isinstance(x, str) and x.strip() for x in labels):
         raise ValueError(f"labels must be a list of texts, none of them empty, got {labels!r}")
+    if row.get("metric", METRICS[0]) not in METRICS:
+        raise ValueError(f"metric {row['metric']!r} is unknown: use one of {', '.join(METRICS)}")
     if not all(isinstance(text, str) for text in texts):
         raise ValueError(f"task, prompt, system and examples must be text, got {row!r}")
     for text in texts:

@@ -1,11 +1,19 @@
-"""Names of translation tasks: ``EN2DE`` is from English to German.
+"""Names of tasks, and of the metrics that a prompt file may give them.
 
-Languages are named without region, so that ``en_zh-CN`` of a corpus is ``EN2ZH`` of a prompt file.
+``EN2DE`` is a translation from English to German. Languages are named without region, so that
+``en_zh-CN`` of a corpus is ``EN2ZH`` of a prompt file.
 """
 
 import re
 
 from espnet_psslm.text.scripts import language_code
+
+ASR, HOTWORD, PREVTEXT = "ASR", "hotword", "prevtext"  # transcripts
+SCENARIO, ACTION, ENTITIES = "SLU_scenario", "SLU_action", "SLU_entities"
+SENTIMENT = "sentiment"
+
+# How answers can be scored: the keys of the table in score/metrics.py.
+METRICS = ("wer", "cer", "accuracy", "exact", "bleu", "chrf", "slu")
 
 _TRANSLATION = re.compile(r"([A-Z]{2,3})2([A-Z]{2,3})")
 

@@ -159,10 +159,6 @@ class Units(ABC):
         """``encode`` without what the vocabulary cannot write, for which CTC has no step."""
         return [unit for unit in self.encode(text) if unit != self.unk_id]
 
-    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
-        """``encode`` of each text, in one call where the vocabulary has a fast one."""
-        return [self.encode(text) for text in texts]
-
     def decode(self, unit_ids: Iterable[int]) -> str:
         """Join units to a text; blank, unknown and sos/eos are left out.
 
@@ -241,12 +237,6 @@ class SentencePieceUnits(Units):
 
     def _encode(self, text: str) -> list[int]:
         return [self._unit_of_piece[piece_id] for piece_id in self._model.encode(text)]
-
-    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
-        """See :meth:`Units.encode_many`."""
-        unit = self._unit_of_piece
-        pieces = self._model.encode([text.strip() for text in texts])
-        return [[unit[piece_id] for piece_id in row] for row in pieces]
 
     def _decode(self, unit_ids: list[int]) -> str:
         return self._model.decode([self._piece_of_unit[unit_id] for unit_id in unit_ids])

@@ -6,32 +6,29 @@ to import.
 
 import argparse
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet2.train.class_choices import ClassChoices
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str_or_none
 
-from espnet_psslm.acoustic.base import AcousticModel
-from espnet_psslm.acoustic.choice import WHISPER_CTC, acoustic_choice
-from espnet_psslm.acoustic.models import ACOUSTIC_MODELS
 from espnet_psslm.bridge.phone_sync import REDUCTIONS, Reduction, build_reduction
 from espnet_psslm.bridge.projector import PROJECTORS, Ends, Projector, build_projector
 from espnet_psslm.bridge.simulate import Simulator
 from espnet_psslm.bridge.steps import STEP_KINDS, FeatureSteps
 from espnet_psslm.checkpoint import drop_frozen_from_state_dict
+from espnet_psslm.common.options import section
 from espnet_psslm.data.collate import StepsCollate
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
 from espnet_psslm.llm.frozen import Held
 from espnet_psslm.llm.tuning import TUNINGS
+from espnet_psslm.steps.made import Made, check_made, how_made
 from espnet_psslm.steps.simulators import SIMULATORS
-from espnet_psslm.tasks.choices import AnewChoices
+from espnet_psslm.tasks.choice import AcousticChoice, Choice
 from espnet_psslm.tasks.psslm_parts import (
     bridge_units,
     build_acoustic,
     build_language_model,
-    build_simulator,
     build_tokenizer,
     check_keys,
     check_posterior,
@@ -49,28 +46,11 @@ from espnet_psslm.text.vocabulary import add_unit_arguments
 from espnet_psslm.training.espnet_model import PSSLMModel
 
 BRIDGE_CHOICES = [
-    ClassChoices("projector", PROJECTORS, type_check=Projector, default="linear-silu"),
-    AnewChoices(
-        "acoustic",
-        ACOUSTIC_MODELS,
-        type_check=AcousticModel,
-        default=WHISPER_CTC,
-        what="What hears rows with audio",
-        what_conf="whisper_ctc: train_config and model_file, or packed (the archive of one or "
-        "of a bridge); sensevoice: name (folder or hub id), hub, query_ids, max_duration_s; "
-        "whisper, a pretrained encoder without CTC: name (of weights), num_mels, pad_to_30s",
-        read=acoustic_choice,
-    ),
-    AnewChoices(
-        "simulator",
-        SIMULATORS,
-        type_check=Simulator,
-        default="tasu",
-        what="What a transcript might sound like",
-        what_conf="The keyword arguments for simulator",
-    ),
-    ClassChoices("reduction", REDUCTIONS, type_check=Reduction, default="merge_then_drop"),
-    ClassChoices("tuning", TUNINGS, type_check=Held, default="frozen"),
+    AcousticChoice(),
+    Choice("projector", PROJECTORS, type_check=Projector, default="linear-silu"),
+    Choice("simulator", SIMULATORS, type_check=Simulator, default="tasu"),
+    Choice("reduction", REDUCTIONS, type_check=Reduction, default="merge_then_drop"),
+    Choice("tuning", TUNINGS, type_check=Held, default="frozen"),
 ]
 
 
@@ -128,26 +108,65 @@ def add_bridge_options(parser: argparse.ArgumentParser) -> None:
         choice.add_arguments(group)
 
 
-def with_defaults(config: Mapping[str, Any]) -> argparse.Namespace:
-    """A saved configuration; options that are younger than it mean what they did not yet change."""
+def with_defaults(config: Mapping[str, Any], words: Sequence[str] = ()) -> argparse.Namespace:
+    """A saved configuration; options that are younger than it mean what they did not yet change.
+
+    Args:
+        config: of a training, or for one.
+        words: of a command line, which count more.
+
+    Raises:
+        ValueError: if a section of it is none.
+    """
     parser = argparse.ArgumentParser()
     add_bridge_options(parser)
-    parser.set_defaults(seed=0)  # an option of all ESPnet tasks
-    return argparse.Namespace(**vars(parser.parse_args([])) | dict(config))
+    for name, value in vars(parser.parse_args([])).items():
+        if isinstance(value, dict) and not isinstance(given := config.get(name, {}), dict):
+            raise ValueError(f"{name}: {given!r} is no section; write 'option: value' below it")
+    given = argparse.Namespace(**{"seed": 0} | dict(config))  # seed: an option of all ESPnet tasks
+    return parser.parse_args(list(words), given)
+
+
+def reduction_of(args: argparse.Namespace) -> Reduction:
+    """The reduction that a configuration names."""
+    return build_reduction(args.reduction, blank_id=Units.blank_id, **args.reduction_conf)
+
+
+def build_simulator(args: argparse.Namespace, units: Units, made: Made) -> Simulator:
+    """The simulator that a configuration names.
+
+    Args:
+        args: the configuration.
+        units: of the Steps that it imitates.
+        made: how the bridge makes them.
+
+    Raises:
+        ValueError: if an option does not fit, or it imitates others.
+    """
+    inline_files(args)
+    conf, given = args.simulator_conf, {"blank_id": units.blank_id}
+    cls = chosen(SIMULATORS, args.simulator, "simulator")
+    with section(f"simulator_conf of {args.simulator}", conf, cls, given=given):
+        simulator = cls(units.num_units, **given, **conf)
+    check_made(simulator.made, made, place=f"what simulator: {args.simulator} imitates")
+    return simulator
 
 
 def build_preprocessor(args: argparse.Namespace, *, train: bool) -> PSSLMPreprocessor:
     """Reader of manifest rows."""
     units = bridge_units(args)
     tokenizer = build_tokenizer(args)
+    tokens = None if units is None else units.tokens
+    made = how_made(args.step_kind, reduction_of(args), tokens)
     return PSSLMPreprocessor(
         train,
         prompts=PromptBook(args.prompt_file, tokenizer, **args.prompt_conf),
         units=None if args.step_kind == "feature" else units,
         end_id=tokenizer.eos_token_id,
-        simulator=None if args.step_kind == "feature" else build_simulator(args, units),
+        simulator=None if args.step_kind == "feature" else build_simulator(args, units, made),
         source=args.source,
         seed=args.seed,
+        made=made,
     )
 
 
@@ -166,8 +185,7 @@ def build_model(args: argparse.Namespace) -> PSSLMModel:
     prompts = PromptBook(args.prompt_file, tokenizer, **args.prompt_conf)
     lm = build_language_model(args)
     acoustic = build_acoustic(args, units)
-    blank_id = Units.blank_id
-    reduction = build_reduction(args.reduction, blank_id=blank_id, **args.reduction_conf)
+    reduction = reduction_of(args)
     check_posterior(args, acoustic, reduction)
     kind = chosen(STEP_KINDS, args.step_kind, "step_kind")
     embeddings = lm.module.get_input_embeddings()
@@ -175,7 +193,7 @@ def build_model(args: argparse.Namespace) -> PSSLMModel:
         kind=kind,
         width=feature_width(args, acoustic) if kind is FeatureSteps else units.num_units,
         lm_width=embeddings.weight.shape[1],
-        blank_id=blank_id,
+        blank_id=reduction.blank_id,
         token_embeddings=functools.partial(getattr, embeddings, "weight"),
         unit_embeddings=functools.partial(unit_text_embeddings, units, prompts, embeddings),
     )

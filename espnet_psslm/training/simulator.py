@@ -15,10 +15,13 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from torch import Tensor
 
 from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
-from espnet_psslm.bridge.steps_file import read_steps
+from espnet_psslm.bridge.steps_file import read_made
+from espnet_psslm.common.lines import read_objects
+from espnet_psslm.common.options import section
 from espnet_psslm.samples.lengths import write_lengths
 from espnet_psslm.steps.error_bins import ERROR_BINS, UNKNOWN_BIN, error_bin
 from espnet_psslm.steps.learned import LearnedSimulator, simulator_loss
+from espnet_psslm.steps.made import Dumps, Made, of_units
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.several_devices import SeveralDevices
 from espnet_psslm.text.normalize import normalize_text
@@ -35,11 +38,15 @@ class PairPreprocessor:
         units: of the acoustic model.
         hide_bin: share of them.
         seed: of all draws.
+        made: how the Steps must have been made.
     """
 
-    def __init__(self, train: bool, *, units: Units, hide_bin: float, seed: int) -> None:
+    def __init__(
+        self, train: bool, *, units: Units, hide_bin: float, seed: int, made: Made
+    ) -> None:
         self.train = train
         self.units = units
+        self.dumps = Dumps({**made, **of_units(units.tokens)})
         self.hide_bin = hide_bin
         self.rng = np.random.default_rng(seed)
 
@@ -65,7 +72,7 @@ class PairPreprocessor:
         text_ids = self.units.encode_known(normalize_text(row["GT"]))
         if not text_ids:
             raise ValueError(f"sample '{uid}': the text {row['GT']!r} has no unit; leave it out")
-        unit_ids, probs, _ = read_steps(row["steps"])
+        unit_ids, probs = self.dumps.read_posteriors(row["steps"])
         heard = [unit for unit in unit_ids[:, 0].tolist() if unit != self.units.blank_id]
         number = error_bin(text_ids, heard)
         if self.train and self.rng.random() < self.hide_bin:
@@ -173,9 +180,24 @@ class SimulatorTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
         )
 
     @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        """ESPnet's; the configuration that it saves says how the Steps were made."""
+        for manifest, *_ in args.train_data_path_and_name_and_type[:1]:
+            _, row = next(read_objects(manifest), (0, {}))
+            if "steps" in row:
+                args.steps_made = read_made(row["steps"].rpartition(":")[0]) or {}
+        super().main_worker(args)
+
+    @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> PairPreprocessor:
         """Reader of manifest rows."""
-        return PairPreprocessor(train, units=units_of(args), hide_bin=args.hide_bin, seed=args.seed)
+        return PairPreprocessor(
+            train,
+            units=units_of(args),
+            hide_bin=args.hide_bin,
+            seed=args.seed,
+            made=getattr(args, "steps_made", {}),
+        )
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
@@ -199,9 +221,7 @@ class SimulatorTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
         if isinstance(args.token_list, str):
             args.token_list = read_token_list(args.token_list)
         units = units_of(args)
-        network = LearnedSimulator(
-            units.num_units,
-            num_bins=len(ERROR_BINS),
-            **args.network_conf,
-        )
+        given = {"num_bins": len(ERROR_BINS)}
+        with section("network_conf", args.network_conf, LearnedSimulator, given=given):
+            network = LearnedSimulator(units.num_units, **given, **args.network_conf)
         return SimulatorModel(network)

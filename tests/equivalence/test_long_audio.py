@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from espnet_psslm.acoustic.ctc_search import GreedySearch
-from espnet_psslm.acoustic.log_mel import SAMPLE_RATE
 from espnet_psslm.acoustic.long_audio import OVERLAP_S, window_starts
 from espnet_psslm.acoustic.model import CTCAcoustic
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.score.error_rate import count_errors
 from espnet_psslm.text.spelled import ListedUnits

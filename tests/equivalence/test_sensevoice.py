@@ -5,10 +5,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from espnet_psslm.acoustic.sensevoice import BPE_MODEL, load_sensevoice
 from tests.sensevoice_setting import save_sensevoice
+from tests.tiny_training import BRIDGE, train_bridge
 
 LENGTHS = (16000, 9000, 480, 27123)
 TOLERANCE = {"rtol": 0.0, "atol": 1e-4}
@@ -141,7 +141,7 @@ def test_it_is_an_acoustic_side_of_the_bridge(folder, lm_folder, prompt_file, wa
 
     import soundfile
 
-    from espnet_psslm.bin import dump_steps, psslm_train
+    from espnet_psslm.bin import dump_steps
     from espnet_psslm.inference.decoder import PSSLMDecoder
     from tests.helpers import text_rows, write_jsonl
 
@@ -159,8 +159,7 @@ def test_it_is_an_acoustic_side_of_the_bridge(folder, lm_folder, prompt_file, wa
     for name, values in columns.items():
         lines = [f"{row['key']} {value}\n" for row, value in zip(rows, values, strict=True)]
         (tmp_path / name).write_text("".join(lines))
-    (tmp_path / "shapes").write_text("".join(f"{row['key']} 10\n" for row in rows))
-    config = {
+    config = BRIDGE | {
         "source": "text",
         "token_type": "sensevoice",
         "bpemodel": str(folder / BPE_MODEL),
@@ -169,24 +168,9 @@ def test_it_is_an_acoustic_side_of_the_bridge(folder, lm_folder, prompt_file, wa
         "llm_conf": {"name": str(lm_folder), "dtype": "float32"},
         "projector_conf": {"hidden": 64},
         "projector_init": "unit_text",
-        "model_conf": {"extract_feats_in_collect_stats": False},
-        "optim": "adamw",
-        "batch_type": "unsorted",
         "batch_size": 2,
-        "max_epoch": 1,
-        "keep_nbest_models": 1,
-        "best_model_criterion": [["valid", "loss", "min"]],
-        "num_workers": 0,
-        "num_att_plot": 0,
-        "use_matplotlib": False,
-        "use_tensorboard": False,
     }
-    (tmp_path / "train.yaml").write_text(yaml.safe_dump(config))
-    options = ["--config", str(tmp_path / "train.yaml"), "--output_dir", str(tmp_path / "exp")]
-    for part in ("train", "valid"):
-        options += [f"--{part}_data_path_and_name_and_type", f"{manifest},sample,psslm_jsonl"]
-        options += [f"--{part}_shape_file", str(tmp_path / "shapes")]
-    psslm_train.main(options)
+    train_bridge(tmp_path / "exp", config, manifest)
 
     def decode(rows, **options):
         decoder = PSSLMDecoder(
@@ -200,7 +184,14 @@ def test_it_is_an_acoustic_side_of_the_bridge(folder, lm_folder, prompt_file, wa
     assert any(heard)
     dump_steps.main(
         [
-            *("--sensevoice", str(folder), "--data_dir", str(tmp_path), "--max_units", "16"),
+            *(
+                "--sensevoice",
+                str(folder),
+                "--data_dir",
+                str(tmp_path),
+                "--reduction_conf",
+                "max_units=16",
+            ),
             *("--output_dir", str(tmp_path / "steps"), "--device", "cpu"),
         ]
     )

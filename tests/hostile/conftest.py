@@ -10,6 +10,7 @@ import yaml
 from espnet_psslm.bin import transcribe
 from tests.ctc_setting import Setting
 from tests.helpers import PROMPTS, save_language_model, write_jsonl
+from tests.tiny_training import BRIDGE, files_in, write_shapes
 
 
 @dataclass(frozen=True)
@@ -36,28 +37,9 @@ class System:
     def bridge_config(self, **changes: object) -> dict[str, object]:
         """Configuration of the bridge's training, on text alone."""
         rows = [[str(self.folder / "psslm.jsonl"), "sample", "psslm_jsonl"]]
-        config = {
+        config = BRIDGE | {
+            **files_in(self.folder),
             "source": "no_audio",
-            "acoustic_conf": {
-                "train_config": str(self.folder / "ctc/config.yaml"),
-                "model_file": str(self.folder / "ctc/valid.loss.ave.pth"),
-            },
-            "llm_conf": {"name": str(self.folder / "lm")},
-            "prompt_file": str(self.folder / "prompts.jsonl"),
-            "token_list": str(self.folder / "units/tokens.txt"),
-            "bpemodel": str(self.folder / "units/bpe.model"),
-            "projector_conf": {"hidden": 16},
-            "model_conf": {"extract_feats_in_collect_stats": False},
-            "optim": "adamw",
-            "batch_type": "unsorted",
-            "batch_size": 6,
-            "max_epoch": 1,
-            "keep_nbest_models": 1,
-            "best_model_criterion": [["valid", "loss", "min"]],
-            "num_workers": 0,
-            "num_att_plot": 0,
-            "use_matplotlib": False,
-            "use_tensorboard": False,
             "train_data_path_and_name_and_type": rows,
             "valid_data_path_and_name_and_type": rows,
             "train_shape_file": [str(self.folder / "shapes")],
@@ -83,8 +65,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> System:
     asr_train.main(made.setting.command(folder / "ctc", max_epoch=1, keep_nbest_models=1))
     save_language_model(folder / "lm")
     write_jsonl(folder / "prompts.jsonl", PROMPTS)
-    keys = [f"utt{number:02}-ASR" for number in range(12)]
-    (folder / "shapes").write_text("".join(f"{key} 10\n" for key in keys))
+    write_shapes(folder / "psslm.jsonl", folder / "shapes")
     command = made.bridge_command(folder / "given")
     psslm_train.main([*command, "--output_dir", str(folder / "bridge")])
     pack.main([*made.bridge, "--outpath", str(folder / "model.zip")])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_psslm.acoustic.ctranslate2 import MODEL_FILE, read_encoder
-from espnet_psslm.bridge.steps_file import read_sample
+from espnet_psslm.bridge.steps_file import read_made, read_sample
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.pack_files import open_pack
 from tests import whole_files
@@ -80,6 +80,10 @@ def read_steps(data: bytes, folder: Path) -> None:
     assert first.dim() == 2 and spans.shape == (len(first), 2)
 
 
+def read_how_made(data: bytes, folder: Path) -> None:
+    assert isinstance(read_made(_write(folder, "a.ark", data)), dict | None)
+
+
 def read_ctranslate2(data: bytes, folder: Path) -> None:
     config, state = read_encoder(_write(folder, MODEL_FILE, data).parent)
     assert state["conv1.weight"].shape == (config.d_model, config.num_mel_bins, 3)
@@ -129,6 +133,7 @@ def _yaml_files(_: Path) -> list[bytes]:
 READERS = {
     "ark": Reader(read_ark, lambda _: whole_files.ark_entries()),
     "steps": Reader(read_steps, whole_files.steps_records),
+    "made": Reader(read_how_made, whole_files.arks),
     "ctranslate2": Reader(read_ctranslate2, lambda _: [whole_files.ctranslate2_model()]),
     "zip": Reader(
         read_zip,

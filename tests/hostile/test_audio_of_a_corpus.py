@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from espnet_psslm.bin import format_wav, perturb_speed
+from espnet_psslm.common.left_out import read_dropped
 from espnet_psslm.data.common_voice import clip_name
-from espnet_psslm.data.dropped import read_dropped
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.release import read_recordings
 from tests.helpers import run_and_fail, write_jsonl

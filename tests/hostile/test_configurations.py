@@ -81,16 +81,31 @@ BRIDGE = {
     "no section": ({"llm_conf": "gpt"}, "llm_conf: 'gpt' is no section"),
     "unknown in llm_conf": ({"llm_conf": {"nam": "x"}}, "llm_conf: ['nam'] is unknown"),
     "unknown projector": ({"projector": "linear-gelu"}, "projector: 'linear-gelu' is unknown"),
-    "unknown in projector_conf": ({"projector_conf": {"hiden": 3}}, "projector_conf"),
+    "unknown in projector_conf": (
+        {"projector_conf": {"hiden": 3}},
+        "projector_conf of LinearSiLU: ['hiden'] is unknown; did you mean hidden? use hidden",
+    ),
     "text for a number": ({"projector_conf": {"hidden": "wide"}}, "projector_conf"),
     "unknown in prompt_conf": ({"prompt_conf": {"style": "x"}}, "prompt_conf: ['style']"),
     "layout without speech": ({"prompt_conf": {"layout": "{prompt}"}}, "<speech>"),
     "unknown simulator": ({"simulator": "tacotron"}, "simulator: 'tacotron' is unknown"),
-    "unknown in simulator_conf": ({"simulator_conf": {"noise": 1}}, "simulator_conf"),
+    "unknown in simulator_conf": (
+        {"simulator": "tasu", "simulator_conf": {"smoothing": 1}},
+        "simulator_conf of tasu: ['smoothing'] is unknown; did you mean max_smoothing? use delete_",
+    ),
     "unknown reduction": ({"reduction": "all"}, "reduction: 'all' is unknown"),
-    "unknown in reduction_conf": ({"reduction_conf": {"rate": 1}}, "reduction_conf"),
+    "unknown in reduction_conf": (
+        {"reduction_conf": {"threshold": 1}},
+        "of merge_then_drop: ['threshold'] is unknown; did you mean blank_threshold? use blank_",
+    ),
     "unknown tuning": ({"tuning": "full"}, "tuning: 'full' is unknown"),
-    "unknown in tuning_conf": ({"tuning": "lora", "tuning_conf": {"rank": 1}}, "tuning_conf"),
+    "unknown in tuning_conf": (
+        {"tuning": "prefix", "tuning_conf": {"tuned": 1}},
+        "tuning_conf of prefix: ['tuned'] is unknown; did you mean num_tuned? use num_tuned",
+    ),
+    "options of what has none": (
+        {"tuning": "frozen", "tuning_conf": {"r": 1}}, "['r'] is unknown; there are no options"
+    ),
     "unknown in acoustic_conf": ({"acoustic_conf": {"file": "x"}}, "acoustic_conf: ['file']"),
     "unknown step kind": ({"step_kind": "phone"}, "step_kind: 'phone' is unknown"),
     "unknown option": ({"epochs": 3}, "epochs"),
@@ -147,7 +162,7 @@ def test_measured_statistics_are_not_for_the_rule_based_simulator(system, tmp_pa
     changes = {"simulator_conf": {"measured": str(tmp_path / "measured.yaml")}}
     command = system.bridge_command(tmp_path, **changes)
     said = refusal(psslm_train.main, [*command, "--simulator", "tasu"], capsys)
-    assert "simulator_conf: TASUSimulator has no option 'measured'" in said
+    assert "simulator_conf of tasu: ['measured'] is unknown; use delete_prob, " in said
 
 
 def test_an_unknown_dtype(system, tmp_path, capsys):

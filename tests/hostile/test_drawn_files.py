@@ -136,7 +136,7 @@ def posterior_steps(draw: st.DrawFn) -> tuple[list[list[int]], list[list[float]]
 def test_posterior_steps_come_back(tmp_path: Path, examples: int) -> None:
     @for_all(examples, batch=st.lists(posterior_steps(), min_size=1, max_size=3))
     def check(batch: list[tuple[list[list[int]], list[list[float]]]]) -> None:
-        with StepsWriter(tmp_path / "steps.ark") as writer:
+        with StepsWriter(tmp_path / "steps.ark", {}) as writer:
             for number, (ids, probs) in enumerate(batch):
                 writer.write_batch([str(number)], steps_of_units(ids, probs))
         for number, (ids, probs) in enumerate(batch):
@@ -154,7 +154,7 @@ def test_feature_steps_come_back(tmp_path: Path, examples: int) -> None:
         count = len(values)
         starts = torch.arange(count)[None]
         batch = torch.from_numpy(values.astype(np.float32, order=order))[None]
-        with StepsWriter(tmp_path / "steps.ark") as writer:
+        with StepsWriter(tmp_path / "steps.ark", {}) as writer:
             writer.write_batch(
                 ["utt"], FeatureSteps(batch, torch.tensor([count]), starts, starts + 1)
             )

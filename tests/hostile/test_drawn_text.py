@@ -10,11 +10,12 @@ import yaml
 from hypothesis import strategies as st
 
 from espnet_psslm.common.file_names import file_name
+from espnet_psslm.common.json_files import read_objects, write_jsonl
 from espnet_psslm.common.kept_parts import KeptParts
-from espnet_psslm.common.lines import read_lines, read_objects
+from espnet_psslm.common.lines import read_lines
 from espnet_psslm.common.yaml_file import dump_yaml, read_yaml
 from espnet_psslm.data.kaldi import read_table, write_table
-from espnet_psslm.data.manifest import Row, check_manifest, read_manifest, write_jsonl
+from espnet_psslm.data.manifest import Row, check_manifest, read_manifest
 from espnet_psslm.samples.segments import SEGMENTS, Part, read_sources
 from tests.hostile.drawn import EXAMPLES, TEXTS, damaged, for_all, read_or_refused
 

@@ -49,7 +49,7 @@ class World:
         heard = self.setting.model_options(ctc)
         answer = ["--manifest", str(folder / "train.jsonl"), "--oracle", "true", "--device", "cpu"]
         answer += ["--batch_size", "2", "--max_new_tokens", "12", "--nbest", "2"]
-        steps = ["--blank_threshold", "1.0", "--batch_size", "2"]
+        steps = ["--reduction_conf", "blank_threshold=1.0", "--batch_size", "2"]
         acoustic = {"train_config": str(ctc / "config.yaml")}
         acoustic["model_file"] = str(ctc / "valid.loss.ave.pth")
         config = yaml.safe_load((psslm / "config.yaml").read_text())

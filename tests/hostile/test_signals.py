@@ -12,11 +12,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# An interpreter that does nothing, but for stage_log.py, and a training that takes 10 minutes.
+# An interpreter that does nothing, but for what starts commands, and a training of 10 minutes.
 STUB = """#!/usr/bin/env bash
 case "$1 ${{2:-}}" in
-    */stage_log.py\\ *) exec {python} "$@" ;;
-    -c*) echo 0 ;;
+    */stage_log.py\\ * | */start.py\\ *) exec {python} "$@" ;;
     *.asr_train)
         eval "$STUBBORN"
         sleep 600 &

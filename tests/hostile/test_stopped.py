@@ -91,7 +91,8 @@ def steps_width(folder: Path) -> int:
 
 def dump_options(setting: Setting, output: Path, *, max_units: int) -> list[str]:
     options = [*setting.model_options(setting.folder / "exp"), "--output_dir", str(output)]
-    return [*options, "--max_units", str(max_units), "--blank_threshold", "1.0"]
+    conf = f"{{max_units: {max_units}, blank_threshold: 1.0}}"
+    return [*options, "--reduction_conf", conf]
 
 
 def test_a_dump(setting, tmp_path, capsys):

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from espnet_psslm.bin import asr_inference, compare, data2jsonl, filter_data, format_wav, score
-from espnet_psslm.data.dropped import read_dropped
+from espnet_psslm.common.left_out import read_dropped
 from espnet_psslm.data.kaldi import read_table
 from tests.refusal import refusal
 

@@ -10,20 +10,14 @@ import yaml
 from tests.ctc_setting import NUM_UTTS, save_whisper, write_data_dir
 from tests.helpers import PROMPTS, write_jsonl
 from tests.sensevoice_setting import save_sensevoice
+from tests.tiny_training import BRIDGE
 
-CONFIG = {
+CONFIG = BRIDGE | {
     "source": "no_audio",
     "projector_conf": {"hidden": 64},
-    "model_conf": {"extract_feats_in_collect_stats": False},
     "batch_type": "sorted",
     "batch_size": 4,
-    "num_workers": 0,
-    "optim": "adamw",
-    "max_epoch": 1,
-    "keep_nbest_models": 1,
-    "num_att_plot": 0,
-    "use_matplotlib": False,
-    "use_tensorboard": False,
+    "best_model_criterion": [["valid", "acc", "max"]],  # the recipe's default
 }
 
 

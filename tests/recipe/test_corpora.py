@@ -10,8 +10,9 @@ import zipfile
 import pytest
 import yaml
 
+from espnet_psslm.bridge.steps_file import read_made
 from espnet_psslm.data.kaldi import read_table
-from tests.corpora import build_common_voice, build_covost2, build_slurp
+from tests.corpora import build_corpus
 from tests.helpers import save_language_model, tiny_whisper_config
 from tests.warm_python import warm_python
 
@@ -47,15 +48,6 @@ def models(tmp_path_factory):
 def python():
     with warm_python() as path:
         yield path
-
-
-def corpus(recipe, folder):
-    if recipe == "slurp":
-        return {"SLURP": str(build_slurp(folder))}
-    if recipe == "commonvoice":
-        return {"COMMONVOICE": str(build_common_voice(folder))}
-    translations, clips = build_covost2(folder)
-    return {"COVOST2": str(translations), "COMMONVOICE": str(clips)}
 
 
 def options(recipe, models, python):
@@ -95,7 +87,7 @@ def finished(start, tmp_path_factory):
     def run(recipe):
         if recipe not in done:
             folder = tmp_path_factory.mktemp(recipe)
-            done[recipe] = folder, *start(recipe, folder, **corpus(recipe, folder / "corpus"))
+            done[recipe] = folder, *start(recipe, folder, **build_corpus(recipe, folder / "corpus"))
         folder, code, log = done[recipe]
         assert code == 0, log[-5000:]
         return folder, log
@@ -190,6 +182,25 @@ def test_a_failed_job_is_named_and_alone_run_again(start, finished, tmp_path):
     assert first.stat().st_mtime_ns == written
 
 
+def test_the_reduction_is_one_in_all_stages(start, finished, tmp_path):
+    """That of the option, from dumping to decoding; dumps of another one are refused."""
+    copy(finished, tmp_path)
+    half = "--blank_threshold=0.5"
+    code, log = start("slurp", tmp_path, "--stage=8", "--stop_stage=9", half)
+    assert code == 0, log[-5000:]
+    code, log = start("slurp", tmp_path, "--stage=10", "--stop_stage=10")
+    assert code == 1
+    assert "made with blank_threshold 0.5, here it is blank_threshold 0.9" in log.splitlines()[-1]
+    code, log = start("slurp", tmp_path, "--stage=10", "--stop_stage=12", "--sft=false", half)
+    assert code == 0, log[-5000:]
+    saved = yaml.safe_load((tmp_path / "expdir/psslm_text/config.yaml").read_text())
+    row = json.loads((tmp_path / "dumpdir/steps/dev/psslm.jsonl").read_text().splitlines()[0])
+    measured = yaml.safe_load((tmp_path / "expdir/simulation.yaml").read_text())
+    dumped = read_made(row["steps"].rpartition(":")[0])
+    for made in (dumped, measured["made"], saved["reduction_conf"]):
+        assert made["blank_threshold"] == 0.5
+
+
 def test_a_second_bridge_with_a_tag(start, finished, tmp_path):
     copy(finished, tmp_path)
     (tmp_path / "decode.yaml").write_text("max_new_tokens: 2\nbeam_size: 1\n")
@@ -246,19 +257,11 @@ def test_training_on_two_nodes(start, finished, root, tmp_path):
     assert ":0/2]" in said and "# Ended (code 0)" in logs[1].read_text()
 
 
-@pytest.mark.parametrize(
-    ("options", "variables", "message"),
-    [
-        (["--num_nodes=2"], {}, "--num_nodes 2: set train_cmd in cmd.sh"),
-        (["--ngpu=2"], {"train_cmd": "srun"}, "it is 'srun'"),
-        (["--gpu_inference=yes"], {}, "--gpu_inference yes: use auto, true or false"),
-        (["--sensevoice=/nowhere"], {}, "/nowhere/model.pt"),
-    ],
-)
-def test_options_that_do_not_fit(start, finished, tmp_path, options, variables, message):
+def test_an_acoustic_model_that_is_not_there(start, finished, tmp_path):
     copy(finished, tmp_path)
-    code, log = start("slurp", tmp_path, "--stage=11", "--stop_stage=11", *options, **variables)
-    assert code == 1 and message in log.splitlines()[-1]
+    options = ("--stage=11", "--stop_stage=11", "--sensevoice=/nowhere")
+    code, log = start("slurp", tmp_path, *options)
+    assert code == 1 and "/nowhere/model.pt" in log.splitlines()[-1]
 
 
 def test_encoder_outputs_at_the_steps_of_a_ctc_model(start, finished, models, root, tmp_path):

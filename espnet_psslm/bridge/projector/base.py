@@ -11,6 +11,7 @@ from typing import Self
 from torch import Tensor, nn
 
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
+from espnet_psslm.common.options import section
 
 Steps = PosteriorSteps | FeatureSteps
 
@@ -25,6 +26,11 @@ class Ends:
     blank_id: int
     token_embeddings: Callable[[], Tensor]  # (tokens, H), those of the language model just now
     unit_embeddings: Callable[[], Tensor]  # (V, H), for each unit the mean of its text's tokens
+
+    @property
+    def names(self) -> set[str]:
+        """What classes take of it; their other keyword-only arguments are options."""
+        return {"sparse", *vars(self)}
 
 
 class Projector(nn.Module, ABC):
@@ -69,14 +75,12 @@ def build_projector(cls: type[Projector], ends: Ends, **options: object) -> Proj
     """Build a projector between two ends.
 
     Raises:
-        ValueError: if it does not take such Steps, or does not know an option.
+        ValueError: if it does not take such Steps, or an option does not fit.
     """
     if ends.kind not in cls.takes:
         raise ValueError(
             f"{cls.__name__} takes {' or '.join(kind.__name__ for kind in cls.takes)}, not "
             f"{ends.kind.__name__}: set another projector or another step_kind"
         )
-    try:
+    with section(f"projector_conf of {cls.__name__}", options, cls, given=ends.names):
         return cls.build(ends, **options)
-    except TypeError as error:
-        raise ValueError(f"{cls.__name__} with {options}: {error}; see projector_conf") from error

@@ -18,7 +18,8 @@ from espnet_psslm.bridge.projector.linear import full_precision
 from espnet_psslm.bridge.sparse_linear import (
     RowSums,
     StepsLinear,
-    bag_and_sum,
+    bag_and_sums,
+    bag_of_rows,
     stacked_lengths,
 )
 from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
@@ -84,9 +85,12 @@ class Lego(Projector):
             unlisted = ~(steps.unit_ids == self.blank_id).any(-1, keepdim=True)
             coef = torch.cat([weights - rest, -rest * unlisted], -1)
             ids = torch.cat([steps.unit_ids, blank], -1)
-            sums = None if self.table.requires_grad else self.row_sums(self.table)
-            operands = (part.flatten(0, 1) for part in (coef, rest, ids))
-            rows = bag_and_sum(*operands, self.table, sums)
+            coef, rest, ids = (part.flatten(0, 1) for part in (coef, rest, ids))
+            if self.table.requires_grad:
+                mix = torch.ones_like(self.table[None, :, 0])
+                rows = bag_and_sums(coef, rest, ids, mix, self.table)
+            else:
+                rows = bag_of_rows(coef, ids, self.table) + rest * self.row_sums(self.table)
         return rows.unflatten(0, steps.unit_ids.shape[:2])
 
     def _weights(self, steps: PosteriorSteps) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,8 @@ from espnet_psslm.recipe.adaptation.train import (
 )
 from espnet_psslm.recipe.adaptation.workspace import Workspace
 from espnet_psslm.recipe.packing import Bridge, pack_bridge
-from espnet_psslm.recipe.replay import MAX_BYTES, sample_replay, size_of
+from espnet_psslm.recipe.replay import MAX_BYTES, is_held_out, sample_replay, size_of
+from espnet_psslm.score.tasks import TaskMetrics
 from espnet_psslm.text.prompt import read_prompt_file
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import units_of
@@ -122,7 +123,7 @@ def adapt(model: str, options: Options) -> list[compare.Change]:
         trained, new_config = _train(
             workspace, packed, domain, options, units, prompts, replayed, kept_out
         )
-        found = _compare(packed, domain, options, kept_out, trained, new_config)
+        found = _compare(packed, domain, options, prompts, kept_out, trained, new_config)
         _pack(workspace, packed, domain, options, trained, new_config, found)
         workspace.remove()
     return found
@@ -150,10 +151,17 @@ def _split_replay(packed: Packed, options: Options) -> tuple[list[Row], list[Row
             "forgotten, and the table cannot show it"
         )
         return [], []
-    sentences = sorted({row["GT"] for row in rows})
-    held = set(sentences[:: round(1 / REPLAY_HELD_OUT)])
-    kept_out = [row for row in rows if row["GT"] in held]
-    return [row for row in rows if row["GT"] not in held] if options.replay else [], kept_out
+    kept_out = [row for row in rows if is_held_out(row)]
+    trained = [row for row in rows if not is_held_out(row)]
+    if not kept_out:
+        logging.warning(
+            "the old model was trained on all sentences that it carries: it answers 'old text' of "
+            "the table better than it would other sentences (pack --replay_held_out)"
+        )
+        held = set(sorted({row["GT"] for row in rows})[:: round(1 / REPLAY_HELD_OUT)])
+        kept_out = [row for row in rows if row["GT"] in held]
+        trained = [row for row in rows if row["GT"] not in held]
+    return trained if options.replay else [], kept_out
 
 
 def _with_labels(prompts: Sequence[Row], domain: Domain) -> list[Row]:
@@ -221,6 +229,7 @@ def _compare(
     packed: Packed,
     domain: Domain,
     options: Options,
+    prompts: list[Row],
     kept_out: list[Row],
     trained: Path,
     config_file: Path,
@@ -233,7 +242,7 @@ def _compare(
         utterances = read_recordings(options.audio, language=options.language)
         rows = [row for utterance in utterances for row in utterance.rows()]
         parts.append(compare.Rows("recordings", rows, compare.HEARD))
-    common = {"device": options.device, "language": options.language}
+    common = {"device": options.device, "tasks": TaskMetrics(options.language, prompts)}
     before = compare.answer(
         parts,
         config_file=Path(packed.files["psslm_train_config"]),
@@ -254,7 +263,8 @@ def _pack(
     config_file: Path,
     found: Sequence[compare.Change],
 ) -> None:
-    new = [*domain.train, *domain.held_out]
+    held_out = [row | {"held_out": True} for row in domain.held_out]
+    new = [*domain.train, *held_out]
     # Half of what is carried is new, as in training: the next adaptation forgets neither.
     carried = sample_replay(new, max_bytes=MAX_BYTES // 2)
     if packed.replay:

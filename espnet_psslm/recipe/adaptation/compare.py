@@ -7,10 +7,10 @@ from pathlib import Path
 from espnet_psslm.data.manifest import Row
 from espnet_psslm.inference.decoder import PSSLMDecoder
 from espnet_psslm.progress import show_progress
+from espnet_psslm.score.metrics import METRICS
 from espnet_psslm.score.report import table
-from espnet_psslm.score.tasks import metrics_of, score
+from espnet_psslm.score.tasks import TaskMetrics
 
-LOWER_IS_BETTER = ("wer", "cer")
 SIMULATED, HEARD = "text", "audio"
 
 
@@ -37,7 +37,7 @@ class Change:
     def cells(self) -> list[str]:
         """For the table."""
         rates = ["-" if x is None else f"{100 * x:.2f}" for x in (self.before, self.after)]
-        better = "lower" if self.metric in LOWER_IS_BETTER else "higher"
+        better = "lower" if METRICS[self.metric].lower_is_better else "higher"
         return [
             self.name,
             self.task,
@@ -53,7 +53,7 @@ def answer(
     config_file: Path,
     model_file: Path,
     device: str,
-    language: str,
+    tasks: TaskMetrics,
     name: str,
 ) -> dict[tuple[str, str], tuple[int, str, float]]:
     """Answer rows with a model and score them.
@@ -63,7 +63,7 @@ def answer(
         config_file: of the model.
         model_file: its parameters.
         device: where.
-        language: of the speech.
+        tasks: how answers are scored.
         name: of the model, for the progress.
 
     Returns:
@@ -87,7 +87,7 @@ def answer(
                 for key, reason in answers.skipped.items():
                     raise ValueError(f"{part}, {key}: {reason}")
                 texts = {key: best.text for key, best in answers.hypotheses.items()}
-                found[part, task] = len(rows), *_rate(task, rows, texts, language=language)
+                found[part, task] = len(rows), *_rate(task, rows, texts, tasks)
     return found
 
 
@@ -101,13 +101,12 @@ def _by_task(parts: Iterable[Rows]) -> dict[tuple[str, str], list[Row]]:
 
 
 def _rate(
-    task: str, rows: Sequence[Row], texts: Mapping[str, str], *, language: str
+    task: str, rows: Sequence[Row], texts: Mapping[str, str], tasks: TaskMetrics
 ) -> tuple[str, float]:
     """The measure of a task, and its value."""
-    metrics, of_answer = metrics_of(task, language)
-    metric = metrics[0] if metrics else "accuracy"
-    targets = {row["key"]: row["target"] for row in rows}
-    return metric, score(targets, texts, metric=metric, language=of_answer, seed=0)["rate"]
+    metric, targets = tasks.metrics(task)[0], {row["key"]: row["target"] for row in rows}
+    score = METRICS[metric].score(targets, texts, language=tasks.language(task), seed=0)
+    return metric, score.rate
 
 
 def changes(

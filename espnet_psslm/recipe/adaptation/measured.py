@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from espnet_psslm.bridge.measure import measure
-from espnet_psslm.bridge.phone_sync import build_reduction
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.data.labelled import LabelledUtterance
 from espnet_psslm.progress import track
 from espnet_psslm.tasks.psslm_parts import build_acoustic
 from espnet_psslm.text.units import Units
-from espnet_psslm.training.builders import with_defaults
+from espnet_psslm.training.builders import reduction_of, with_defaults
 
 
 def measure_errors(
@@ -52,7 +51,7 @@ def _hear(
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     args = with_defaults(dict(packed) | {"source": "audio"})
     acoustic = build_acoustic(args, units).to(device).eval()
-    reduction = build_reduction(args.reduction, blank_id=units.blank_id, **args.reduction_conf)
+    reduction = reduction_of(args)
     for utterance in track(recordings, len(recordings), "measure", units="recordings"):
         try:
             speech = torch.from_numpy(read_audio(utterance.path))[None].to(device)

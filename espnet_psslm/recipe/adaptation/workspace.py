@@ -5,7 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.data.manifest import Row, write_jsonl
+from espnet_psslm.common.json_files import write_jsonl
+from espnet_psslm.data.manifest import Row
 
 
 class Workspace:

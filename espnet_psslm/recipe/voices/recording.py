@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import butter, oaconvolve, sosfilt
 
-from espnet_psslm.recipe.voices.noise import FS, NOISES, add_noise
+from espnet_psslm.common.audio import SAMPLE_RATE
+from espnet_psslm.recipe.voices.noise import NOISES, add_noise
 
 MIN_SNR_DB, MAX_SNR_DB = 5.0, 30.0
 MIN_SILENCE_S, MAX_SILENCE_S = 0.05, 0.20  # before and after the speech
@@ -112,12 +113,12 @@ def record(speech: np.ndarray, recording: Recording, *, rng: np.random.Generator
     """
     if recording.room is not None:
         speech = oaconvolve(speech, room_response(recording.room))
-    silence = int(recording.before_s * FS), int(recording.after_s * FS)
+    silence = int(recording.before_s * SAMPLE_RATE), int(recording.after_s * SAMPLE_RATE)
     heard = add_noise(
         np.pad(speech, silence), kind=recording.noise, snr_db=recording.snr_db, rng=rng
     )
     if recording.band_hz is not None:
-        band = butter(BAND_ORDER, recording.band_hz, btype="bandpass", fs=FS, output="sos")
+        band = butter(BAND_ORDER, recording.band_hz, btype="bandpass", fs=SAMPLE_RATE, output="sos")
         heard = sosfilt(band, heard)
     peak = np.abs(heard).max()
     if recording.clipping is not None:
@@ -136,7 +137,7 @@ def room_response(room: Room) -> np.ndarray:
     pyroomacoustics.constants.set("num_threads", 1)  # processes share the cores
     box = pyroomacoustics.ShoeBox(
         room.size,
-        fs=FS,
+        fs=SAMPLE_RATE,
         materials=pyroomacoustics.Material(room.absorption),
         max_order=MAX_REFLECTIONS,
     )

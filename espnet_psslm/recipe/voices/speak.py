@@ -21,6 +21,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.common.workers import in_workers
 from espnet_psslm.progress import show_progress
 from espnet_psslm.recipe.voices.engines import (
@@ -30,7 +31,6 @@ from espnet_psslm.recipe.voices.engines import (
     installed_version,
     package_version,
 )
-from espnet_psslm.recipe.voices.noise import FS
 from espnet_psslm.recipe.voices.recording import Recording, draw_recording, record
 from espnet_psslm.recipe.voices.table import NEURAL
 from espnet_psslm.samples.flac import write_flac
@@ -194,7 +194,7 @@ def _speak_block(block: list[Utterance]) -> None:
     engine = _engine(block[0].voice.engine)
     for utterance in block:
         samples = speak(utterance, engine=engine)
-        write_flac(utterance.path, samples, FS)
+        write_flac(utterance.path, samples, SAMPLE_RATE)
 
 
 def speak(utterance: Utterance, *, engine: Engine) -> np.ndarray:
@@ -226,4 +226,6 @@ def speak(utterance: Utterance, *, engine: Engine) -> np.ndarray:
             f"voice {utterance.voice.name} ({utterance.voice.engine}) said nothing for "
             f"{utterance.text!r} ({utterance.utt}); correct the sentence, or leave it out"
         )
-    return record(soxr.resample(said, engine.fs * factor, FS), utterance.recording, rng=rng)
+    return record(
+        soxr.resample(said, engine.fs * factor, SAMPLE_RATE), utterance.recording, rng=rng
+    )

@@ -83,6 +83,10 @@ def read(path: Path) -> dict[str, str]:
     return dict((f"{line} ").split(" ", 1) for line in path.read_text().splitlines())
 
 
+def left_out(folder: Path) -> dict[str, str]:
+    return dict(line.split("\t") for line in (folder / "skipped.txt").read_text().splitlines())
+
+
 def expected_ctm_token(acoustic: KnownAcoustic) -> list[str]:
     lines = []
     for utt, text in TEXTS.items():
@@ -173,14 +177,14 @@ def test_forced_alignment(acoustic: KnownAcoustic, data: Path, tmp_path: Path) -
     output = tmp_path / "aligned"
     asr_align.main(options(data, output))
     assert (output / "ctm_token").read_text().splitlines() == expected_ctm_token(acoustic)
-    assert read(output / "skipped.txt") == {}
+    assert left_out(output) == {}
     right = {utt: float(score) for utt, score in read(output / "score").items()}
     # Other texts: wrong, too long, with a character that no unit has, absent.
     (tmp_path / "text").write_text(
         f"utt0 {SENTENCES[3]}\nutt1 {' '.join(SENTENCES)}\nutt2 \u4f60\n"
     )
     asr_align.main(options(data, output, "--text", str(tmp_path / "text")))
-    skipped = read(output / "skipped.txt")
+    skipped = left_out(output)
     assert set(skipped) == {"utt1", "utt2", "utt3"}
     assert "frames, there are" in skipped["utt1"] and "vocabulary" in skipped["utt2"]
     assert "no text" in skipped["utt3"]
@@ -229,8 +233,7 @@ def test_unreadable_audio_is_left_out_and_listed(
     asr_inference.main(options(data, output, "--max_skipped", "0.5", "--nbest", "1"))
     found, expected = (read(folder / "1best_recog/text") for folder in (output, whole))
     assert found == {utt: expected[utt] for utt in ("utt1", "utt3")}
-    lines = (output / "skipped.txt").read_text().splitlines()
-    skipped = dict(line.split("\t") for line in lines)
+    skipped = left_out(output)
     assert set(skipped) == {"utt0", "utt2"}
     assert "no such file" in skipped["utt0"] and "not audio" in skipped["utt2"]
     stats = json.loads((output / "stats.json").read_text())
@@ -238,10 +241,10 @@ def test_unreadable_audio_is_left_out_and_listed(
     asr_inference.main(options(data, output, "--judge_skipped", "false"))
     with pytest.raises(SystemExit):
         asr_inference.main(options(data, output))
-    assert "2 of 4 rows could not be used" in capsys.readouterr().err.splitlines()[-1]
+    assert "2 of 4 rows cannot be used" in capsys.readouterr().err.splitlines()[-1]
     output = tmp_path / "aligned"
     asr_align.main(options(data, output))
-    assert set(read(output / "skipped.txt")) == {"utt0", "utt2"}
+    assert set(left_out(output)) == {"utt0", "utt2"}
     plot_posterior.main(options(data, tmp_path / "plots"))
     names = sorted(path.name for path in (tmp_path / "plots").iterdir())
     assert names == ["utt1.png", "utt3.png"]
@@ -264,4 +267,4 @@ def test_dump_leaves_out_what_cannot_be_read(
     assert (stats["num_utts"], stats["num_rows"], stats["max_skipped"]) == (3, 4, 0.25)
     with pytest.raises(SystemExit):
         dump_steps.main(options(data, output))
-    assert "1 of 4 rows could not be used" in capsys.readouterr().err.splitlines()[-1]
+    assert "1 of 4 rows cannot be used" in capsys.readouterr().err.splitlines()[-1]

@@ -25,7 +25,7 @@ def dumped(trained, units_folder, tmp_path_factory):
     tokens = len((units_folder / "tokens.txt").read_text().splitlines())
     generator = torch.Generator().manual_seed(0)
     rows = []
-    with StepsWriter(folder / "steps.ark") as writer:
+    with StepsWriter(folder / "steps.ark", {}) as writer:
         for place in range(NUM_UTTS):
             units = torch.randint(3, tokens - 1, (1, 7, 1), generator=generator)
             probs = torch.full((1, 7, 1), 0.99 - place / 100)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from espnet_psslm.bin.collect_results import main
-from espnet_psslm.score.tasks import metrics_of
 
 ROWS = [
     ("u1", "the cat sat on the mat", "Die Katze saß auf der Matte.", "alarm"),
@@ -87,8 +86,10 @@ def test_every_task_by_its_metric(exp, capsys):
     assert find(results, "psslm_sft", "bleu")["rate"] == pytest.approx(1.0)
     assert "|tok:13a|" in find(results, "psslm_text", "bleu")["signature"]
     assert find(results, "psslm_text", "chrf")["rate"] < 1
-    assert {row["task"] for row in results["scores"]} == {"ASR", "EN2DE", "SLU_scenario"}
-    assert [row["task"] for row in results["comparisons"]] == ["ASR", "EN2DE", "SLU_scenario"]
+    assert find(results, "psslm_sft", "exact")["task"] == "QA"
+    tasks = ["ASR", "EN2DE", "QA", "SLU_scenario"]
+    assert list(dict.fromkeys(row["task"] for row in results["scores"])) == tasks
+    assert [row["task"] for row in results["comparisons"]] == tasks
     assert results["comparisons"][1]["difference"] > 0
     text = (exp / "RESULTS.md").read_text(encoding="utf-8")
     assert capsys.readouterr().out == text + "\n"
@@ -184,16 +185,18 @@ def test_missing_hypotheses_end_in_one_line(exp, capsys):
     assert "psslm_sft/decode/test/EN2DE/1best_recog/text does not exist" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("task", "language", "metrics", "answers_in"),
-    [
-        ("ASR", "de", ("wer", "cer"), "de"),
-        ("ASR", "zh-CN", ("cer",), "zh-CN"),
-        ("EN2ZH", "en", ("bleu", "chrf"), "zh"),
-        ("SLU_action", "en", ("accuracy",), "en"),
-        ("SLU_entities", "en", ("slu",), "en"),
-        ("QA", "en", (), "en"),
-    ],
-)
-def test_metrics(task, language, metrics, answers_in):
-    assert metrics_of(task, language) == (metrics, answers_in)
+def test_a_new_task_needs_a_line_in_the_prompt_file(exp):
+    """Scored and shown beside the transcripts, whose metric it shares."""
+    prompts = exp.parent / "prompts.jsonl"
+    write(prompts, '{"task": "QA", "prompt": "Answer. ", "metric": "wer"}\n')
+    answers = exp / "psslm_text/decode/test/QA/1best_recog/text"
+    write(answers, answers.read_text().replace("free text", "free", 1))
+    results = run(exp, "--prompt_file", str(prompts))
+    (row,) = [
+        row
+        for row in results["scores"]
+        if (row["task"], row["metric"]) == ("QA", "wer") and "text" in row["system"]
+    ]
+    assert (row["num_del"], row["num_ref"]) == (1, 6)
+    text = (exp / "RESULTS.md").read_text(encoding="utf-8")
+    assert "|test/QA|3|6|83.3|" in text and "|test|QA|WER|-16.67|" in text

@@ -42,14 +42,16 @@ def options(tmp_path):
 
 
 def test_every_task_in_one_table(options, tmp_path):
-    main([*options, "--metric", "EN2DE=cer"])
+    prompts = [{"task": "SLU_scenario", "prompt": "Name it. ", "metric": "exact"}]
+    prompt_file = str(write_jsonl(tmp_path / "prompts.jsonl", prompts))
+    main([*options, "--metric", "EN2DE=cer", "--prompt_file", prompt_file])
     lines = (tmp_path / "new/table.md").read_text().splitlines()
     all_right, all_wrong = "100.00 [100.00, 100.00]", "0.00 [0.00, 0.00]"
     assert lines[2:] == [
-        f"| ASR | wer | {all_right} | {all_wrong} | -100.00 | better |",
-        f"| SLU_scenario | accuracy | {all_right} | {all_right} | +0.00 |  |",
-        f"| SLU_entities | slu_f1 | {all_right} | {all_wrong} | -100.00 | worse |",
-        f"| EN2DE | cer | {all_wrong} | {all_wrong} | +0.00 |  |",
+        f"|ASR|wer|{all_right}|{all_wrong}|-100.00|better|",
+        f"|SLU_scenario|exact|{all_right}|{all_right}|+0.00||",
+        f"|SLU_entities|slu_f1|{all_right}|{all_wrong}|-100.00|worse|",
+        f"|EN2DE|cer|{all_wrong}|{all_wrong}|+0.00||",
     ]
     found = json.loads((tmp_path / "new/table.json").read_text())
     assert found["SLU_entities"]["after"]["num_unparsable"] == NUM_UTTS
@@ -64,14 +66,6 @@ def test_tasks_are_scored_as_in_stage_13(options, tmp_path):
     assert found["ASR"]["after"]["metric"] == "cer"
 
 
-def test_a_task_without_metric_is_left_out_and_named(options, tmp_path, caplog):
-    with open(tmp_path / "test.jsonl", "a") as manifest:
-        manifest.write('{"key": "q", "task": "QA", "target": "x", "GT": "x"}\n')
-    main(options)
-    assert "task QA has no metric and is left out" in caplog.text
-    assert "QA" not in (tmp_path / "new/table.md").read_text()
-
-
 def test_entities_of_a_set_that_has_none(options, tmp_path):
     manifest = tmp_path / "test.jsonl"
     manifest.write_text(manifest.read_text().replace("| music_genre: jazz", "").replace(' "', '"'))
@@ -80,13 +74,10 @@ def test_entities_of_a_set_that_has_none(options, tmp_path):
 
 
 def test_what_is_missing_is_named(options, tmp_path, capsys):
-    rows = [{"key": "q", "task": "QA", "target": "x", "GT": "x"}]
-    other = str(write_jsonl(tmp_path / "qa.jsonl", rows))
     for change, message in (
-        (["--manifest", other], "none of the tasks ['QA'] has a metric"),
-        (["--metric", "EN2DE=meteor"], "write TASK=METRIC, one of ('wer', "),
+        (["--metric", "EN2DE=meteor"], "write TASK=METRIC, one of wer, cer, "),
         (["--metric", "EN2DE"], "write TASK=METRIC"),
-        (["--after", str(tmp_path)], "no such file; decode task ASR"),
+        (["--after", str(tmp_path)], "ASR/1best_recog/text does not exist"),
     ):
         with pytest.raises(SystemExit):
             main([*options, *change])

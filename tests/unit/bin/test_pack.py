@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from espnet_psslm.bin.pack import main
+from espnet_psslm.bin.unpack import main as unpack
+from espnet_psslm.text.prompt import read_prompt_file
 from tests.helpers import run_and_fail
 
 
@@ -89,6 +91,16 @@ def test_model_zoo_unpacks_it(recipe, monkeypatch):
     assert ctc["bpemodel"] == config["bpemodel"]
     assert ctc["token_list"] == ["<blank>", "<unk>", "a", "units", "<sos/eos>"]
     assert ctc["encoder_conf"]["name"] == "package://models/whisper"
+
+
+def test_stages_find_models_and_prompts_of_a_pack(recipe):
+    pack()
+    where = {"--psslm_exp": "new/psslm", "--psslm_name": "best.pth"}
+    where |= {"--ctc_exp": "new/ctc", "--ctc_name": "ctc.pth", "--model": "exp/psslm.zip"}
+    unpack([word for pair in where.items() for word in pair])
+    assert (recipe / "new/psslm/best.pth").read_text() == "bridge"
+    assert (recipe / "new/ctc/ctc.pth").read_text() == "ctc"
+    assert read_prompt_file("new/psslm/prompts.jsonl")[0]["task"] == "ASR"
 
 
 def test_what_is_outside_lies_beside_meta(recipe, monkeypatch):

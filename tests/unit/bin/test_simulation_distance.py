@@ -18,7 +18,7 @@ def dump(units_folder, tmp_path):
     """Steps of a sure acoustic model that mistakes nothing; measured numbers; options."""
     units = SentencePieceUnits(units_folder / "tokens.txt", bpemodel=units_folder / "bpe.model")
     rows, heard = [], []
-    with StepsWriter(tmp_path / "steps.ark") as writer:
+    with StepsWriter(tmp_path / "steps.ark", {}) as writer:
         for index, text in enumerate(SENTENCES):
             ids = torch.tensor(units.encode(text))
             places = torch.arange(len(ids))[None]

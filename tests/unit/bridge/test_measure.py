@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_psslm.bridge.columns import Column
-from espnet_psslm.bridge.draws import Draws
 from espnet_psslm.bridge.measure import measure
 from espnet_psslm.bridge.simulate import MeasuredSimulator
 
@@ -123,17 +121,6 @@ def test_blank_steps_where_all_spare_mass_was_on_blank():
     blank = ids[:, 0] == BLANK
     assert blank.sum() == 2
     np.testing.assert_allclose(probs[blank, :2].sum(1), 1.0, atol=1e-6)
-
-
-def test_many_are_as_one_by_one():
-    """Also an empty transcript, which has slots for one unit only."""
-    units = [[5, 7, 8, 9, 5], [], [6], [5, 6] * 20]
-    ids, probs = simulator().many(Column.of_lists(units), Draws([3], range(4)))
-    for row, given in enumerate(units):
-        own_ids, own_probs = simulator()(given, np.random.default_rng([3, row]))
-        assert ids[row].tolist() == own_ids.tolist()
-        assert probs[row].tolist() == own_probs.tolist()
-        assert ids.values.dtype == own_ids.dtype and probs.values.dtype == own_probs.dtype
 
 
 def test_measured_on_other_units_or_incomplete():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from espnet_psslm.bridge.phone_sync import build_reduction, reduce_posterior
+from espnet_psslm.bridge.phone_sync import REDUCTIONS, build_reduction, reduce_posterior
 
 BLANK, A, B = 0, 1, 2
 ORDERS = ("drop_then_merge", "merge_then_drop")
@@ -190,3 +190,73 @@ def test_features_are_reduced_by_the_runs_of_the_posterior(order):
 def test_options_that_do_not_fit_are_named(name, options, match):
     with pytest.raises(ValueError, match=match):
         build_reduction(name, blank_id=0, **options)
+
+
+LENGTHS = torch.tensor([40, 1, 17, 0, 33])
+SIZES = [1, 2 * 40 * 7, 1 << 25]  # one utterance at a time, two, all
+
+
+def random_logits(num_units, *, blank_id=0, dtype=torch.float64):
+    logits = 3 * torch.randn(5, 40, num_units, generator=torch.Generator().manual_seed(0)).double()
+    logits[..., blank_id] += 3.0
+    return logits.round().to(dtype)  # runs of several frames, and some ties
+
+
+def build(name, **options):
+    if name == "fixed_rate":
+        options["rate"] = 3
+    elif name in ORDERS:
+        options["blank_threshold"] = 0.8
+    return build_reduction(name, **{"blank_id": 0, "max_units": 5} | options)
+
+
+@pytest.mark.parametrize("numbers", SIZES)
+@pytest.mark.parametrize("name", REDUCTIONS)
+@pytest.mark.parametrize("max_units", [5, 7])
+def test_from_logits_equals_softmax_first(name, max_units, numbers):
+    logits, reduction = random_logits(7), build(name, max_units=max_units)
+    shift = 100.0 * torch.randn(5, 40, 1, dtype=torch.float64)
+    expected = reduction(logits.softmax(-1), LENGTHS)
+    for same in (logits, logits.log_softmax(-1), logits + shift):
+        steps = reduction.from_logits(same, LENGTHS, numbers=numbers)
+        assert steps.lengths.tolist() == expected.lengths.tolist()
+        assert spans(steps) == spans(expected)
+        torch.testing.assert_close(steps.probs, expected.probs, rtol=0, atol=1e-12)
+        if max_units == 7:
+            torch.testing.assert_close(steps.dense(), expected.dense(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("numbers", SIZES)
+def test_half_precision_logits_give_float32_probabilities(numbers):
+    logits, reduction = random_logits(50, dtype=torch.bfloat16), build("merge_then_drop")
+    steps = reduction.from_logits(logits, LENGTHS, numbers=numbers)
+    expected = reduction(logits.float().softmax(-1), LENGTHS)
+    assert steps.probs.dtype == torch.float32
+    assert torch.equal(steps.lengths, expected.lengths)
+    torch.testing.assert_close(steps.probs, expected.probs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("numbers", SIZES)
+def test_from_logits_of_a_batch_equals_single_utterances(numbers):
+    logits, reduction = random_logits(300), build("merge_then_drop")
+    together = reduction.from_logits(logits, LENGTHS, numbers=numbers)
+    for row, length in enumerate(LENGTHS.tolist()):
+        alone = reduction.from_logits(logits[row : row + 1, :length], LENGTHS[row : row + 1])
+        count = int(alone.lengths)
+        assert int(together.lengths[row]) == count
+        assert torch.equal(together.unit_ids[row, :count], alone.unit_ids[0, :count])
+        assert torch.equal(together.probs[row, :count], alone.probs[0, :count])
+
+
+def test_from_logits_holds_the_posterior_of_some_utterances_only():
+    """As many as are asked for, at least one."""
+    logits, reduction, whole = random_logits(300), build("merge_then_drop"), []
+    softmax = torch.Tensor.softmax
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            torch.Tensor, "softmax", lambda x, *a, **k: whole.append(len(x)) or softmax(x, *a, **k)
+        )
+        reduction.from_logits(logits, LENGTHS, numbers=2 * 40 * 300)
+        reduction.from_logits(logits, LENGTHS, numbers=1)
+        reduction.from_logits(logits, LENGTHS)
+    assert whole == [2, 2, 1, *[1] * 5, 5]

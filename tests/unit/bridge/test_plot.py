@@ -4,7 +4,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from espnet_psslm.bridge.plot import HeardUtterance, distance_figure, save_png, steps_figure
+from espnet_psslm.acoustic.align import UnitSpan, time_units
+from espnet_psslm.acoustic.plot import plot_posterior
+from espnet_psslm.bridge.plot import HeardUtterance, distance_figure, steps_figure
+from espnet_psslm.common.plots import save_png
 
 HEARD = HeardUtterance(
     title="utt: costs $5 or $6",
@@ -48,6 +51,17 @@ def test_an_utterance_without_steps_or_answer(tmp_path):
     assert [len(panel.texts) for panel in figure.axes] == [0, 0, 0, 0]
     save_png(figure, tmp_path / "utt.png")
     assert (tmp_path / "utt.png").stat().st_size > 1000
+
+
+def test_a_dollar_in_a_unit_opens_no_formula(tmp_path):
+    (unit,) = time_units([UnitSpan(1, 1, 3, 0.9)], ["<blank>", "$_$"], frame_shift_s=0.02)
+    plot_posterior(
+        tmp_path / "utt.png",
+        **{"title": "costs $5_$", "features": HEARD.features, "feature_shift_s": 0.01},
+        **{"posterior": HEARD.posterior, "frame_shift_s": 0.02, "blank_id": 0},
+        **{"words": [unit], "units": [unit], "unit_ids": [1]},
+    )
+    assert matplotlib.image.imread(tmp_path / "utt.png").std() > 0.05
 
 
 def test_a_box_for_each_simulator(tmp_path):

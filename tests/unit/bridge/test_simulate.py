@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
 
-from espnet_psslm.bridge.columns import Column
-from espnet_psslm.bridge.draws import Draws
-from espnet_psslm.bridge.simulate import TASUSimulator, one_hot, one_hot_rows
+from espnet_psslm.bridge.simulate import TASUSimulator, one_hot_rows
 
 NUM_UNITS, BLANK = 10, 0
 UNITS = [3, 7, 7, 2, 9]
@@ -81,44 +79,3 @@ def test_one_seed_one_draw():
 def test_empty_text_is_empty():
     ids, probs = draw(units=[], insert_prob=1.0)
     assert ids.shape == probs.shape == (0, 1)
-
-
-def transcripts():
-    """Empty ones, single units, and long ones."""
-    rng = np.random.default_rng(0)
-    return [rng.integers(1, NUM_UNITS, size=i % 4 * (i % 9)).tolist() for i in range(120)]
-
-
-def assert_same(columns, rows):
-    """Bit by bit."""
-    for column, arrays in zip(columns, zip(*rows, strict=True), strict=True):
-        assert len(column) == len(arrays)
-        for ours, own in zip(column, arrays, strict=True):
-            assert ours.dtype == own.dtype
-            assert ours.tolist() == own.tolist()
-
-
-@pytest.mark.parametrize("delete_prob", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("insert_prob", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("drawn_before", [False, True])
-def test_many_are_as_one_by_one(delete_prob, insert_prob, drawn_before):
-    units = transcripts()
-    simulator = TASUSimulator(
-        NUM_UNITS, blank_id=BLANK, delete_prob=delete_prob, insert_prob=insert_prob
-    )
-    draws = Draws([7, 1], range(len(units)))
-    own = [np.random.default_rng([7, 1, i]) for i in range(len(units))]
-    if drawn_before:  # a prompt, which leaves half a word
-        draws.integers(np.full(len(units), 3))
-        for rng in own:
-            rng.integers(3)
-    rows = [simulator(row, rng) for row, rng in zip(units, own, strict=True)]
-    assert any(len(ids) == 0 for ids, _ in rows) and any(len(ids) > 5 for ids, _ in rows) == (
-        delete_prob < 1.0
-    )
-    assert_same(simulator.many(Column.of_lists(units), draws), rows)
-
-
-def test_many_without_noise():
-    units = transcripts()
-    assert_same(one_hot(Column.of_lists(units)), [one_hot_rows(row) for row in units])

@@ -87,7 +87,7 @@ def test_file_round_trip(tmp_path):
     logits[1, :, 0] = 50.0  # all blank: no step
     lengths = torch.tensor([12, 9, 5])
     reduction = MergeThenDrop(blank_id=0, max_units=3)
-    with StepsWriter(tmp_path / "dump" / "steps.ark") as writer:
+    with StepsWriter(tmp_path / "dump" / "steps.ark", {}) as writer:
         steps = reduction(logits.softmax(-1), lengths)
         writer.write_batch(["a", "b", "c"], steps)
         writer.write_batch(["d"], steps.select(torch.tensor([0])))
@@ -128,7 +128,7 @@ def test_an_ark_is_named_by_its_content(tmp_path):
         ids, probs, lengths = collate_steps([rows_of_one], num_units=NUM_UNITS)
         places = torch.arange(ids.shape[1])[None]
         steps = PosteriorSteps(ids, probs, lengths, NUM_UNITS, places, places + 1)
-        with StepsWriter(tmp_path / "steps.ark") as writer:
+        with StepsWriter(tmp_path / "steps.ark", {}) as writer:
             writer.write_batch(["a"], steps)
         writers.append(writer)
     first, again, other = writers
@@ -139,9 +139,9 @@ def test_an_ark_is_named_by_its_content(tmp_path):
 
 
 def test_a_dump_that_fails_leaves_the_old_one(tmp_path):
-    with StepsWriter(tmp_path / "steps.ark") as writer:
+    with StepsWriter(tmp_path / "steps.ark", {}) as writer:
         pass
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(ValueError, match="stop"), StepsWriter(tmp_path / "steps.ark"):
+    with pytest.raises(ValueError, match="stop"), StepsWriter(tmp_path / "steps.ark", {}):
         raise ValueError("stop")
     assert sorted(tmp_path.iterdir()) == before == sorted([writer.path, tmp_path / "steps.scp"])

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from espnet_psslm.common.config_file import check_config_file
-from espnet_psslm.common.errors import as_fault, in_words, reading, section
+from espnet_psslm.common.errors import as_fault, in_words, reading
 from espnet_psslm.common.files import check_file
-from espnet_psslm.common.lines import parse_json
+from espnet_psslm.common.json_files import parse_json
 from espnet_psslm.common.yaml_file import read_mapping, read_yaml
 
 
@@ -91,9 +91,6 @@ def test_reading_names_the_file_and_the_line(tmp_path):
     path.write_text("- a\n")
     with pytest.raises(ValueError, match="a.yaml: holds no names and values"):
         read_mapping(path)
-    with pytest.raises(ValueError, match="projector_conf: Sized has no option 'colour'"), \
-            section("projector_conf"):  # fmt: skip
-        Sized(colour=1)
 
 
 def test_levels_are_counted(tmp_path):

@@ -9,11 +9,12 @@ from espnet_psslm.acoustic.hot_words import read_hot_words
 from espnet_psslm.bin.join_jobs import join
 from espnet_psslm.bin.split_data import split
 from espnet_psslm.bin.train_units import read_sentences as read_unit_sentences
+from espnet_psslm.common.json_files import write_jsonl
 from espnet_psslm.common.lines import read_lines, split_lines
 from espnet_psslm.data.audio import read_scp
 from espnet_psslm.data.convert import to_data_dir, to_rows
 from espnet_psslm.data.kaldi import read_table
-from espnet_psslm.data.manifest import read_manifest, write_jsonl
+from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.prepare import CorpusSet, read_sentences
 from espnet_psslm.data.shards import Shards, find_shards
 from espnet_psslm.recipe.adaptation.domain import _parse

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_psslm.bridge.columns import Column, TextSamples
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.data.collate import LengthCollate, StepsCollate
 
@@ -68,35 +67,6 @@ def test_audio_and_steps_of_a_mixed_batch():
 def test_batches_of_one_kind_lack_the_other(chosen, absent):
     _, batch = collate([DATA[row] for row in chosen])
     assert not any(name.startswith(absent) for name in batch)
-
-
-def columns(rows):
-    """Text-only samples as columns."""
-    fields = [name for name in rows[0][1] if name != "prompt_index"]
-    return TextSamples(
-        [key for key, _ in rows],
-        [int(arrays["prompt_index"][0]) for _, arrays in rows],
-        {name: Column.of_arrays([arrays[name] for _, arrays in rows]) for name in fields},
-    )
-
-
-@pytest.mark.parametrize("chosen", [slice(0, 3), slice(1, 2), slice(1, 3), slice(2, 3)])
-def test_columns_are_padded_as_samples_are(chosen):
-    """Of rows with two listed units; also batches without a step or without a prompt's tokens."""
-    spoken = sample([7], [1], [3], **steps([[1, 2], [2, 0]], [[0.9, 0.0], [0.5, 0.25]]))
-    quiet = sample([], [1, 2], [3, 4, 5], **NOTHING)
-    rows = [("a", spoken), ("b", quiet), ("c", quiet | {"prompt_index": np.array([0])})]
-    (keys, ours), (expected_keys, expected) = (
-        collate(data) for data in (columns(rows)[chosen], rows[chosen])
-    )
-    assert keys == expected_keys
-    assert ours.keys() == expected.keys()
-    for name, value in expected.items():
-        if isinstance(value, torch.Tensor):
-            assert ours[name].dtype == value.dtype, name
-            assert torch.equal(ours[name], value), name
-        else:
-            assert ours[name] == value
 
 
 def test_lengths_count_prefix_tokens_steps_and_audio():

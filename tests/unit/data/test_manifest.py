@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from espnet_psslm.data.manifest import check_manifest, read_manifest, write_jsonl
+from espnet_psslm.common.json_files import write_jsonl
+from espnet_psslm.data.manifest import check_manifest, read_manifest
 
 GOOD = {
     "key": "a-ASR",

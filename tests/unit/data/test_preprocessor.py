@@ -56,16 +56,22 @@ def test_draws_do_not_depend_on_order_or_process(build):
     assert same(forth, back)
 
 
-@pytest.mark.parametrize("options", [{}, {"train": False}, {"noisy": False}, {"seed": 2**32}])
-def test_many_texts_are_as_one_by_one(build, options):
-    preprocessor = build(**options)
-    preprocessor.epoch = 3
-    rows = text_rows() + text_rows("SLU_scenario")
-    rows += [
-        row | {"task": "hotword", "hotword": "paris", "key": f"{row['key']}-h"} for row in rows
-    ]
-    rows += [rows[0] | {"key": "empty", "GT": "\u4f60"}]  # no unit for it
-    assert same(dict(preprocessor.many_texts(rows)), draw(preprocessor, rows))
+def test_what_is_written_ahead_is_what_would_be_written(build):
+    """Also where two shards have used the same key."""
+
+    class Ahead(TASUSimulator):
+        writes_together = True
+
+    rows = [*text_rows(), text_rows()[1] | {"key": text_rows()[0]["key"]}]
+    plain = build()
+    ahead = build(simulator=Ahead(plain.simulator.num_units, blank_id=0))
+    expected = build(simulator=TASUSimulator(plain.simulator.num_units, blank_id=0))
+    assert ahead.writes_ahead and not expected.writes_ahead
+    ahead.write_ahead(rows)
+    assert len(ahead.written) == len(rows)
+    ahead.simulator = None  # nothing is drawn any more
+    for row in rows:
+        assert same(draw(ahead, [row]), draw(expected, [row]))
 
 
 def test_another_epoch_or_seed_draws_anew(build):
@@ -124,7 +130,7 @@ def row_of_all(tmp_path):
         torch.tensor([[[5, 1], [6, 2]]]), torch.tensor([[[0.75, 0.25], [0.5, 0.25]]]),
         torch.tensor([2]), 50, torch.zeros(shape).long(), torch.ones(shape).long(),
     )  # fmt: skip
-    with StepsWriter(tmp_path / "steps.ark") as writer:
+    with StepsWriter(tmp_path / "steps.ark", {}) as writer:
         writer.write_batch(["a"], steps)
     return text_rows()[0] | {"path": str(tmp_path / "a.wav"), "steps": writer.locations["a"]}
 
@@ -156,7 +162,7 @@ def test_text_opens_no_audio(build, row_of_all, monkeypatch):
         raise AssertionError("must not be called")
 
     monkeypatch.setattr("espnet_psslm.data.preprocessor.read_audio", fail)
-    monkeypatch.setattr("espnet_psslm.data.preprocessor.read_sample", fail)
+    monkeypatch.setattr("espnet_psslm.steps.made.read_sample", fail)
     draw(build(source="text"), [row_of_all | {"path": "/nowhere.wav"}])
 
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from espnet_psslm.bin.perturb_speed import main
-from espnet_psslm.data.dropped import read_dropped
+from espnet_psslm.common.left_out import read_dropped
 from espnet_psslm.data.format import filter_data, format_data
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.speed import change_speed

@@ -103,7 +103,7 @@ def test_samples_are_those_of_the_manifest(parts, corpus, build, tmp_path):
     tasks = [
         (end, group, rows.tolist()) for end, group, rows in ours.stream.follow(START, passes=1)
     ]
-    seen = dict(ours.reader.samples(tasks))
+    seen = dict(sample for batch in ours.reader.samples(tasks) for sample in batch)
     assert seen.keys() == rows.keys()
     for key, row in rows.items():
         expected = plain(key, {"sample": row})

@@ -9,8 +9,8 @@ import pytest
 
 from espnet_psslm.bin import psslm_train
 from espnet_psslm.bin.train_units import train_units
+from espnet_psslm.common.left_out import read_dropped
 from espnet_psslm.data.audio import read_audio
-from espnet_psslm.data.dropped import read_dropped
 from espnet_psslm.data.format import filter_data, format_data
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.manifest import read_manifest

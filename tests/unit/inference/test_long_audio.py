@@ -227,7 +227,7 @@ def test_steps_of_a_dump(tmp_path):
     from espnet_psslm.bridge.steps_file import read_sample
 
     whole = recording([1, 0, 0, 2, 0, 3])
-    with StepsWriter(tmp_path / "steps.ark") as writer:
+    with StepsWriter(tmp_path / "steps.ark", {}) as writer:
         writer.write_batch(["utt"], whole.steps)
     arrays, spans = read_sample(writer.locations["utt"])
     steps = PosteriorSteps(

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-import yaml
 
 from espnet_psslm.weights import MODELS_VARIABLE
 from tests.ctc_setting import Setting
 from tests.helpers import PROMPTS, save_language_model, write_jsonl
+from tests.tiny_training import BRIDGE, files_in, train_bridge
 
 OPTIONS = {"device": "cpu", "beam_size": 2, "max_new_tokens": 6, "nbest": 2}
 
@@ -24,7 +24,7 @@ OPTIONS = {"device": "cpu", "beam_size": 2, "max_new_tokens": 6, "nbest": 2}
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A trained tiny system: its folder, and its pack ``model.zip``."""
-    from espnet_psslm.bin import asr_train, pack, psslm_train
+    from espnet_psslm.bin import asr_train, pack
 
     folder = tmp_path_factory.mktemp("world")
     setting = Setting(folder)
@@ -32,39 +32,8 @@ def world(tmp_path_factory):
     asr_train.main(setting.command(folder / "ctc", max_epoch=20, keep_nbest_models=1))
     save_language_model(folder / "lm")
     write_jsonl(folder / "prompts.jsonl", PROMPTS)
-    config = {
-        "source": "no_audio",
-        "acoustic_conf": {
-            "train_config": str(folder / "ctc/config.yaml"),
-            "model_file": str(folder / "ctc/valid.loss.ave.pth"),
-        },
-        "llm_conf": {"name": str(folder / "lm")},
-        "projector_conf": {"hidden": 16},
-        "model_conf": {"extract_feats_in_collect_stats": False},
-        "optim": "adamw",
-        "batch_type": "unsorted",
-        "batch_size": 6,
-        "max_epoch": 1,
-        "keep_nbest_models": 1,
-        "best_model_criterion": [["valid", "loss", "min"]],
-        "num_workers": 0,
-        "num_att_plot": 0,
-        "use_matplotlib": False,
-        "use_tensorboard": False,
-        "token_list": str(folder / "units/tokens.txt"),
-        "bpemodel": str(folder / "units/bpe.model"),
-        "prompt_file": str(folder / "prompts.jsonl"),
-    }
-    (folder / "psslm.yaml").write_text(yaml.safe_dump(config))
-    keys = (folder / "psslm.jsonl").read_text().splitlines()
-    shapes = "".join(f"{json.loads(line)['key']} 10\n" for line in keys)
-    (folder / "shapes").write_text(shapes)
-    command = ["--config", folder / "psslm.yaml", "--output_dir", folder / "exp"]
-    for part in ("train", "valid"):
-        data = f"{folder / 'psslm.jsonl'},sample,psslm_jsonl"
-        command += [f"--{part}_data_path_and_name_and_type", data]
-        command += [f"--{part}_shape_file", folder / "shapes"]
-    psslm_train.main([str(word) for word in command])
+    config = BRIDGE | files_in(folder) | {"source": "no_audio"}
+    train_bridge(folder / "exp", config, folder / "psslm.jsonl")
     options = ["--psslm_train_config", folder / "exp/config.yaml"]
     options += ["--psslm_model_file", folder / "exp/valid.loss.ave.pth"]
     pack.main([str(word) for word in [*options, "--outpath", folder / "model.zip"]])

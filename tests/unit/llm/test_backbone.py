@@ -14,7 +14,8 @@ def test_folder_loads_frozen_in_eval_mode_and_dtype(lm_folder):
     assert not model.training
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert not any(p.requires_grad for p in model.parameters())
-    assert load_tokenizer(str(lm_folder)).chat_template
+    tokenizer = load_tokenizer(str(lm_folder))
+    assert tokenizer.chat_template and load_tokenizer(str(lm_folder)) is tokenizer
 
 
 def test_what_cannot_be_loaded_is_named_in_one_line(tmp_path, monkeypatch):

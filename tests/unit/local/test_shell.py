@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -64,11 +65,13 @@ def stage_log(root, *args):
 
 def test_stage_log_keeps_seconds_and_peak(root, tmp_path):
     log = ["--log", str(tmp_path / "new" / "log.json"), "--stage"]
-    stage_log(root, "note", *log, "stage1_data", "--value", "12.34")
-    stage_log(root, "note", *log, "stage3_format", "--value", "5")
-    stage_log(root, "note", *log, "stage1_data", "--value", "3")
+    for stage, seconds in (("stage1_data", 2000), ("stage3_format", 5000), ("stage1_data", 3000)):
+        said = stage_log(root, "note", *log, stage, "--since", str(time.time() - seconds)).stdout
+        assert int(said) == pytest.approx(seconds, abs=20)
     values = json.loads((tmp_path / "new" / "log.json").read_text())
-    assert values == {"stage1_data": 3.0, "stage3_format": 5.0}
+    assert values == {
+        "stage1_data": pytest.approx(3000, abs=20), "stage3_format": pytest.approx(5000, abs=20)
+    }  # fmt: skip
 
     log[1] = str(tmp_path / "rss.json")
     hungry = "x = bytearray(200_000_000); x[::4096] = x[::4096].replace(b'\\0', b'\\1')"

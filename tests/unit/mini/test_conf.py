@@ -27,11 +27,6 @@ def test_fine_tuning_builds_the_text_only_model(name):
     assert read("tune_psslm")[name] == read("train_psslm")[name]
 
 
-def test_dumped_steps_are_reduced_as_in_decoding(options):
-    threshold = read("train_psslm")["reduction_conf"]["blank_threshold"]
-    assert float(options["blank_threshold"]) == threshold
-
-
 def test_units_are_tokens_of_the_same_language_model(options):
     assert options["unit_source"] == read("train_psslm")["llm_conf"]["name"]
 

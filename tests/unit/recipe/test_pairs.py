@@ -23,7 +23,7 @@ def dump(units, tmp_path):
 
     def write(name, utterances):
         rows = []
-        with StepsWriter(tmp_path / name / "steps.ark") as writer:
+        with StepsWriter(tmp_path / name / "steps.ark", {}) as writer:
             for index, (_, heard) in enumerate(utterances):
                 ids = torch.tensor(heard, dtype=torch.long)
                 places = torch.arange(len(ids))[None]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from espnet_psslm.bin.import_steps import main
-from espnet_psslm.bridge.steps_file import read_steps
+from espnet_psslm.bridge.steps_file import read_made, read_steps
 from tests.helpers import run_and_fail, write_jsonl
 
 V = 7
@@ -49,6 +49,8 @@ def test_simulated_rows_go_before_heard_ones(command, tmp_path):
     lines = (tmp_path / "steps/psslm.jsonl").read_text().splitlines()
     first, second = map(json.loads, lines)
     assert first.keys() == {"key", "task", "target", "GT", "path", "steps"}
+    made = read_made(first["steps"].rpartition(":")[0])  # not how they were reduced
+    assert made.keys() == {"step_kind", "units"} and made["units"].startswith("7 (")
     ids, probs, _ = read_steps(first["steps"])
     assert ids.tolist() == [[1, 0, 3]] and probs.tolist() == [[0.75, 0.125, 0.0625]]
     ids, probs, spans = read_steps(second["steps"])

@@ -15,8 +15,15 @@ def test_by_hand():
     assert score.ci95[0] <= 0.25 <= score.ci95[1]
 
 
-def test_case_matters():
-    assert accuracy({"a": "alarm"}, {"a": "Alarm"}, seed=0).rate == 0
+def test_case_and_punctuation_matter_to_labels_alone():
+    refs, hyps = {"a": "north London"}, {"a": "North London."}
+    assert accuracy(refs, hyps, seed=0).rate == 0
+    exact = accuracy(refs, hyps, metric="exact", seed=0)
+    assert (exact.metric, exact.rate) == ("exact", 1)
+    # No space counts between characters that are written without any.
+    spaced = {"a": "\u5317\u4eac"}, {"a": "\u5317 \u4eac\u3002"}
+    assert accuracy(*spaced, metric="exact", language="zh", seed=0).rate == 1
+    assert accuracy(*spaced, metric="exact", language="en", seed=0).rate == 0
 
 
 def test_ties_go_to_the_first_in_the_alphabet():

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from espnet_psslm.score.files import read_json, read_references, write_json
+from espnet_psslm.common.json_files import read_json, write_json
+from espnet_psslm.score.files import read_references
 
 ROWS = [
     {"key": "u1-ASR", "utt": "u1", "task": "ASR", "target": "play jazz", "seen_template": True},

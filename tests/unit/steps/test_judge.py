@@ -8,7 +8,10 @@ import torch
 
 from espnet_psslm.bridge.measure import measure
 from espnet_psslm.bridge.simulate import MeasuredSimulator, TASUSimulator
+from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.steps.judge import Errors, Judgement, predicted_rows
+from espnet_psslm.steps.learned import LearnedSimulator
+from espnet_psslm.steps.simulation import Learned, Weights
 
 V, BLANK = 8, 0
 TEXT = [3, 4, 5]
@@ -69,6 +72,51 @@ def test_measured_rates_are_expected(measured):
     mean /= count
     simulated = mean[4] / (mean[4] + mean[6])
     assert float(predicted[4] / (predicted[4] + predicted[6])) == pytest.approx(simulated, abs=0.05)
+
+
+def test_units_beside_which_nothing_was_measured_are_as_those_that_were_not_measured(measured):
+    numbers = measured.measured | {"rivals": measured.measured["rivals"] | {3: [[5, 0.0]]}}
+    simulator = MeasuredSimulator(V, blank_id=BLANK, measured=numbers)
+    without = MeasuredSimulator(
+        V,
+        blank_id=BLANK,
+        measured=numbers | {"rivals": {k: v for k, v in numbers["rivals"].items() if k != 3}},
+    )
+    predicted = predicted_rows(simulator, TEXT, *rows([3, 4, 5]))
+    assert predicted.sum(1).tolist() == pytest.approx([1.0] * 3)
+    torch.testing.assert_close(predicted, predicted_rows(without, TEXT, *rows([3, 4, 5])))
+
+
+class OfTwoBins(Learned):
+    """A learned simulator whose network is random."""
+
+    def __init__(self) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            self.network = LearnedSimulator(
+                V, num_bins=2, width=16, layers=1, heads=2, hidden=32
+            ).eval()
+        self.num_units, self.epoch = V, 0
+        self.bins = {0: Weights.of({1: 3.0, 2: 1.0}, 2, "bins")}
+
+
+def test_a_network_is_expected_to_go_on_as_the_bins_that_fit_the_rows_so_far():
+    simulator, (ids, probs) = OfTwoBins(), rows([3, 6, 5])
+    expected = []
+    for place in range(3):
+        of_bins = []
+        for number, weight in ((1, 0.75), (2, 0.25)):
+            steps = PosteriorSteps(ids[None], probs[None], torch.tensor([3]), V)
+            log_rows = simulator.network(
+                torch.tensor([TEXT]), torch.tensor([3]), steps, torch.tensor([number])
+            ).units[0]
+            likely = weight
+            for before in range(place):
+                likely *= log_rows[before, ids[before, 0]].exp()
+            of_bins.append(likely * log_rows[place, :V].exp())
+        row = sum(of_bins)
+        expected.append(row / row.sum())
+    torch.testing.assert_close(predicted_rows(simulator, TEXT, ids, probs), torch.stack(expected))
 
 
 def test_cross_entropy_and_disagreement_by_hand():

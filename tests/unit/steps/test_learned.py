@@ -104,6 +104,25 @@ def test_writing_with_the_cache_is_predicting_without(network):
             np.testing.assert_allclose(probs[row, 1:], expected, atol=1e-5)
 
 
+def test_a_unit_is_written_or_copied_from_where_the_text_has_it(network):
+    network = network.double()
+    ids, lengths = batch(TEXTS)
+    steps, bins = heard(TEXTS), torch.tensor([1, 2])
+    log_units = network(ids, lengths, steps, bins).units
+    text, mask = network._encode(ids, lengths, bins)
+    fed = torch.cat([network.start.expand(2, 1, -1), network.row(steps)], 1)
+    out = network.transformer.decoder(
+        inputs_embeds=fed, encoder_hidden_states=text, encoder_attention_mask=mask
+    ).last_hidden_state
+    for b, units in enumerate(TEXTS):
+        for u in range(out.shape[1]):
+            shares = network.units(out[b, u]).exp()
+            for place, unit in enumerate(units):
+                key = network.copies(text[b, 1 + place])
+                shares[unit] += (network.copied(out[b, u]) @ key / len(key) ** 0.5).exp()
+            torch.testing.assert_close(log_units[b, u].exp(), shares / shares.sum())
+
+
 def test_the_loss_is_that_of_dense_rows(network):
     network, steps = network.double(), heard(TEXTS)
     predicted = network(*batch(TEXTS), steps, torch.tensor([0, 0]))

@@ -7,16 +7,17 @@ import pytest
 import torch
 import yaml
 
-from espnet_psslm.bridge.columns import Column
-from espnet_psslm.bridge.draws import Draws
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.bridge.steps_file import StepsWriter
 from espnet_psslm.steps.error_bins import UNKNOWN_BIN, error_bin
 from espnet_psslm.steps.learned import most_rows
+from espnet_psslm.steps.made import OtherSteps
 from espnet_psslm.steps.simulation import Learned
 from espnet_psslm.text.sensevoice_units import SenseVoiceUnits
 from espnet_psslm.text.units import SentencePieceUnits
 from tests.helpers import SENTENCES, run_and_fail, save_simulator, text_rows, write_jsonl
+from tests.tiny_training import BRIEF, bridge_command
+from tests.whole_files import MADE
 
 SMALL = {"width": 16, "layers": 1, "heads": 2, "hidden": 16, "num_listed": 4}
 
@@ -30,7 +31,7 @@ def trained(tmp_path_factory, units_folder):
     units = SentencePieceUnits(
         units_folder / "tokens.txt", bpemodel=str(units_folder / "bpe.model")
     )
-    with StepsWriter(folder / "steps.ark") as writer:
+    with StepsWriter(folder / "steps.ark", MADE) as writer:
         for number, sentence in enumerate(SENTENCES):
             ids = torch.tensor(units.encode(sentence))[:, None]
             steps = PosteriorSteps(
@@ -46,17 +47,10 @@ def trained(tmp_path_factory, units_folder):
         row | {"steps": writer.locations[f"utt{number}"]} for number, row in enumerate(text_rows())
     ]
     write_jsonl(folder / "steps.jsonl", rows)
-    config = {
+    config = BRIEF | {
         "network_conf": SMALL,
-        "optim": "adamw",
         "batch_type": "sorted",
         "batch_size": 4,
-        "max_epoch": 1,
-        "keep_nbest_models": 1,
-        "num_workers": 0,
-        "num_att_plot": 0,
-        "use_matplotlib": False,
-        "use_tensorboard": False,
         "token_list": str(units_folder / "tokens.txt"),
         "bpemodel": str(units_folder / "bpe.model"),
     }
@@ -73,6 +67,17 @@ def trained(tmp_path_factory, units_folder):
     return conf, units
 
 
+def test_it_knows_how_the_steps_were_made_that_it_has_learnt_from(trained):
+    conf, units = trained
+    options = conf | {"blank_id": units.blank_id}
+    measured = {"made": MADE | {"units": "50 (0)"}}
+    assert Learned(units.num_units, **options, measured=measured).made == MADE
+    measured["made"]["blank_threshold"] = 0.9
+    said = "has learnt was made with blank_threshold 0.5, here it is blank_threshold 0.9"
+    with pytest.raises(OtherSteps, match=said):
+        Learned(units.num_units, **options, measured=measured)
+
+
 @pytest.fixture(scope="module")
 def learned(trained):
     conf, units = trained
@@ -85,14 +90,12 @@ def texts_of(units):
 
 def test_many_texts_are_heard_as_one_by_one(learned, trained):
     texts = texts_of(trained[1])
-    words, last = [0, 3], list(range(len(texts)))
-    ids, probs = learned.many(Column.of_lists(texts), Draws(words, last))
-    for place, text in enumerate(texts):
-        alone = learned(text, np.random.default_rng([*words, last[place]]))
-        width = alone[0].shape[1]  # 1 of a text without units, which has no row
-        np.testing.assert_array_equal(alone[0], ids[place][:, :width])
-        np.testing.assert_allclose(alone[1], probs[place][:, :width], atol=1e-5)
-        assert len(ids[place]) <= most_rows(len(text)) and bool(len(ids[place])) == bool(text)
+    rows = learned.together(texts, map(np.random.default_rng, range(len(texts))))
+    for seed, (text, (ids, probs)) in enumerate(zip(texts, rows, strict=True)):
+        alone = learned(text, np.random.default_rng(seed))
+        np.testing.assert_array_equal(alone[0], ids)
+        np.testing.assert_allclose(alone[1], probs, atol=1e-5)
+        assert len(ids) <= most_rows(len(text)) and bool(len(ids)) == bool(text)
 
 
 def test_a_text_is_heard_anew_each_time(learned, trained):
@@ -192,34 +195,24 @@ def bridge(trained, tmp_path, lm_folder, prompt_file):
     """Options of the bridge's training on text, simulated by the network."""
     conf, _ = trained
     config = yaml.safe_load(open(conf["train_config"], encoding="utf-8"))
-    settings = {
+    settings = BRIEF | {
         "source": "text",
         "simulator": "learned",
+        "reduction": MADE["reduction"],
+        "reduction_conf": {"blank_threshold": MADE["blank_threshold"]},
         "simulator_conf": {**conf, "bins_by_epoch": {1: {1: 1.0}, 2: {2: 1.0}}},
         "llm_conf": {"name": str(lm_folder)},
         "projector_conf": {"hidden": 16},
         "token_list": config["token_list"],
         "bpemodel": config["bpemodel"],
         "prompt_file": str(prompt_file),
-        "optim": "adamw",
         "batch_type": "unsorted",
         "batch_size": 4,
         "max_epoch": 2,
         "num_iters_per_epoch": 1,
-        "keep_nbest_models": 1,
-        "num_workers": 0,
-        "num_att_plot": 0,
-        "use_matplotlib": False,
-        "use_tensorboard": False,
     }
-    (tmp_path / "psslm.yaml").write_text(yaml.safe_dump(settings))
     rows = write_jsonl(tmp_path / "text.jsonl", text_rows())
-    (tmp_path / "shape").write_text("".join(f"{row['key']} 5\n" for row in text_rows()))
-    command = ["--config", str(tmp_path / "psslm.yaml"), "--output_dir", str(tmp_path / "exp")]
-    for part in ("train", "valid"):
-        command += [f"--{part}_data_path_and_name_and_type", f"{rows},sample,psslm_jsonl"]
-        command += [f"--{part}_shape_file", str(tmp_path / "shape")]
-    return command, tmp_path
+    return bridge_command(tmp_path / "exp", settings, rows), tmp_path
 
 
 def test_the_bridge_trains_on_what_is_written_ahead(bridge, monkeypatch):
@@ -233,7 +226,7 @@ def test_the_bridge_trains_on_what_is_written_ahead(bridge, monkeypatch):
     def compare(self, row, rng):
         given = plain(self, row, rng)
         if self.train:
-            found = self.written.pop(row["key"])
+            found = self.written.pop((row["key"], row["GT"]))
             alone = plain(self, row, rng)
             np.testing.assert_array_equal(found[0], alone["unit_ids"])
             np.testing.assert_allclose(found[1], alone["probs"], atol=1e-5)
@@ -255,7 +248,7 @@ def test_a_pack_carries_the_simulator(bridge, trained, tmp_path):
     command, folder = bridge
     (folder / "staging").mkdir()
     contents = Contents(folder / "staging")
-    member = contents.add_config(folder / "psslm.yaml", "psslm/config.yaml")
+    member = contents.add_config(folder / "exp/given.yaml", "psslm/config.yaml")
     packed = yaml.safe_load((folder / "staging" / member).read_text())["simulator_conf"]
     inner = yaml.safe_load((folder / "staging" / packed["train_config"]).read_text())
     assert (folder / "staging" / packed["model_file"]).read_bytes()

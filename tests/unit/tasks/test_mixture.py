@@ -14,7 +14,7 @@ def options(lm_folder, units_folder, prompt_file, tmp_path):
     """Eight rows of text and three of dumped Steps to train on; text to validate on."""
     units = SentencePieceUnits(units_folder / "tokens.txt", bpemodel=units_folder / "bpe.model")
     rows = [row | {"key": f"text-{row['key']}"} for row in text_rows()]
-    with StepsWriter(tmp_path / "steps.ark") as writer:
+    with StepsWriter(tmp_path / "steps.ark", {}) as writer:
         for row in text_rows()[:3]:
             ids = torch.tensor(units.encode(row["GT"]))
             places = torch.arange(len(ids))[None]

@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from tests.helpers import text_rows, write_jsonl
+from tests.tiny_training import BRIEF, bridge_files
 from tests.unit.tasks.test_whisper_ctc import Setting
 
 pytestmark = pytest.mark.long
@@ -73,25 +74,15 @@ def bridge_command(folder: Path, models: dict[str, Path], **changes: object) -> 
         keys = [json.loads(line)["key"] for line in path.read_text().splitlines()]
         shapes = (f"{key} {40 + place}\n" for place, key in enumerate(keys))
         path.with_suffix(".shape").write_text("".join(shapes))
-    config = {
-        "llm_conf": {"name": str(models["lm"]), "dtype": "float32"},
-        "prompt_file": str(models["prompts"]),
-        "token_list": str(models["units"] / "tokens.txt"),
-        "bpemodel": str(models["units"] / "bpe.model"),
+    config = BRIEF | {
+        **bridge_files(**{name: models[name] for name in ("lm", "units", "prompts")}),
         "projector_conf": {"hidden": 16},
         "batch_type": "sorted",
         "batch_size": 4,
-        "num_workers": 0,
         "seed": 3,
         "num_iters_per_epoch": 1,
         "max_epoch": UPDATES,
-        "optim": "adamw",
         "optim_conf": {"lr": 1e-2},
-        "keep_nbest_models": 1,
-        "best_model_criterion": [["valid", "loss", "min"]],
-        "num_att_plot": 0,
-        "use_matplotlib": False,
-        "use_tensorboard": False,
         "train_data_path_and_name_and_type": [[str(train), "sample", "psslm_jsonl"]],
         "train_shape_file": [str(train.with_suffix(".shape"))],
         "valid_data_path_and_name_and_type": [[str(valid), "sample", "psslm_jsonl"]],

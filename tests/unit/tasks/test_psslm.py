@@ -13,6 +13,7 @@ import yaml
 
 from tests.fake_acoustic import LevelAcoustic
 from tests.helpers import SENTENCES, build_tokenizer, text_rows, write_jsonl
+from tests.tiny_training import BRIDGE
 
 RATE = 16000
 
@@ -22,24 +23,17 @@ def options(lm_folder, units_folder, prompt_file, tmp_path_factory):
     """Command line of a tiny training that all tests share; ``data`` holds its manifest."""
     folder = tmp_path_factory.mktemp("bridge")
     manifest = write_jsonl(folder / "data.jsonl", text_rows("ASR") + text_rows("SLU_scenario"))
-    config = {
+    config = BRIDGE | {
         "source": "text",
         "llm_conf": {"name": str(lm_folder), "dtype": "float32"},
         "projector_conf": {"hidden": 64},
         "projector_init": "unit_text",
-        "model_conf": {"extract_feats_in_collect_stats": False},
         "batch_type": "sorted",
         "batch_size": 4,
-        "num_workers": 0,
-        "optim": "adamw",
         "optim_conf": {"lr": 1e-2},
         "scheduler": "warmuplr",
         "scheduler_conf": {"warmup_steps": 4},
         "keep_nbest_models": 2,
-        "best_model_criterion": [["valid", "loss", "min"]],
-        "num_att_plot": 0,
-        "use_matplotlib": False,
-        "use_tensorboard": False,
     }
     (folder / "train.yaml").write_text(yaml.safe_dump(config))
     (folder / "acoustic.yaml").write_text("token_list: null\n")
@@ -332,8 +326,8 @@ def test_rows_that_cannot_be_used_are_named(trained, audio, tmp_path, capsys):
         infer(folder, tmp_path / "out", "--manifest", str(manifest))
     assert stop.value.code == 1
     message = capsys.readouterr().err.splitlines()[-1]
-    assert "error: 2 of 8 rows could not be used" in message
-    assert "'utt2-ASR'" in message
+    assert "error: 2 of 8 rows cannot be used" in message
+    assert ", the first utt2-ASR: " in message
     good = [row["key"] for i, row in enumerate(audio) if i not in (2, 5)]
     assert list(answers(tmp_path / "out")) == good
     skipped = (tmp_path / "out/skipped.txt").read_text().splitlines()
@@ -347,7 +341,7 @@ def test_rows_that_cannot_be_used_are_named(trained, audio, tmp_path, capsys):
     ("more", "match"),
     [
         (("--tasks", "SLU_action"), r"--tasks \['SLU_action'\].*rows of \['ASR', 'SLU_scenario'\]"),
-        (("--source", "audio"), "16 of 16 rows could not be used.*no field 'path'"),
+        (("--source", "audio"), "16 of 16 rows cannot be used.*no field 'path'"),
         (("--asr_model_file", "x"), "together, or neither"),
         (("--beam_size", "0"), "beam_size"),
         (("--psslm_model_file", "/nowhere.pth"), "/nowhere.pth does not exist"),

@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from tests.helpers import text_rows, write_jsonl
+from tests.tiny_training import BRIEF, bridge_files
 
 
 @pytest.fixture(scope="module")
@@ -18,25 +19,12 @@ def options(lm_folder, units_folder, prompt_file, tmp_path_factory):
     write_jsonl(folder / "shards/b.jsonl", text_rows("SLU_scenario"))
     valid = write_jsonl(folder / "valid.jsonl", text_rows("ASR")[:2])
     (folder / "valid.shape").write_text("utt0-ASR 40\nutt1-ASR 42\n")
-    config = {
-        "llm_conf": {"name": str(lm_folder), "dtype": "float32"},
-        "projector_conf": {"hidden": 16},
-        "batch_type": "sorted",
-        "batch_size": 4,
-        "num_workers": 0,
-        "optim": "adamw",
-        "optim_conf": {"lr": 1e-2},
-        "best_model_criterion": [["valid", "loss", "min"]],
-        "num_att_plot": 0,
-        "use_matplotlib": False,
-        "use_tensorboard": False,
-    }
+    files = bridge_files(lm=lm_folder, units=units_folder, prompts=prompt_file)
+    config = BRIEF | files | {"projector_conf": {"hidden": 16}, "optim_conf": {"lr": 1e-2}}
+    config |= {"batch_type": "sorted", "batch_size": 4, "keep_nbest_models": 10}
     (folder / "train.yaml").write_text(yaml.safe_dump(config))
     return folder, [
         *("--config", str(folder / "train.yaml"), "--seed", "3"),
-        *("--token_list", str(units_folder / "tokens.txt")),
-        *("--bpemodel", str(units_folder / "bpe.model")),
-        *("--prompt_file", str(prompt_file)),
         *("--train_data_path_and_name_and_type", f"{folder}/shards,sample,psslm_shards"),
         *("--valid_data_path_and_name_and_type", f"{valid},sample,psslm_jsonl"),
         *("--valid_shape_file", str(folder / "valid.shape")),

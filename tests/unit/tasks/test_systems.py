@@ -20,6 +20,7 @@ from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
 from tests.ctc_setting import Setting
 from tests.helpers import PROMPTS, build_lm, build_tokenizer, run_and_fail, write_jsonl
 from tests.sensevoice_setting import save_sensevoice
+from tests.tiny_training import BRIDGE, files_in, train_bridge
 
 ROOT = Path(__file__).resolve().parents[3]
 CONF = {
@@ -70,7 +71,7 @@ class World:
         for kind in ("posterior", "feature"):
             options = ["--output_dir", str(folder / kind), "--step_kind", kind]
             dump_steps.main([*self.setting.model_options(self.ctc), *options])
-        self.prompts = write_jsonl(folder / "prompts.jsonl", PROMPTS)
+        write_jsonl(folder / "prompts.jsonl", PROMPTS)
         for architecture in ARCHITECTURES:
             self.save_lm(architecture)
 
@@ -84,56 +85,22 @@ class World:
         return (self.folder / kind if source == "steps" else self.setting.data) / "psslm.jsonl"
 
     def config(self, name: str, kind: str, source: str, tuning: str, architecture: str) -> dict:
-        acoustic = {
-            "train_config": str(self.ctc / "config.yaml"),
-            "model_file": str(self.ctc / "valid.loss.ave.pth"),
-        }
-        if source == "whisper":
-            acoustic = {"whisper": str(self.folder / "whisper")}
-        elif source == "sensevoice":
-            acoustic = {"sensevoice": str(self.folder / "sensevoice")}
-        return {
+        files = files_in(self.folder)
+        if source in ("whisper", "sensevoice"):
+            files["acoustic_conf"] = {source: str(self.folder / source)}
+        return BRIDGE | {
+            **files,
             "source": "audio" if source in ("whisper", "sensevoice") else source,
             "step_kind": kind,
             "feature_width": 32 if source == "steps" else 0,
-            "acoustic_conf": acoustic,
             "reduction": "frame_sync" if source == "whisper" else "merge_then_drop",
             "llm_conf": {"name": str(self.folder / architecture), "dtype": "float32"},
             "projector": name,
             "projector_conf": CONF[name],
             "tuning": tuning,
             "tuning_conf": {"r": 2} if tuning == "lora" else {},
-            "model_conf": {"extract_feats_in_collect_stats": False},
-            "optim": "adamw",
             "optim_conf": {"lr": 1e-3},
-            "batch_type": "unsorted",
-            "batch_size": 6,
-            "max_epoch": 1,
-            "keep_nbest_models": 1,
-            "best_model_criterion": [["valid", "loss", "min"]],
-            "num_workers": 0,
-            "num_att_plot": 0,
-            "use_matplotlib": False,
-            "use_tensorboard": False,
-            "token_list": str(self.folder / "units/tokens.txt"),
-            "bpemodel": str(self.folder / "units/bpe.model"),
-            "prompt_file": str(self.prompts),
         }
-
-    def train(self, output: Path, config: dict, manifest: Path, *more: str) -> Path:
-        from espnet_psslm.bin.psslm_train import main
-
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "given.yaml").write_text(yaml.safe_dump(config))
-        keys = [json.loads(line)["key"] for line in manifest.read_text().splitlines()]
-        shapes = output / "shapes"
-        shapes.write_text("".join(f"{key} 10\n" for key in keys))
-        command = ["--config", str(output / "given.yaml"), "--output_dir", str(output), *more]
-        for part in ("train", "valid"):
-            command += [f"--{part}_data_path_and_name_and_type", f"{manifest},sample,psslm_jsonl"]
-            command += [f"--{part}_shape_file", str(shapes)]
-        main(command)
-        return output
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +130,7 @@ def check_system(
 ) -> None:
     _, kind, source, tuning, _ = system
     config, manifest = world.config(*system) | changes, world.manifest(kind, source)
-    exp = world.train(tmp_path / "exp", config, manifest)
+    exp = train_bridge(tmp_path / "exp", config, manifest)
     state = weights(exp)
     assert all(key.startswith("projector.") or "lora_" in key for key in state)
     assert any("lora_" in key for key in state) == (tuning == "lora")
@@ -211,9 +178,9 @@ def test_lora_is_resumed_exactly_and_merged_for_decoding(world, tmp_path, embedd
     system = ("linear-silu", "posterior", "text", "lora", "llama")
     config, manifest = world.config(*system), world.manifest("posterior", "text")
     config["tuning_conf"] = {"r": 2, "dropout": 0.1, "train_embeddings": embeddings}
-    once = world.train(tmp_path / "once", config, manifest, "--max_epoch", "2")
-    world.train(tmp_path / "twice", config, manifest)
-    twice = world.train(
+    once = train_bridge(tmp_path / "once", config, manifest, "--max_epoch", "2")
+    train_bridge(tmp_path / "twice", config, manifest)
+    twice = train_bridge(
         tmp_path / "twice", config, manifest, "--max_epoch", "2", "--resume", "true"
     )
     ours, theirs = weights(once, "2epoch.pth"), weights(twice, "2epoch.pth")
@@ -231,10 +198,10 @@ def test_projector_trained_without_lora_is_its_start(world, tmp_path):
         world.config("linear-silu", "posterior", "text", tuning, "llama")
         for tuning in ("frozen", "lora")
     )
-    first = world.train(tmp_path / "frozen", frozen, manifest)
+    first = train_bridge(tmp_path / "frozen", frozen, manifest)
     lora["optim_conf"] = {"lr": 0.0}
     init = ("--init_param", str(first / "valid.loss.ave.pth"))
-    second = weights(world.train(tmp_path / "lora", lora, manifest, *init))
+    second = weights(train_bridge(tmp_path / "lora", lora, manifest, *init))
     for key, value in weights(first).items():
         assert torch.equal(second[key], value)
 
@@ -245,9 +212,9 @@ def test_slam_asr_is_one_configuration(world, tmp_path):
     config["llm_conf"]["name"] = str(world.folder / "qwen2")
     config["acoustic_conf"]["name"] = str(world.folder / "whisper")
     config |= {"num_workers": 0, "max_epoch": 1, "use_tensorboard": False}
-    config["prompt_file"] = str(world.prompts)
+    config["prompt_file"] = str(world.folder / "prompts.jsonl")
     manifest = world.manifest("feature", "audio")
-    exp = world.train(tmp_path / "frames", config, manifest)
+    exp = train_bridge(tmp_path / "frames", config, manifest)
     answers = exp / "valid.acc.ave.pth"
     assert answers.is_file()
     from espnet_psslm.inference.decoder import PSSLMDecoder
@@ -269,13 +236,13 @@ def test_slam_asr_is_one_configuration(world, tmp_path):
     config |= {"acoustic": "whisper_ctc", "acoustic_conf": world.config(*SOME[0])["acoustic_conf"]}
     config |= {"reduction": "merge_then_drop", "projector_conf": {"k": 1, "hidden": 64}}
     config["prompt_conf"]["layout"] = "<speech>{prompt}"  # audio first
-    world.train(tmp_path / "steps", config, manifest)
+    train_bridge(tmp_path / "steps", config, manifest)
 
 
 def test_dumped_features_are_those_of_audio(world, tmp_path):
     """Within half precision; so is the text that each gives."""
     system = ("linear", "feature", "audio", "frozen", "llama")
-    exp = world.train(tmp_path, world.config(*system), world.manifest("feature", "audio"))
+    exp = train_bridge(tmp_path, world.config(*system), world.manifest("feature", "audio"))
     manifest = world.manifest("feature", "steps")
     model = decoder(exp, "audio")
     heard = [hyp.score for hyp in model.decode(rows(manifest))]
@@ -292,7 +259,7 @@ def test_encoder_outputs_do_not_say_how_clearly_they_were_heard(world, tmp_path,
     from espnet_psslm.bin.calibrate import main
 
     system = ("linear", "feature", "audio", "frozen", "llama")
-    exp = world.train(tmp_path, world.config(*system), world.manifest("feature", "audio"))
+    exp = train_bridge(tmp_path, world.config(*system), world.manifest("feature", "audio"))
     some = rows(world.manifest("feature", "steps"))
     many = [row | {"key": f"{row['key']}-{n}"} for n in range(5) for row in some]
     command = ["--psslm_train_config", str(exp / "config.yaml"), "--max_new_tokens", "4"]
@@ -308,7 +275,7 @@ def test_encoder_outputs_do_not_say_how_clearly_they_were_heard(world, tmp_path,
 def test_simple_linear_starts_as_the_ctc_layer(world, tmp_path):
     config = world.config("simple_linear", "feature", "audio", "frozen", "llama")
     config |= {"projector_init": "ctc_head", "projector_conf": {}, "optim_conf": {"lr": 0.0}}
-    exp = world.train(tmp_path, config, world.manifest("feature", "audio"))
+    exp = train_bridge(tmp_path, config, world.manifest("feature", "audio"))
     head = weights(world.ctc)
     torch.testing.assert_close(
         weights(exp)["projector.head.weight"], head["ctc.ctc_lo.weight"].T, rtol=0, atol=1e-9
@@ -334,7 +301,7 @@ def test_configurations_that_do_not_fit_are_named(world, tmp_path, capsys, chang
     if "whisper" in config["acoustic_conf"]:
         config["acoustic_conf"] = {"whisper": str(world.folder / "whisper")}
     with pytest.raises((SystemExit, ValueError)) as error:
-        world.train(tmp_path, config, world.manifest("posterior", "text"))
+        train_bridge(tmp_path, config, world.manifest("posterior", "text"))
     said = capsys.readouterr().err + str(error.value)
     assert re.search(match, said), said[-500:]
 

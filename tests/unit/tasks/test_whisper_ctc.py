@@ -193,7 +193,13 @@ def test_packed_model_is_an_acoustic_side(
 def test_dump_steps(setting: Setting, trained: Path) -> None:
     output = setting.folder / "steps"
     dump_steps.main(
-        [*setting.model_options(trained), "--output_dir", str(output), "--max_units", "3"]
+        [
+            *setting.model_options(trained),
+            "--output_dir",
+            str(output),
+            "--reduction_conf",
+            "max_units=3",
+        ]
     )
     rows = [json.loads(line) for line in (output / "psslm.jsonl").read_text().splitlines()]
     assert [row["utt"] for row in rows] == [f"utt{index:02d}" for index in range(NUM_UTTS)]
@@ -208,7 +214,7 @@ def test_dump_steps_of_speech_made_harder(
     setting: Setting, trained: Path, capsys: pytest.CaptureFixture
 ) -> None:
     """The same utterances, heard otherwise, whatever is read beside them."""
-    options = [*setting.model_options(trained), "--max_units", "3"]
+    options = [*setting.model_options(trained), "--reduction_conf", "max_units=3"]
     heard = {}
     for name, more in {
         "plain": (),

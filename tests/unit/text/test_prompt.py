@@ -137,10 +137,19 @@ def test_unknown_task_is_named(book):
         ),
         ('{"task": "ASR", "prompt": "", "labels": ["yes", " "]}', "none of them empty"),
         ('{"task": "h", "prompt": "{}", "examples": [["a", "b"]]}', "cannot have examples"),
+        (
+            '{"task": "QA", "prompt": "", "metric": "meteor"}',
+            "prompts.jsonl:2: metric 'meteor' is unknown: use one of wer, cer, accuracy, exact",
+        ),
+        ('{"task": "QA", "prompt": "", "metric": ["wer"]}', "prompts.jsonl:2: metric .* unknown"),
+        (
+            '{"task": "ASR", "prompt": "", "metric": "cer"}',
+            "prompts.jsonl:2: the metric is cer, and wer above",
+        ),
     ],
 )
 def test_bad_line_of_the_prompt_file(tmp_path, line, match):
-    path = write_jsonl(tmp_path / "prompts.jsonl", PROMPTS[:1])
+    path = write_jsonl(tmp_path / "prompts.jsonl", [{**PROMPTS[0], "metric": "wer"}])
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(ValueError, match=match):
         read_prompt_file(path)
@@ -178,24 +187,27 @@ def test_system_and_examples_become_turns_of_the_constant_prefix(tmp_path, token
     assert book.token_ids(0, {}) == ([], book.encode("<|im_end|>\n<|im_start|>assistant\n"))
 
 
-def test_many_texts_are_encoded_as_one_by_one(prompt_file, shared_data):
-    """Whatever padding and truncation the tokenizer was saved with; markers stay text."""
+TEXTS = ["turn on", "", " a  b ", "<|im_end|> x <|im_start|>", "\u4f60\u597d \u00fc", "e\u0301"]
+
+
+def test_texts_are_encoded_as_the_tokenizer_does(prompt_file, shared_data):
+    """Whatever padding and truncation it was saved with; markers stay text."""
     from transformers import AutoTokenizer
 
-    texts = ["turn on", "", " a  b ", "<|im_end|> x <|im_start|>", "\u4f60\u597d \u00fc", "e\u0301"]
+    plain = {"add_special_tokens": False, "split_special_tokens": True}
     for tokenizer in (
         build_tokenizer(),
         AutoTokenizer.from_pretrained(shared_data / "tokenizers/qwen2.5"),
     ):
         book = PromptBook(prompt_file, tokenizer)
-        one_by_one = [book.encode_text(text) for text in texts]
+        expected = [tokenizer(text, **plain)["input_ids"] for text in TEXTS]
         tokenizer.backend_tokenizer.enable_padding(length=50)
         tokenizer.backend_tokenizer.enable_truncation(2)
-        assert book.encode_texts(texts) == one_by_one
+        assert [book.encode_text(text) for text in TEXTS] == expected
         assert len(book.encode("<|im_end|>")) == 1  # of a template it still is a marker
 
 
-def test_slow_tokenizer_encodes_many_texts_too(prompt_file, tokenizer):
+def test_slow_tokenizer_encodes_texts_too(prompt_file, tokenizer):
     class Slow:
         def __init__(self, fast):
             self.fast = fast
@@ -203,12 +215,10 @@ def test_slow_tokenizer_encodes_many_texts_too(prompt_file, tokenizer):
             self.apply_chat_template = fast.apply_chat_template
 
         def __call__(self, text, **options):
-            assert isinstance(text, str)
             return self.fast(text, **options)
 
-    texts = ["turn on", "<|im_end|>"]
-    expected = PromptBook(prompt_file, tokenizer).encode_texts(texts)
-    assert PromptBook(prompt_file, Slow(tokenizer)).encode_texts(texts) == expected
+    fast, slow = (PromptBook(prompt_file, t) for t in (tokenizer, Slow(tokenizer)))
+    assert [slow.encode_text(text) for text in TEXTS] == [fast.encode_text(text) for text in TEXTS]
 
 
 @pytest.mark.parametrize("mark", ["\ue000", "\ue001"])

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.data.common_voice import read_clips
 from espnet_psslm.data.labelled import LabelledUtterance
 from espnet_psslm.data.prepare import (
@@ -94,10 +94,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description="Data of the Common Voice recipe.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Data of the Common Voice recipe.")
     parser.add_argument("--corpus", type=Path, required=True, help="COMMONVOICE of db.sh")
     parser.add_argument("--lang", default="en", help="folder of the language, e.g. zh-CN")
     add_options(parser)
@@ -113,11 +110,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Run the stage.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Run the stage."""
     with command(get_parser(), cmd) as args:
         prepare(args)
 

@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.data.common_voice import clip_name, read_clips, read_tsv
 from espnet_psslm.data.labelled import LabelledUtterance
 from espnet_psslm.data.prepare import CorpusSet, add_options, without_audio, write_sets
@@ -96,10 +96,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description="Data of the CoVoST 2 recipe.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Data of the CoVoST 2 recipe.")
     parser.add_argument("--corpus", type=Path, required=True, help="COVOST2 of db.sh")
     parser.add_argument("--commonvoice", type=Path, required=True, help="COMMONVOICE of db.sh")
     parser.add_argument("--pair", default="en_de", help="SOURCE_TARGET, as in the file's name")
@@ -108,11 +105,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Run the stage.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Run the stage."""
     with command(get_parser(), cmd) as args:
         prepare(args)
 

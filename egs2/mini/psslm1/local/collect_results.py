@@ -24,16 +24,16 @@ import results_table
 
 from espnet_psslm.bin.collect_results import get_parser, write_results
 from espnet_psslm.bin.command import command
-from espnet_psslm.data.kaldi import read_table
+from espnet_psslm.common.json_files import read_json
 from espnet_psslm.score.classification import accuracy
 from espnet_psslm.score.error_rate import error_rate
-from espnet_psslm.score.files import read_json, read_references
-from espnet_psslm.score.slu import parse_answers, slu_score
-from espnet_psslm.text.slu_answer import parse_answer
+from espnet_psslm.score.files import read_answers, read_references
+from espnet_psslm.score.slu import slu_score_of_lines
+from espnet_psslm.score.tasks import can_be_scored
+from espnet_psslm.text.tasks import ACTION, ASR, ENTITIES, SCENARIO
 
-ASR, ENTITIES = "ASR", "SLU_entities"
 # Task of the prompt file -> name in results.json.
-LABEL_TASKS = {"SLU_scenario": "scenario", "SLU_action": "action"}
+LABEL_TASKS = {SCENARIO: "scenario", ACTION: "action"}
 # Present in every set, null where there was nothing to score.
 FIGURES = (
     *("ctc_wer", "asr_wer", "asr_wer_oracle", "asr_wer_sft"),
@@ -54,19 +54,24 @@ class System:
     suffix: str  # of its figures in results.json
 
 
+def answers_to(refs: Mapping[str, str], decoded: Path) -> dict[str, str]:
+    """Read the answers that have a reference."""
+    return {key: text for key, text in read_answers(decoded).items() if key in refs}
+
+
 def score_text(
-    figures: dict[str, Any], name: str, refs: Mapping[str, str], hyp_file: Path, *, seed: int
+    figures: dict[str, Any], name: str, refs: Mapping[str, str], decoded: Path, *, seed: int
 ) -> None:
-    """Add word and character error rate of one hypothesis file.
+    """Add word and character error rate of the answers in one folder.
 
     Args:
         figures: of the set, gets ``name`` with ``wer`` and ``cer``, intervals and counts.
         name: with ``{}`` in place of the metric.
         refs: key -> reference.
-        hyp_file: ``key hypothesis`` a line; other keys are left out.
+        decoded: holds ``1best_recog``; keys without a reference are left out.
         seed: of the bootstrap.
     """
-    hyps = {key: text for key, text in read_table(hyp_file).items() if key in refs}
+    hyps = answers_to(refs, decoded)
     for unit, metric in (("word", "wer"), ("char", "cer")):
         score = error_rate(refs, hyps, unit=unit, seed=seed)
         key = name.format(metric)
@@ -86,25 +91,25 @@ def score_labels(
     name: str,
     suffix: str,
     refs: Mapping[str, str],
-    hyp_file: Path,
+    decoded: Path,
     *,
     seed: int,
 ) -> None:
-    """Add accuracy and majority class of one hypothesis file; null for a set of one class.
+    """Add accuracy and majority class of the answers in one folder; null for a set of one class.
 
     Args:
         figures: of the set.
         name: scenario or action.
         suffix: of the system.
         refs: key -> label, possibly none.
-        hyp_file: ``key hypothesis`` a line; other keys are left out.
+        decoded: holds ``1best_recog``; keys without a reference are left out.
         seed: of the bootstrap.
     """
     key = f"{name}_acc{suffix}"
     if len(set(refs.values())) < 2:
         figures[key] = figures[f"{name}_majority"] = None
         return
-    hyps = {utt: text for utt, text in read_table(hyp_file).items() if utt in refs}
+    hyps = answers_to(refs, decoded)
     score = accuracy(refs, hyps, seed=seed)
     figures[key] = score.rate
     figures[f"{name}_majority"] = score.majority_rate
@@ -112,22 +117,20 @@ def score_labels(
 
 
 def score_entities(
-    figures: dict[str, Any], suffix: str, refs: Mapping[str, str], hyp_file: Path, *, seed: int
+    figures: dict[str, Any], suffix: str, refs: Mapping[str, str], decoded: Path, *, seed: int
 ) -> None:
-    """Add SLU-F1 of one hypothesis file, where there is anything to score.
+    """Add SLU-F1 of the answers in one folder, where there is anything to score.
 
     Args:
         figures: of the set.
         suffix: of the system.
         refs: key -> answer in one line, possibly none.
-        hyp_file: ``key hypothesis`` a line; other keys are left out.
+        decoded: holds ``1best_recog``; keys without a reference are left out.
         seed: of the bootstrap.
     """
-    right = {key: parse_answer(line) for key, line in refs.items()}
-    if not any(answer.entities for answer in right.values()):
+    if not can_be_scored("slu", refs.values()):
         return
-    hyps = {key: line for key, line in read_table(hyp_file).items() if key in refs}
-    score = slu_score(right, parse_answers(hyps), seed=seed)
+    score = slu_score_of_lines(refs, answers_to(refs, decoded), seed=seed)
     figures[f"slu_f1{suffix}"] = score.rate
     figures[f"slu_unparsable{suffix}"] = score.num_unparsable
     figures["ci95"][f"slu_f1{suffix}"] = list(score.ci95)
@@ -161,22 +164,18 @@ def score_set(
     by_utt = read_references(manifest, task=ASR, key_field="utt", where=where)
     figures: dict[str, Any] = dict.fromkeys(FIGURES)
     figures |= {"n_utts": len(refs), "n_words": 0, "ci95": {}, "errors": {}}
-    decoded = ctc_exp / "decode" / name / "1best_recog" / "text"
-    score_text(figures, "ctc_{}", by_utt, decoded, seed=seed)
+    score_text(figures, "ctc_{}", by_utt, ctc_exp / "decode" / name, seed=seed)
     figures["n_words"] = figures["errors"]["ctc_wer"]["ref"]
     for system in systems:
-        decode = system.folder / "decode"
-        decoded = decode / name / ASR / "1best_recog" / "text"
-        score_text(figures, "asr_{}" + system.suffix, refs, decoded, seed=seed)
+        decoded = system.folder / "decode" / name
+        score_text(figures, "asr_{}" + system.suffix, refs, decoded / ASR, seed=seed)
         for task, label in LABEL_TASKS.items():
             labels = read_references(manifest, task=task, where=where)
-            decoded = decode / name / task / "1best_recog" / "text"
-            score_labels(figures, label, system.suffix, labels, decoded, seed=seed)
+            score_labels(figures, label, system.suffix, labels, decoded / task, seed=seed)
         answers = read_references(manifest, task=ENTITIES, where=where)
-        decoded = decode / name / ENTITIES / "1best_recog" / "text"
-        score_entities(figures, system.suffix, answers, decoded, seed=seed)
+        score_entities(figures, system.suffix, answers, decoded / ENTITIES, seed=seed)
     if oracle:
-        decoded = systems[0].folder / "decode" / f"{name}_oracle" / ASR / "1best_recog" / "text"
+        decoded = systems[0].folder / "decode" / f"{name}_oracle" / ASR
         score_text(figures, "asr_{}_oracle", refs, decoded, seed=seed)
     return figures
 
@@ -243,11 +242,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Score, write, and print if asked to.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Score, write, and print if asked to."""
     with command(get_parser(__doc__), cmd) as args:
         results = collect(args)
         write_results(args.expdir, results, results_table.render, print_table=args.print_table)

@@ -27,18 +27,20 @@ from typing import Any
 import yaml
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
+from espnet_psslm.common.json_files import read_json, write_json, write_jsonl
 from espnet_psslm.data.kaldi import read_table
-from espnet_psslm.data.manifest import read_manifest, write_jsonl
-from espnet_psslm.score.classification import accuracy
-from espnet_psslm.score.error_rate import error_rate
-from espnet_psslm.score.files import read_json, read_references, write_json
+from espnet_psslm.data.manifest import read_manifest
+from espnet_psslm.score.files import read_answers, read_references
+from espnet_psslm.score.metrics import METRICS
+from espnet_psslm.score.tasks import TaskMetrics
+from espnet_psslm.text.tasks import ACTION, ASR, SCENARIO
 
 RECIPE = Path(__file__).resolve().parent.parent
 TRIAL_BATCHES = 12  # that are timed
 WARM_UP = 2  # batches before these
 PART = "test_part"  # name of the test utterances that are decoded
-TASKS = ("ASR", "SLU_scenario", "SLU_action")
+TASKS = (ASR, SCENARIO, ACTION)
 HEADER = (
     "| projector | parameters | batches | s | WER % [95 %] | scenario accuracy % [95 %] "
     "| action accuracy % [95 %] |\n|---|---|---|---|---|---|---|\n"
@@ -47,9 +49,7 @@ HEADER = (
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--cpu_s", type=float, default=240.0, help="of training, per projector")
     parser.add_argument("--projectors", nargs="+", default=[], help="some of conf/projectors.yaml")
     parser.add_argument("--num_test", type=int, default=170, help="test utterances to decode")
@@ -117,8 +117,7 @@ class Comparison:
         options += ["--psslm_config", str(folder / "train.yaml"), "--seed", str(self.args.seed)]
         options += ["--sft", "false", "--test_sets", PART, "--beam_size", "1", "--oracle_task", ""]
         if settings.get("step_kind") == "feature":
-            options += ["--train_on", "steps", "--dump_args", "--step_kind feature"]
-            options += ["--dumpdir", str(folder / "dump")]
+            options += ["--train_on", "steps", "--dumpdir", str(folder / "dump")]
             options += ["--simulator", "tasu"]  # nothing is simulated, nor to be measured
         else:
             options += ["--dumpdir", str(self.args.dumpdir)]
@@ -181,14 +180,12 @@ class Comparison:
 
     def _scores(self, folder: Path) -> dict[str, Any]:
         manifest = self.args.dumpdir / "raw" / PART / "psslm.jsonl"
-        scores = {}
+        tasks, scores = TaskMetrics("en"), {}
         for task in TASKS:
             refs = read_references(manifest, task=task)
-            hyps = read_table(folder / f"psslm_text/decode/{PART}/{task}/1best_recog/text")
-            if task == "ASR":
-                found = error_rate(refs, hyps, unit="word", seed=self.args.seed)
-            else:
-                found = accuracy(refs, hyps, seed=self.args.seed)
+            hyps = read_answers(folder / f"psslm_text/decode/{PART}/{task}")
+            metric = METRICS[tasks.metrics(task)[0]]
+            found = metric.score(refs, hyps, language="en", seed=self.args.seed)
             scores[task] = {"rate": found.rate, "ci95": list(found.ci95)}
         return scores
 
@@ -230,11 +227,7 @@ def _line(result: dict[str, Any]) -> str:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Compare.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Compare."""
     with command(get_parser(), cmd) as args:
         os.chdir(RECIPE)
         comparison = Comparison(args)

@@ -13,7 +13,6 @@ same bytes; what was synthesised before is kept.
 """
 
 import argparse
-import json
 import logging
 import random
 from collections.abc import Sequence
@@ -25,8 +24,8 @@ from corpus import Splits, check_splits, held_values, make_splits
 from grammar import Grammar, Sentence
 from mishear import Mishearing
 
-from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
+from espnet_psslm.common.json_files import write_json
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 from espnet_psslm.data.release import read_recordings
 from espnet_psslm.recipe.voices.engines import Voice
@@ -174,7 +173,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
     if real_test:
         _write("test_real", real_test, args)
     statistics["real"] = {"train": len(real_train), "test": len(real_test)}
-    atomic_text(datadir / "statistics.json", json.dumps(statistics, indent=1) + "\n")
+    write_json(datadir / "statistics.json", statistics)
     return statistics
 
 
@@ -267,10 +266,7 @@ def describe(splits: Splits, grammar: Grammar) -> dict[str, Any]:
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of the stage."""
-    parser = argparse.ArgumentParser(
-        description="Data of the mini recipe.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Data of the mini recipe.")
     parser.add_argument("--datadir", default="data", help="for the data folders")
     parser.add_argument("--nj", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, default=1, help="of sentences, voices and noise")
@@ -292,14 +288,10 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Run the stage.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Run the stage."""
     with command(get_parser(), cmd) as args:
         statistics = prepare(args)
-    logging.info("%s", json.dumps(statistics))
+    logging.info("%s", statistics)
 
 
 if __name__ == "__main__":

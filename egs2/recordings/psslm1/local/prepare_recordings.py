@@ -21,7 +21,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from espnet_psslm.bin.command import add_pipe_option, command
+from espnet_psslm.bin.command import add_pipe_option, command, new_parser
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.common.lines import read_lines
 from espnet_psslm.data.kaldi import read_table
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
@@ -33,7 +34,6 @@ from espnet_psslm.recipe.voices.table import add_voice_options, find_voices
 from espnet_psslm.samples.segments import find_beside, read_sources
 from espnet_psslm.text.normalize import normalize_text
 
-FS = 16000  # Hz
 MIN_WORDS, MAX_WORDS = 3, 12  # of a sentence that is spoken
 
 
@@ -186,7 +186,7 @@ def prepare(args: argparse.Namespace) -> None:
             real,
             perturbed,
             factors=args.speeds,
-            fs=FS,
+            fs=SAMPLE_RATE,
             nj=args.nj,
             allow_pipes=args.allow_pipes == "true",
         )
@@ -201,10 +201,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description="Recordings and spoken sentences for CTC training.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Recordings and spoken sentences for CTC training.")
     parser.add_argument(
         "--train",
         nargs="+",
@@ -240,11 +237,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Run the stage.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Run the stage."""
     with command(get_parser(), cmd) as args:
         prepare(args)
 

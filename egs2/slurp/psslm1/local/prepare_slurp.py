@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from espnet_psslm.bin.command import command
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.data.labelled import LabelledUtterance
 from espnet_psslm.data.manifest import Row
 from espnet_psslm.data.prepare import (
@@ -200,10 +200,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description="Data of the SLURP recipe.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("Data of the SLURP recipe.")
     parser.add_argument("--corpus", type=Path, required=True, help="SLURP of db.sh")
     add_options(parser)
     parser.add_argument(
@@ -232,11 +229,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Run the stage.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Run the stage."""
     with command(get_parser(), cmd) as args:
         prepare(args)
 

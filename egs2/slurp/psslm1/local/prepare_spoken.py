@@ -13,7 +13,6 @@ was spoken before is kept.
 """
 
 import argparse
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -23,22 +22,15 @@ from pathlib import Path
 from prepare_recordings import read_source
 from prepare_slurp import SPLITS, read_text, training_text
 
-from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import command
-from espnet_psslm.data.labelled import (
-    ACTION,
-    ASR,
-    ENTITIES,
-    MANIFEST,
-    SCENARIO,
-    LabelledUtterance,
-    write_data_dir,
-)
-from espnet_psslm.data.manifest import Row, write_jsonl
+from espnet_psslm.bin.command import command, new_parser
+from espnet_psslm.common.json_files import write_json, write_jsonl
+from espnet_psslm.data.labelled import MANIFEST, LabelledUtterance, write_data_dir
+from espnet_psslm.data.manifest import Row
 from espnet_psslm.data.prepare import CorpusSet, choose
 from espnet_psslm.recipe.voices.neural import is_spelled
 from espnet_psslm.recipe.voices.speak import Utterance, plan_utterances, speak_all
 from espnet_psslm.recipe.voices.table import add_voice_options, find_voices
+from espnet_psslm.text.tasks import ACTION, ASR, ENTITIES, SCENARIO
 
 MAX_SPOKEN_WORDS = 25  # some ten seconds
 VOICES = {  # set: splits of its voices
@@ -229,16 +221,13 @@ def prepare(args: argparse.Namespace) -> None:
         write_data_dir(args.datadir / name, utterances)
     counts = {name: len(utterances) for name, utterances in sets.items()}
     counts |= {"train_text": len(sentences), "test_text": len(tests)}
-    atomic_text(args.datadir / "statistics.json", json.dumps(counts, indent=1) + "\n")
+    write_json(args.datadir / "statistics.json", counts)
     logging.info("%s", counts)
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description="SLURP's text, spoken by synthetic voices.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = new_parser("SLURP's text, spoken by synthetic voices.")
     parser.add_argument("--corpus", type=Path, required=True, help="SLURP of db.sh")
     parser.add_argument(
         "--extra_text",
@@ -268,11 +257,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Run the stage.
-
-    Args:
-        cmd: arguments; None reads the command line.
-    """
+    """Run the stage."""
     with command(get_parser(), cmd) as args:
         prepare(args)
 

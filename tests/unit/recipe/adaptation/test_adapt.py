@@ -18,6 +18,8 @@ from tests.unit.inference import test_speech2text as plain_packs
 world = plain_packs.world
 WORDS = ("low", "mid", "high")
 TEXTS = [" ".join(words) for n in (2, 3) for words in itertools.product(WORDS, repeat=n)]
+UNSEEN_TEXT = "high high high high"
+UNSEEN = {"key": "unseen", "task": "ASR", "target": UNSEEN_TEXT, "GT": UNSEEN_TEXT}
 NEW_PROMPT = {"task": "pitch", "prompt": "How high is it?"}
 
 
@@ -29,6 +31,8 @@ def packs(world):
     options = ["--psslm_train_config", world / "exp/config.yaml"]
     options += ["--psslm_model_file", world / "exp/valid.loss.ave.pth"]
     options += ["--replay", world / "psslm.jsonl", "--outpath", world / "replay.zip"]
+    write_jsonl(world / "unseen.jsonl", [UNSEEN])
+    options += ["--replay_held_out", world / "unseen.jsonl"]
     pack.main([str(word) for word in options])
     write_jsonl(world / "pitch.jsonl", [NEW_PROMPT])
     rows = [{"text": text, "task": "pitch", "target": text.split()[0]} for text in TEXTS]
@@ -74,8 +78,12 @@ def test_the_new_pack_carries_both_texts_and_says_what_was_learnt(adapted):
         card = archive.read("README.md").decode()
     assert {row["task"] for row in rows} == {"ASR", "pitch"}
     assert len({row["key"] for row in rows}) == len(rows)
+    held_out = {row["GT"] for row in rows if row.get("held_out")}
+    assert UNSEEN["GT"] in held_out and len(held_out & set(TEXTS)) == 4  # a tenth
     assert "new text, held out" in card and "old text" in card and "|-|" in card
-    assert f"{len({row['GT'] for row in rows})} sentences" in card
+    trained = {row["GT"] for row in rows if not row.get("held_out")}
+    assert f"{len(trained)} sentences of the training" in card
+    assert f"{len(held_out)} sentences that no training has seen" in card
     assert not adapted.with_suffix(".adapt").exists()
 
 

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.recipe.voices.harder import make_harder
-from espnet_psslm.recipe.voices.noise import FS
 
-TIME = np.arange(FS) / FS
+TIME = np.arange(SAMPLE_RATE) / SAMPLE_RATE
 SPEECH = (0.3 * np.sin(2 * np.pi * 500 * TIME) * (1 + np.sin(2 * np.pi * 4 * TIME))).astype("f4")
 
 
 def likeness(heard):
     """Largest correlation with the speech, whatever the delay of a room."""
-    spectra = np.fft.rfft(SPEECH, 4 * FS), np.fft.rfft(heard, 4 * FS)
+    spectra = np.fft.rfft(SPEECH, 4 * SAMPLE_RATE), np.fft.rfft(heard, 4 * SAMPLE_RATE)
     together = np.fft.irfft(spectra[0].conj() * spectra[1])
     return np.abs(together).max() / np.linalg.norm(SPEECH) / np.linalg.norm(heard)
 

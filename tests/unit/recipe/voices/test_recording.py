@@ -4,7 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from espnet_psslm.recipe.voices.noise import FS, NOISES, add_noise, make_noise
+from espnet_psslm.common.audio import SAMPLE_RATE
+from espnet_psslm.recipe.voices.noise import NOISES, add_noise, make_noise
 from espnet_psslm.recipe.voices.recording import (
     PEAK,
     Recording,
@@ -16,7 +17,9 @@ from espnet_psslm.recipe.voices.recording import (
 
 QUIET = Recording("pink", 100.0, 0.0, 0.1, 0.2)  # nothing but level and silence
 ROOM = Room((5.0, 4.0, 3.0), (1.0, 1.0, 1.5), (2.0, 3.0, 1.2), 0.3)
-TONES = sum(np.sin(2 * np.pi * hz * np.arange(FS) / FS) for hz in (100, 1000, 7000))
+TONES = sum(
+    np.sin(2 * np.pi * hz * np.arange(SAMPLE_RATE) / SAMPLE_RATE) for hz in (100, 1000, 7000)
+)
 
 
 @pytest.mark.parametrize("kind", NOISES)
@@ -34,7 +37,7 @@ def test_unknown_noise() -> None:
 
 
 def test_snr() -> None:
-    speech = np.sin(np.arange(FS) / 10)
+    speech = np.sin(np.arange(SAMPLE_RATE) / 10)
     noisy = add_noise(speech, kind="pink", snr_db=7.0, rng=np.random.default_rng(0))
     ratio = np.mean(speech**2) / np.mean((noisy - speech) ** 2)
     assert 10 * np.log10(ratio) == pytest.approx(7.0)
@@ -46,13 +49,13 @@ def recorded(**changes) -> np.ndarray:
 
 def level(samples: np.ndarray, hz: int) -> float:
     """Amplitude of one tone, dB."""
-    wave = np.exp(-2j * np.pi * hz * np.arange(len(samples)) / FS)
+    wave = np.exp(-2j * np.pi * hz * np.arange(len(samples)) / SAMPLE_RATE)
     return 20 * np.log10(abs(np.dot(samples, wave)))
 
 
 def test_level_and_silence() -> None:
     samples = recorded(level_db=-6.0)
-    assert len(samples) == FS + 1600 + 3200
+    assert len(samples) == SAMPLE_RATE + 1600 + 3200
     assert np.abs(samples).max() == pytest.approx(PEAK * 10 ** (-6 / 20), rel=1e-3)
     assert np.abs(samples[:1500]).max() < 1e-4 and np.abs(samples[-3100:]).max() < 1e-4
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.recipe.voices import espeak, speak
 from espnet_psslm.recipe.voices.engines import Voice, engine_class
-from espnet_psslm.recipe.voices.noise import FS
 from espnet_psslm.recipe.voices.speak import plan_utterances, speak_all
 from espnet_psslm.recipe.voices.table import read_voices
 
@@ -66,7 +66,7 @@ def test_bytes_depend_neither_on_processes_nor_on_what_was_there(tmp_path) -> No
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
     assert len(contents(tmp_path / "1")) == len(TEXTS)
     infos = [soundfile.info(path) for path in (tmp_path / "1").iterdir()]
-    assert {(i.samplerate, i.channels, i.subtype) for i in infos} == {(FS, 1, "PCM_16")}
+    assert {(i.samplerate, i.channels, i.subtype) for i in infos} == {(SAMPLE_RATE, 1, "PCM_16")}
     assert sum(i.duration for i in infos) == pytest.approx(seconds)
     assert all(1.0 < i.duration < 6.0 for i in infos)
 
@@ -100,7 +100,7 @@ def test_factor_moves_pitch_and_formants_and_not_the_pace() -> None:
 
     def centre(samples: np.ndarray) -> float:
         power = np.abs(np.fft.rfft(samples)) ** 2
-        return float(np.average(np.fft.rfftfreq(len(samples), 1 / FS), weights=power))
+        return float(np.average(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE), weights=power))
 
     assert centre(high) > 1.1 * centre(low)
 
