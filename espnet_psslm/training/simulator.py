@@ -16,7 +16,7 @@ from torch import Tensor
 
 from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
 from espnet_psslm.bridge.steps_file import read_made
-from espnet_psslm.common.lines import read_objects
+from espnet_psslm.common.json_files import read_objects
 from espnet_psslm.common.options import section
 from espnet_psslm.samples.lengths import write_lengths
 from espnet_psslm.steps.error_bins import ERROR_BINS, UNKNOWN_BIN, error_bin
