@@ -74,16 +74,16 @@ class Dumps:
         self.known: set[str] = set()
         self.warned = False
 
-    def read(self, location: str) -> dict[str, Tensor]:
-        """The Steps of an utterance, of either kind: see ``read_sample``.
+    def read(self, location: str) -> tuple[dict[str, Tensor], Tensor]:
+        """The Steps of an utterance, of either kind, and their frames: see ``read_sample``.
 
         Raises:
             OtherSteps: if its ark was made otherwise.
             ValueError: if it cannot be read.
         """
-        sample, _ = read_sample(location)
+        found = read_sample(location)
         self._check(location)
-        return sample
+        return found
 
     def read_posteriors(self, location: str) -> tuple[Tensor, Tensor]:
         """Unit ids (U, K) and probabilities (U, K) of an utterance; see ``read``."""

@@ -187,24 +187,6 @@ def test_options_that_do_not_fit_are_named(name, options, match):
         build_reduction(name, blank_id=0, **options)
 
 
-@pytest.mark.parametrize("order", ORDERS)
-def test_spans_of_log_posteriors_are_those_of_the_steps(order: str) -> None:
-    """Kept frames and step starts without averaging; unsure blanks around one half included."""
-    torch.manual_seed(0)
-    posterior = (3.0 * torch.randn(4, 50, 5)).softmax(2)
-    lengths = torch.tensor([50, 31, 0, 7])
-    reduction = build_reduction(order, blank_id=2, blank_threshold=0.7, max_units=5)
-    kept, starts = reduction.spans(posterior.log(), lengths)
-    steps = reduction(posterior, lengths)
-    assert starts.sum(1).tolist() == steps.lengths.tolist()
-    assert not (starts & ~kept).any()
-    for utt, count in enumerate(steps.lengths.tolist()):
-        first = starts[utt].nonzero()[:, 0].tolist()
-        assert first == steps.frame_start[utt, :count].tolist()
-    with pytest.raises(ValueError, match="blank_id"):
-        build_reduction(order, blank_id=5).spans(posterior.log(), lengths)
-
-
 LENGTHS = torch.tensor([40, 1, 17, 0, 33])
 SIZES = [1, 2 * 40 * 7, 1 << 25]  # one utterance at a time, two, all
 
