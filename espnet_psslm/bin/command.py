@@ -16,6 +16,7 @@ from pathlib import Path
 
 from espnet_psslm.common.config_file import check_config_file
 from espnet_psslm.common.errors import as_fault, in_words
+from espnet_psslm.common.switch import add_switch
 
 
 class _DeviceHelp:
@@ -24,7 +25,6 @@ class _DeviceHelp:
 
 # In a docstring, because device.py alone works with such names, and takes seconds to import.
 DEVICE_HELP = _DeviceHelp.__doc__
-TRUST_HELP = "true: run code that lies beside the language model's weights; read it before (false)"
 MAX_UNPACKED_HELP = (
     "GB that an archive may unpack to, whatever its own size, or a hub's model have (20, and an "
     "archive 100 times its own size)"
@@ -55,10 +55,9 @@ def add_pipe_option(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of the command.
     """
-    parser.add_argument(
+    add_switch(
+        parser,
         "--allow_pipes",
-        choices=("true", "false"),
-        default="false",
         help="true: run the sources in wav.scp that end in |, whose output is the audio",
     )
 

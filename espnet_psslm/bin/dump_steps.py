@@ -273,7 +273,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         write_made_with(output, made_with(args))
         write_manifest(rows, writer.locations, output / "psslm.jsonl", skipped=skipped)
         writer.remove_older()
-        if args.judge_skipped == "true":
+        if args.judge_skipped:
             check_skipped(output, **limit)
     logging.info(
         "%s: %d utterances (%d without a step), %d steps, %.2f frames per step; dropped: %.2f %% "
