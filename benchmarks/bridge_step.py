@@ -14,8 +14,8 @@ from espnet_psslm.bridge.projector import LinearSiLU
 from espnet_psslm.bridge.simulate import TASUSimulator
 from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
 from espnet_psslm.device import is_host
-from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.splice import splice
+from espnet_psslm.training.espnet_model import PSSLMModel
 
 END = 2  # token
 IGNORED = -100  # target of a position without one
@@ -157,7 +157,9 @@ class Ours:
             "target_ids_lengths": batch.answer_lengths,
             "utt_id": [str(row) for row in range(rows)],
             "num_units": batch.steps.num_units,
-            **batch.steps.inputs(),
+            "unit_ids": batch.steps.unit_ids,
+            "probs": batch.steps.probs,
+            "unit_ids_lengths": batch.steps.lengths,
         }
         # Rate 0: the cost of an update, and the same weights in every round.
         trained = [p for p in model.parameters() if p.requires_grad]

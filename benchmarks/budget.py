@@ -36,6 +36,8 @@ from typing import Any
 
 import yaml
 
+from espnet_psslm.acoustic.choice import acoustic_choice
+
 SECONDS = 6.0
 TEXT_TOKENS = 40
 STEPS_PER_S = 4.0  # after phone-synchronous reduction
@@ -118,7 +120,8 @@ def _ctc(config: Mapping[str, Any], devices: int) -> tuple[float, float]:
 def _bridge(config: Mapping[str, Any], devices: int) -> tuple[float, float]:
     size = SIZES[config["llm_conf"]["name"]]
     rows = config["batch_size"] / devices
-    whisper = config.get("acoustic_conf", {}).get("whisper")
+    kind, acoustic = acoustic_choice(config)
+    whisper = acoustic["name"] if kind == "whisper" else None
     acoustic = SIZES[whisper].parameters if whisper and config["source"] == "audio" else 0.0
     heard = SECONDS * (50 / config["projector_conf"]["k"] if whisper else STEPS_PER_S)
     tokens = rows * (heard + TEXT_TOKENS)
@@ -137,7 +140,8 @@ def _projector(config: Mapping[str, Any], size: Transformer) -> float:
     if config["projector"].startswith("lego"):
         return 0.0
     conf = config["projector_conf"]
-    whisper = config.get("acoustic_conf", {}).get("whisper")
+    kind, acoustic = acoustic_choice(config)
+    whisper = acoustic["name"] if kind == "whisper" else None
     width = SIZES[whisper].width * conf["k"] if whisper else UNITS[config.get("token_type", "bpe")]
     return conf["hidden"] * (width + size.width)
 

@@ -22,15 +22,17 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from benchmarks.measure import Case, Setting
+from espnet_psslm.bridge.steps import Steps
 from espnet_psslm.data.manifest import read_manifest
-from espnet_psslm.decode import PSSLMDecoder
-from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.inference.decoder import PSSLMDecoder
+from espnet_psslm.llm.search import Search
 from espnet_psslm.llm.splice import splice
+from espnet_psslm.model import SpeechLM
 
 WHOLE_PROMPT = "benchmark_whole_prompt"  # name of an attention implementation
 MAX_TOKENS = 64
 SAME = 0.98  # share of answers: sums in another order decide a few ties differently
-Inputs = dict[str, Any]
+Inputs = tuple[Steps, dict[str, Any]]  # and the prompts
 Answer = tuple[int, ...]
 
 
@@ -55,7 +57,7 @@ class WholePrompt:
         model: whose prefixes are used.
     """
 
-    def __init__(self, model: PSSLMModel) -> None:
+    def __init__(self, model: SpeechLM) -> None:
         self.prefixes = model.prefixes
         self.lm = copy.deepcopy(model.lm.module)
         self.states: Sequence[tuple[Tensor, Tensor]] = ()
@@ -79,16 +81,14 @@ class WholePrompt:
 
 def one_row(inputs: Inputs, row: int) -> Inputs:
     """One sample of a batch."""
-    single = {
-        name: value[row : row + 1] if isinstance(value, Tensor) else value
-        for name, value in inputs.items()
-    }
-    return single | {"prompt_index": [inputs["prompt_index"][row]]}
+    steps, prompts = inputs
+    single = {name: value[row : row + 1] for name, value in prompts.items()}
+    return steps.select(torch.tensor([row], device=steps.lengths.device)), single
 
 
 @torch.no_grad()
 def generate_alone(
-    model: PSSLMModel, whole: WholePrompt, inputs: Inputs, *, beams: int
+    model: SpeechLM, whole: WholePrompt, inputs: Inputs, *, beams: int
 ) -> list[Answer]:
     """transformers' ``generate`` behind the whole prompt, one sample after the other."""
     config = GenerationConfig(
@@ -100,13 +100,15 @@ def generate_alone(
         pad_token_id=model.pad_id,
     )
     answers = []
-    for row, prompt in enumerate(inputs["prompt_index"]):
-        context, _, num_steps = model.context(**one_row(inputs, row))
-        if not int(num_steps):
+    for row, prompt in enumerate(inputs[1]["prompt_index"]):
+        steps, around = one_row(inputs, row)
+        del around["prompt_index"]
+        if not int(model.num_heard(steps)):
             answers.append(())
             continue
+        context = model.context(steps, **around)
         whole.set_prompt(prompt)
-        prefix = torch.tensor([model.prefixes.prefixes[prompt]], device=num_steps.device)
+        prefix = torch.tensor([model.prefixes.prefixes[prompt]], device=steps.lengths.device)
         embeddings, _ = splice(context)
         embeddings = torch.cat([whole.lm.get_input_embeddings()(prefix), embeddings], 1)
         ids = whole.lm.generate(
@@ -118,34 +120,26 @@ def generate_alone(
     return answers
 
 
-def generate_batch(model: PSSLMModel, inputs: Inputs, *, beams: int) -> list[Answer]:
+def generate_batch(model: SpeechLM, inputs: Inputs, *, beams: int) -> list[Answer]:
     """Ours."""
-    answers = model.generate(beam_size=beams, max_new_tokens=MAX_TOKENS, **inputs)
-    return [ids for ids, _ in answers]
+    steps, prompts = inputs
+    answers = model.answer(steps, Search(beams, max_new_tokens=MAX_TOKENS), **prompts)
+    return [best.token_ids for best, *_ in answers]
 
 
 def read_batches(decoder: PSSLMDecoder, manifest: Path, size: Size) -> list[Inputs]:
     """Some rows of a manifest, evenly spread, sorted by length, with their Steps."""
     rows = list(read_manifest(manifest).values())
     step = max(1, math.ceil(len(rows) / size.rows))
-    samples = [
-        (row["key"], decoder.preprocessor(row["key"], {"sample": row})) for row in rows[::step]
+    samples = decoder.listener(decoder.reader.read(rows[::step], {}))
+    samples.sort(key=lambda sample: sample.heard.num_steps, reverse=True)
+    return [
+        decoder.answerer.inputs(
+            [sample.question for sample in samples[start : start + size.batch]],
+            [sample.heard.steps for sample in samples[start : start + size.batch]],
+        )
+        for start in range(0, len(samples), size.batch)
     ]
-    samples.sort(key=lambda item: len(item[1]["speech"]), reverse=True)
-    batches = []
-    for start in range(0, len(samples), size.batch):
-        _, batch = decoder.collate(samples[start : start + size.batch])
-        inputs = {
-            name: value.to(decoder.device) if isinstance(value, Tensor) else value
-            for name, value in batch.items()
-            if not name.startswith("target_ids")
-        }
-        names = ("speech", "speech_lengths", "speech_rows")
-        audio = {name: inputs.pop(name) for name in names}
-        with torch.no_grad():
-            steps = decoder.model.steps(**audio, num_units=inputs["num_units"])
-        batches.append(inputs | steps.inputs())
-    return batches
 
 
 def load(recipe: Path, setting: Setting, size: Size) -> PSSLMDecoder:
@@ -172,7 +166,7 @@ def cases(setting: Setting, *, sizes: tuple[Size, ...] | None = None) -> Iterato
             yield make_case(decoder.model, batches, size)
 
 
-def make_case(model: PSSLMModel, batches: Sequence[Inputs], size: Size) -> Case:
+def make_case(model: SpeechLM, batches: Sequence[Inputs], size: Size) -> Case:
     """A case of batches whose Steps are known."""
     whole = WholePrompt(model)
 
@@ -191,7 +185,7 @@ def make_case(model: PSSLMModel, batches: Sequence[Inputs], size: Size) -> Case:
         same = sum(ours == alone for ours, alone in pairs)
         assert same >= SAME * len(pairs), f"{same} of {len(pairs)} answers are the same"
 
-    count = sum(len(inputs["prompt_index"]) for inputs in batches)
+    count = sum(len(prompts["prompt_index"]) for _, prompts in batches)
     return Case(
         row="decode",
         size=f"{count} utterances, beam {size.beams}, batch {size.batch}",

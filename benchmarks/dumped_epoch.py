@@ -18,8 +18,10 @@ from torch import Tensor
 from benchmarks.measure import Case, Setting
 from espnet_psslm.data.manifest import read_manifest
 from espnet_psslm.data.preprocessor import PSSLMPreprocessor
-from espnet_psslm.decode import PSSLMDecoder
-from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.inference.decoder import PSSLMDecoder
+from espnet_psslm.trained import read_config
+from espnet_psslm.training.builders import build_collate, with_defaults
+from espnet_psslm.training.espnet_model import PSSLMModel
 
 Sample = tuple[str, Mapping[str, Any]]
 
@@ -100,7 +102,8 @@ def load_training(setting: Setting, size: Size) -> Training:
     starts = range(0, len(rows), size.batch)[: size.batches]
     batches = [rows[start : start + size.batch] for start in starts]
     readers = {"audio": decoder.preprocessor, "dump": from_dump}
-    return Training(decoder.model, readers, decoder.collate, batches)
+    collate = build_collate(with_defaults(read_config(exp / "config.yaml")))
+    return Training(decoder.model, readers, collate, batches)
 
 
 def make_case(training: Training) -> Case:

@@ -28,7 +28,7 @@ from benchmarks.bridge_step import (
 from benchmarks.measure import Case, Setting
 from espnet_psslm.bridge.projector import LinearSiLU
 from espnet_psslm.llm.lora import LoRA
-from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.training.espnet_model import PSSLMModel
 
 RANK = 16
 UNITS = 1500  # of a unit vocabulary made for a corpus: the projector counts for little

@@ -28,7 +28,7 @@ from benchmarks.bridge_step import (
 from benchmarks.measure import Case, Setting
 from espnet_psslm.bridge.projector import LinearSiLU
 from espnet_psslm.device import is_host
-from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.training.espnet_model import PSSLMModel
 
 TARGET = 3.0
 QUICK = Size(batch=2)

@@ -9,9 +9,9 @@ import torch
 from espnet_psslm.checkpoint import Misfit
 from espnet_psslm.common.files import check_file
 from espnet_psslm.common.tensors import check_finite, load_state
-from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.pack_files import read_relocated
 from espnet_psslm.training.builders import build_model
+from espnet_psslm.training.espnet_model import PSSLMModel
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

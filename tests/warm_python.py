@@ -29,7 +29,7 @@ IMPORTS = (
     "espnet2.tasks.asr",
     "espnet_psslm.tasks.psslm",
     "espnet_psslm.tasks.whisper_ctc",
-    "espnet_psslm.decode",
+    "espnet_psslm.inference.decoder",
     "espnet2.main_funcs.pack_funcs",
     "transformers.models.whisper.modeling_whisper",
     "transformers.models.llama.modeling_llama",

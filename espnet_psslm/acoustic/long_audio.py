@@ -5,11 +5,11 @@ frame. Where two windows overlap a unit may come a frame earlier in one than in 
 between the two would lose it or write it twice. So the seam goes where both windows are surest of
 the blank, on both sides of the cut.
 
-Legend: T output frames, V units.
+Legend: T output frames, D encoder width, V units.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -35,36 +35,43 @@ def window_starts(num_frames: int, *, window: int, overlap: int) -> list[int]:
 
 
 def join_windows(
-    parts: Sequence[Tensor], starts: Sequence[int], *, search: int, blank_id: int
-) -> Tensor:
-    """Join the posteriors of overlapping windows.
+    parts: Iterable[tuple[Tensor, Tensor]], starts: Sequence[int], *, search: int, blank_id: int
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Keep of each window what lies between its seams.
 
     Args:
-        parts: (T, V) each, log posteriors.
+        parts: encoder outputs (T, D) and log posteriors (T, V) of each window.
         starts: first frame of each, ascending; each window overlaps the next.
-        search: the seam is at most so many frames away from the middle of an overlap.
+        search: a seam is at most so many frames away from the middle of an overlap.
         blank_id: the CTC blank.
 
-    Returns:
-        (T, V), one row per frame of the recording.
+    Yields:
+        First frame, encoder outputs and log posteriors; joined, one row per frame of the recording.
     """
-    seams = [starts[0]]
-    for n in range(1, len(parts)):
-        end = starts[n - 1] + len(parts[n - 1])
-        middle = (starts[n] + end) // 2
-        first = max(middle - search, starts[n] + 1, seams[-1] + 1)
-        frames = torch.arange(first, max(min(middle + search, end - 1), first) + 1)
-        blank = torch.full((len(frames),), math.inf)
-        for part, start in ((parts[n - 1], starts[n - 1]), (parts[n], starts[n])):
-            row = part[:, blank_id].cpu()
-            for side in (frames - 1, frames):
-                blank = torch.minimum(blank, row[side - start].float())
-        best = frames[blank == blank.max()]
-        seams.append(int(best[(best - middle).abs().argmin()]))
-    ends = [*seams[1:], starts[-1] + len(parts[-1])]
-    return torch.cat(
-        [
-            part[seam - start : end - start]
-            for part, start, seam, end in zip(parts, starts, seams, ends, strict=True)
-        ]
-    )
+    kept, before, seam = None, 0, starts[0]
+    for start, part in zip(starts, parts, strict=True):
+        if kept is not None:
+            last = _seam(
+                kept[1], before, part[1], start, after=seam, search=search, blank_id=blank_id
+            )
+            yield seam, *(rows[seam - before : last - before] for rows in kept)
+            seam = last
+        kept, before = part, start
+    yield seam, *(rows[seam - before :] for rows in kept)
+
+
+def _seam(
+    left: Tensor, first: int, right: Tensor, start: int, *, after: int, search: int, blank_id: int
+) -> int:
+    """The frame behind ``after`` from which on the right one of two windows is taken."""
+    end = first + len(left)
+    middle = (start + end) // 2
+    lowest = max(middle - search, start + 1, after + 1)
+    frames = torch.arange(lowest, max(min(middle + search, end - 1), lowest) + 1)
+    blank = torch.full((len(frames),), math.inf)
+    for part, offset in ((left, first), (right, start)):
+        row = part[:, blank_id].cpu()
+        for side in (frames - 1, frames):
+            blank = torch.minimum(blank, row[side - offset].float())
+    best = frames[blank == blank.max()]
+    return int(best[(best - middle).abs().argmin()])

@@ -3,16 +3,15 @@
 There is no posterior, so only reductions that ask for none apply (``frame_sync``, ``fixed_rate``).
 """
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from espnet_psslm.acoustic.base import AcousticModel
 from espnet_psslm.acoustic.log_mel import LogMel
-from espnet_psslm.acoustic.waveform import check_duration, give_a_frame
 from espnet_psslm.acoustic.whisper import FEATURE_SHIFT_S, FRONT_STRIDE, HFSpeechEncoder
 
 
-class PlainWhisper(nn.Module):
-    """Waveforms to encoder outputs; frozen.
+class PlainWhisper(AcousticModel):
+    """Waveforms to encoder outputs.
 
     Args:
         name: pretrained weights, as in ``HFSpeechEncoder``.
@@ -28,27 +27,15 @@ class PlainWhisper(nn.Module):
         self.feature_width = self.encoder.output_size()
         self.max_duration_s = self.encoder.max_frames * FEATURE_SHIFT_S
         self.frame_shift_s = FEATURE_SHIFT_S * FRONT_STRIDE
+        self.eval()
 
-    @torch.no_grad()
-    def encode(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Encoder outputs of a batch.
+    @classmethod
+    def load(cls, *, name: str, num_mels: int = 80, pad_to_30s: bool = False) -> "PlainWhisper":
+        """The constructor."""
+        return cls(name, num_mels=num_mels, pad_to_30s=pad_to_30s)
 
-        Args:
-            speech: (B, N), 16 kHz, in [-1, 1].
-            speech_lengths: (B,), samples.
-
-        Returns:
-            outputs (B, T, D) and lengths (B,), in frames of 20 ms.
-
-        Raises:
-            ValueError: if an utterance is longer than the position table.
-        """
-        check_duration(
-            speech_lengths,
-            max_duration_s=self.max_duration_s,
-            fix="stage 4 (--max_duration_s) drops such",
-        )
-        speech, speech_lengths, is_empty = give_a_frame(speech, speech_lengths)
+    def encode_frames(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``AcousticModel``; frames of 20 ms."""
         features, lengths = self.log_mel(speech, speech_lengths)
         encoded, lengths, _ = self.encoder(features, lengths)
-        return encoded, lengths.masked_fill(is_empty, 0)
+        return encoded, lengths

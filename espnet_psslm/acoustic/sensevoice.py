@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from espnet_psslm.acoustic.waveform import check_duration, give_a_frame
+from espnet_psslm.acoustic.base import AcousticModel
 from espnet_psslm.common.tensors import load_tensors
 from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.text.units import load_sentencepiece
@@ -30,8 +30,8 @@ FUNASR_QUERIES = (0, 1, 2, 15)
 BPE_MODEL = "chn_jpn_yue_eng_ko_spectok.bpe.model"
 
 
-class SenseVoice(nn.Module):
-    """A SenseVoiceSmall model, frozen and in evaluation mode.
+class SenseVoice(AcousticModel):
+    """A SenseVoiceSmall model.
 
     Args:
         model: FunASR's.
@@ -39,7 +39,7 @@ class SenseVoice(nn.Module):
         token_list: V units.
         query_ids: rows of the model's query table, in the order of the frames. FunASR's default;
             the published PS-SLM checkpoints were trained with (0, 1, 2, 2).
-        max_duration_s: longest utterance; attention sees all of it at once.
+        max_duration_s: longest utterance that attention sees at once.
 
     Raises:
         ValueError: if there are not four queries of the table.
@@ -65,41 +65,25 @@ class SenseVoice(nn.Module):
         self.frontend = frontend
         self.frontend.dither = 0.0
         self.token_list = list(token_list)
-        self.num_units = len(self.token_list)
         self.feature_width: int = model.encoder_output_size
         self.query_ids = tuple(query_ids)
         self.max_duration_s = max_duration_s
         self.eval()
 
-    def train(self, mode: bool = True) -> "SenseVoice":
-        """Stay in evaluation mode."""
-        return super().train(False)
+    @classmethod
+    def load(
+        cls,
+        *,
+        name: str,
+        hub: str = "modelscope",
+        query_ids: Sequence[int] = FUNASR_QUERIES,
+        max_duration_s: float = 30.0,
+    ) -> "SenseVoice":
+        """See ``load_sensevoice``."""
+        return load_sensevoice(name, hub=hub, query_ids=query_ids, max_duration_s=max_duration_s)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.embed.weight.device
-
-    @torch.no_grad()
-    def encode(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Encoder outputs of a batch, without those of the query frames.
-
-        Args:
-            speech: (B, N), 16 kHz, in [-1, 1].
-            speech_lengths: (B,), samples.
-
-        Returns:
-            outputs (B, T, D) and lengths (B,). An utterance under 10 ms has length 0.
-
-        Raises:
-            ValueError: if an utterance is longer than ``max_duration_s``.
-        """
-        check_duration(
-            speech_lengths,
-            max_duration_s=self.max_duration_s,
-            fix="stage 4 (--max_duration_s) drops such",
-        )
-        speech, speech_lengths, is_empty = give_a_frame(speech, speech_lengths)
+    def encode_frames(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``AcousticModel``; without the outputs of the query frames."""
         features, lengths = self.frontend(speech, speech_lengths.tolist())
         query = torch.tensor([self.query_ids], device=self.device)
         query = self.model.embed(query).expand(len(features), -1, -1)
@@ -108,17 +92,12 @@ class SenseVoice(nn.Module):
         encoded, _ = self.model.encoder(
             torch.cat([query, features.to(self.device)], 1), lengths + count
         )
-        return encoded[:, count:], lengths.masked_fill(is_empty, 0)
+        return encoded[:, count:], lengths
 
     @torch.no_grad()
     def classify(self, features: Tensor) -> Tensor:
-        """Encoder outputs (B, T, D) to log posteriors (B, T, V), float32."""
+        """See ``AcousticModel``."""
         return self.model.ctc.log_softmax(features).float()
-
-    def log_posterior(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """CTC posteriors of a batch, float32 (B, T, V), and lengths (B,); see ``encode``."""
-        features, lengths = self.encode(speech, speech_lengths)
-        return self.classify(features), lengths
 
 
 def load_sensevoice(name: str, *, hub: str = "modelscope", **options: Any) -> SenseVoice:

@@ -36,11 +36,8 @@ from espnet_psslm.inference.options import add_skipped_arguments
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from torch import Tensor
 
-    from espnet_psslm.acoustic.model import CTCAcoustic
-    from espnet_psslm.acoustic.sensevoice import SenseVoice
-    from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
+    from espnet_psslm.acoustic.base import AcousticModel, Heard
     from espnet_psslm.bridge.steps_file import StepsWriter
 
 OF_THE_BRIDGE = ("step_kind", "reduction", "reduction_conf")
@@ -73,28 +70,21 @@ class DumpStats:
         """Share of the other units' probability that is gone."""
         return self.dropped_unit_mass / max(1e-9, self.frames - self.blank_mass)
 
-    def add(
-        self,
-        posterior: "Tensor",
-        lengths: "Tensor",
-        steps: "PosteriorSteps | FeatureSteps",
-        *,
-        blank_id: int,
-    ) -> None:
-        """Count a batch: posterior (B, T, V), lengths (B,) and the Steps made of them."""
+    def add(self, heard: "Heard") -> None:
+        """Count a batch."""
         import torch
 
         from espnet_psslm.device import HOST
 
-        frames = torch.arange(posterior.shape[1], device=lengths.device)
-        valid = frames < lengths[:, None]
-        blank = posterior[..., blank_id].to(HOST).double()
+        steps, lengths = heard.steps, heard.lengths
+        frames = torch.arange(heard.blank.shape[1], device=lengths.device)
+        blank = heard.blank.to(HOST).double()
         # A frame is kept where it lies in a step's span and is not itself a dropped one.
-        opens = torch.zeros(len(lengths), posterior.shape[1] + 1, device=lengths.device)
+        opens = torch.zeros(len(lengths), len(frames) + 1, device=lengths.device)
         for position, change in ((steps.frame_start, 1.0), (steps.frame_end, -1.0)):
             opens.scatter_add_(1, position, change * steps.mask)
         kept = (opens.cumsum(1)[:, :-1] > 0).to(HOST)
-        valid = valid.to(HOST)
+        valid = (frames < lengths[:, None]).to(HOST)
         self.num_utts += len(lengths)
         self.frames += int(lengths.sum())
         self.steps += int(steps.lengths.sum())
@@ -157,6 +147,7 @@ def dump(args: argparse.Namespace) -> tuple["StepsWriter", DumpStats, dict[str, 
     Raises:
         ValueError: if the model or the data folder cannot be used.
     """
+    from espnet_psslm.bridge.steps import STEP_KINDS
     from espnet_psslm.bridge.steps_file import StepsWriter
     from espnet_psslm.data.audio_batches import AudioBatches
     from espnet_psslm.device import resolve_device
@@ -169,20 +160,15 @@ def dump(args: argparse.Namespace) -> tuple["StepsWriter", DumpStats, dict[str, 
     acoustic = _acoustic(args, device)
     reduction = reduction_of(args)
     made = how_made(args.step_kind, reduction, acoustic.token_list)
+    kind = STEP_KINDS[args.step_kind]
     stats = DumpStats()
     with StepsWriter(Path(args.output_dir) / "steps.ark", made) as writer:
         for batch in track(batches, len(batches), "dump steps", units="batches"):
-            audio = (batch.speech.to(device), batch.speech_lengths.to(device))
-            if args.step_kind == "feature":
-                features, lengths = acoustic.encode(*audio)
-                posterior = acoustic.classify(features).exp()
-                steps = reduction.reduce_features(features, lengths, posterior)
-            else:  # joined from windows, where the audio is long
-                log_posterior, lengths = acoustic.log_posterior(*audio)
-                posterior = log_posterior.exp()
-                steps = reduction(posterior, lengths)
-            writer.write_batch(batch.utt_ids, steps)
-            stats.add(posterior, lengths, steps, blank_id=acoustic.blank_id)
+            heard = acoustic.hear(
+                batch.speech.to(device), batch.speech_lengths.to(device), reduction, kind=kind
+            )
+            writer.write_batch(batch.utt_ids, heard.steps)
+            stats.add(heard)
     return writer, stats, batches.skipped
 
 
@@ -201,7 +187,7 @@ def _change(strength: float | None) -> "Callable[[str, np.ndarray], np.ndarray] 
     return lambda utt, samples: make_harder(samples, strength=strength, key=utt)
 
 
-def _acoustic(args: argparse.Namespace, device: "torch.device") -> "CTCAcoustic | SenseVoice":
+def _acoustic(args: argparse.Namespace, device: "torch.device") -> "AcousticModel":
     """The model that the options name.
 
     Raises:

@@ -19,7 +19,7 @@ from espnet_psslm.bin.command import DEVICE_HELP, TRUST_HELP, command, new_parse
 
 if TYPE_CHECKING:
     from espnet_psslm.bridge.plot import HeardUtterance
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -73,8 +73,8 @@ def listen(decoder: "PSSLMDecoder", row: dict[str, Any]) -> "HeardUtterance":
 
     (answer,) = decoder.decode([row])
     acoustic = decoder.model.acoustic.module
-    if not hasattr(acoustic, "log_posterior"):
-        raise ValueError("acoustic_conf.whisper has no CTC posterior to draw; name a CTC model")
+    if not acoustic.has_ctc:
+        raise ValueError("the acoustic model has no CTC posterior to draw; name a CTC model")
     speech = torch.from_numpy(read_audio(row["path"]))[None]
     lengths = torch.tensor([speech.shape[1]])
     features, _ = LogMel()(speech, lengths)
@@ -96,7 +96,7 @@ def listen(decoder: "PSSLMDecoder", row: dict[str, Any]) -> "HeardUtterance":
         spans=[(int(start), int(end)) for start, end in bounds],
         unit_ids=steps.unit_ids[0, :count, 0].tolist(),
         unit_texts=acoustic.token_list,
-        tokens=[decoder.tokenizer.decode([token]) for token in answer.token_ids],
+        tokens=[decoder.answerer.tokenizer.decode([token]) for token in answer.token_ids],
     )
 
 
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> list[Path]:
     from espnet_psslm.bridge.plot import steps_figure
     from espnet_psslm.common.file_names import file_name, write_file_names
     from espnet_psslm.common.plots import save_png
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     decoder = PSSLMDecoder(
         args.psslm_train_config,

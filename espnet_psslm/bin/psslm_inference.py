@@ -49,13 +49,13 @@ from espnet_psslm.progress import show_progress
 
 if TYPE_CHECKING:
     from espnet_psslm.common.kept_parts import KeptParts
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
 
 def __getattr__(name: str) -> Any:
     """``Speech2Text``, where ESPnet's users look for it; importing it takes seconds."""
     if name == "Speech2Text":
-        from espnet_psslm.speech2text import Speech2Text
+        from espnet_psslm.inference.speech2text import Speech2Text
 
         return Speech2Text
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -30,8 +30,8 @@ from espnet_psslm.common.json_files import json_line
 
 if TYPE_CHECKING:
     from espnet_psslm.inference.outside import Familiarity
+    from espnet_psslm.inference.speech2text import Speech2Text
     from espnet_psslm.llm.answers import Hypothesis
-    from espnet_psslm.speech2text import Speech2Text
 
 STDIN = "-"
 SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt"}
@@ -97,7 +97,7 @@ def load(args: argparse.Namespace) -> "Speech2Text":
     files = (args.psslm_train_config, args.psslm_model_file)
     if (args.model is None) == (None in files) or (args.model and files != (None, None)):
         raise ValueError("give --model, or --psslm_train_config and --psslm_model_file")
-    from espnet_psslm.speech2text import Speech2Text
+    from espnet_psslm.inference.speech2text import Speech2Text
 
     options = {
         "device": args.device,
@@ -138,16 +138,12 @@ def answer(model: "Speech2Text", source: str, args: argparse.Namespace) -> list[
             waveform = read_open_file(stream, name="standard input")
     else:
         waveform = read_audio(source)
-    pieces = [waveform]
-    if args.format == "srt":
-        pieces = model.cut(waveform, longest_s=args.segment_s)
     fields = dict(pair.partition("=")[::2] for pair in args.field)
-    segments, place = [], 0
-    for piece, [best, *_] in zip(pieces, model(pieces, args.task, **fields), strict=True):
-        start, place = place, place + len(piece)
-        seconds = (start / SAMPLE_RATE, place / SAMPLE_RATE)
-        segments.append(Segment(*seconds, best[3]))
-    return segments
+    if args.format == "srt":
+        found = model.subtitles(waveform, args.task, longest_s=args.segment_s, **fields)
+        return [Segment(*piece) for piece in found]
+    [best, *_] = model(waveform, args.task, **fields)
+    return [Segment(0.0, len(waveform) / SAMPLE_RATE, best[3])]
 
 
 def clock(seconds: float) -> str:

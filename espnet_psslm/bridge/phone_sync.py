@@ -152,26 +152,6 @@ class Reduction(ABC):
             labels, blank = frames.argmax(-1), frames[..., self.blank_id]
         return Runs.of(*self.kept_frames(labels, blank, _valid(frames, lengths)))
 
-    def spans(self, log_posterior: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Which frames are kept, without averaging them.
-
-        Args:
-            log_posterior: (B, T, V), log softmax.
-            lengths: (B,), valid frames.
-
-        Returns:
-            Two (B, T) masks: the frames that are kept, and those of them that open a step.
-
-        Raises:
-            ValueError: if ``blank_id`` is outside [0, V).
-        """
-        self._check(log_posterior)
-        valid = _valid(log_posterior, lengths)
-        if not self.needs_posterior:
-            return self.kept_frames(None, None, valid)
-        blank = log_posterior[..., self.blank_id].exp()
-        return self.kept_frames(log_posterior.argmax(-1), blank, valid)
-
     def _num_listed(self, posterior: Tensor) -> int:
         return min(self.max_units, self._check(posterior))
 
@@ -310,15 +290,3 @@ def build_reduction(name: str, *, blank_id: int, **options: object) -> Reduction
         raise ValueError(f"reduction '{name}' is unknown; use one of {sorted(REDUCTIONS)}")
     with section(f"reduction_conf of {name}", options, REDUCTIONS[name], given=("blank_id",)):
         return REDUCTIONS[name](blank_id=blank_id, **options)
-
-
-def reduce_posterior(
-    posterior: Tensor,
-    lengths: Tensor,
-    *,
-    blank_id: int,
-    order: str = "merge_then_drop",
-    **options: object,
-) -> PosteriorSteps:
-    """``REDUCTIONS[order]`` as one call; see there for the options."""
-    return build_reduction(order, blank_id=blank_id, **options)(posterior, lengths)

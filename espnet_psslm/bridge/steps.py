@@ -4,7 +4,7 @@ A step is what phone-synchronous reduction leaves of a run of frames, or what si
 of one unit of text. A CTC posterior is nearly one-hot, so a step keeps its K largest units and
 one number for all others: each unlisted unit has the same probability ``rest``. Reduced encoder
 outputs are dense (``FeatureSteps``). Both have ``lengths``, ``width``, ``mask``, frame spans,
-``to``, ``select``, ``inputs`` and ``sample``.
+``to``, ``select`` and ``sample``.
 
 Legend: B batch, U steps, K listed units per step, V units of the CTC vocabulary, D encoder width.
 """
@@ -15,6 +15,10 @@ from typing import Self
 
 import torch
 from torch import Tensor
+
+from espnet_psslm.device import HOST
+
+SPANS = ("frame_start", "frame_end")
 
 
 class _Batch:
@@ -42,8 +46,16 @@ class _Batch:
     def sample(self, row: int) -> dict[str, Tensor]:
         """The steps of one utterance, without padding, as a data reader gives them."""
         count = int(self.lengths[row])
-        inputs = self.inputs()
-        return {name: inputs[name][row, :count] for name in self.fields}
+        return {name: getattr(self, of)[row, :count] for name, of in self.fields.items()}
+
+    def moved(self, frames: int) -> Self:
+        """The same steps so many frames later."""
+        return replace(self, **{name: getattr(self, name) + frames for name in SPANS})
+
+    def piece(self, first: int, stop: int) -> Self:
+        """Steps ``first`` to ``stop`` of the only utterance, without padding."""
+        cut = {name: t[:, first:stop] for name, t in self._tensors().items() if name != "lengths"}
+        return replace(self, **cut, lengths=torch.full_like(self.lengths, stop - first))
 
     def _tensors(self) -> dict[str, Tensor]:
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
@@ -65,7 +77,7 @@ class FeatureSteps(_Batch):
     frame_start: Tensor | None = None
     frame_end: Tensor | None = None
 
-    fields = ("features",)
+    fields = {"features": "values"}
 
     @property
     def width(self) -> int:
@@ -76,10 +88,6 @@ class FeatureSteps(_Batch):
     def num_steps(self) -> int:
         """U, padding included."""
         return self.values.shape[1]
-
-    def inputs(self) -> dict[str, Tensor]:
-        """The arguments of ``PSSLMModel.steps`` that give these steps."""
-        return {"features": self.values, "features_lengths": self.lengths}
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +114,7 @@ class PosteriorSteps(_Batch):
     frame_start: Tensor | None = None
     frame_end: Tensor | None = None
 
-    fields = ("unit_ids", "probs")
+    fields = {"unit_ids": "unit_ids", "probs": "probs"}
 
     def __post_init__(self) -> None:
         if self.unit_ids.shape != self.probs.shape or self.unit_ids.dim() != 3:
@@ -153,9 +161,9 @@ class PosteriorSteps(_Batch):
         """(B,), whether the likeliest unit of any step is one: of silence all are the blank."""
         return ((self.best_units() != blank_id) & self.mask).any(1)
 
-    def inputs(self) -> dict[str, Tensor]:
-        """The arguments of ``PSSLMModel.steps`` that give these steps."""
-        return {"unit_ids": self.unit_ids, "probs": self.probs, "unit_ids_lengths": self.lengths}
+
+Steps = PosteriorSteps | FeatureSteps
+STEP_KINDS: dict[str, type[Steps]] = {"posterior": PosteriorSteps, "feature": FeatureSteps}
 
 
 def uniform_rows(
@@ -224,3 +232,55 @@ def collate_features(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     for padded, row in zip(values, rows, strict=True):
         padded[: len(row)] = row
     return values, lengths
+
+
+def join_utterances(parts: Sequence[Steps]) -> Steps:
+    """Batches behind each other, as one.
+
+    Args:
+        parts: of one kind, on any device.
+
+    Returns:
+        Steps of as many utterances as all have, on the host; with frame spans if all have them.
+
+    Raises:
+        ValueError: if they are of different kinds.
+    """
+    if len(kinds := {type(part).__name__ for part in parts}) > 1:
+        raise ValueError(
+            f"a batch holds {' beside '.join(sorted(kinds))}: encoder outputs cannot be simulated "
+            "from text; set step_kind or source, or dump the Steps again"
+        )
+    parts = [part.to(HOST) for part in parts]
+    samples = [part.sample(row) for part in parts for row in range(len(part.lengths))]
+    if isinstance(parts[0], FeatureSteps):
+        joined = FeatureSteps(*collate_features([sample["features"] for sample in samples]))
+    else:
+        rows = [(sample["unit_ids"], sample["probs"]) for sample in samples]
+        num_units = parts[0].num_units
+        joined = PosteriorSteps(*collate_steps(rows, num_units=num_units), num_units)
+    if any(part.frame_start is None for part in parts):
+        return joined
+    spans = {name: torch.zeros_like(joined.mask, dtype=torch.long) for name in SPANS}
+    for name, frames in spans.items():
+        frames[joined.mask] = torch.cat([getattr(part, name)[part.mask] for part in parts])
+    return replace(joined, **spans)
+
+
+def join_stretches(parts: Sequence[Steps], first_frames: Sequence[int]) -> Steps:
+    """One utterance that was reduced stretch by stretch, as a whole.
+
+    Args:
+        parts: of its stretches (1, U, ...), of one kind, with frame spans.
+        first_frames: of each stretch.
+    """
+    columns = [
+        vars(part.moved(first).piece(0, int(part.lengths[0])))
+        for part, first in zip(parts, first_frames, strict=True)
+    ]
+    joined = {
+        name: torch.cat([column[name] for column in columns], 1)
+        for name, value in columns[0].items()
+        if isinstance(value, Tensor) and value.dim() > 1
+    }
+    return replace(parts[0], **joined, lengths=sum(part.lengths for part in parts))

@@ -59,7 +59,6 @@ class PSSLMPreprocessor:
         self.seed = seed
         self.dumps = Dumps(made)
         self.epoch = 0
-        self.heard: dict[str, dict[str, np.ndarray]] = {}  # Steps of audio, by its path
         self.written: dict[tuple[str, str], Rows] = {}  # by key and text, what is simulated ahead
 
     def __call__(self, uid: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -75,7 +74,7 @@ class PSSLMPreprocessor:
             (U, D).
         """
         row = data["sample"]
-        index, rng = self._draw_prompt(uid, row["task"])
+        index, rng = self.draw_prompt(uid, row["task"])
         before, after = self.prompts.token_ids(index, row)
         target = [*self.prompts.encode_text(row["target"]), self.end_id]
         return {
@@ -105,11 +104,11 @@ class PSSLMPreprocessor:
         """
         rows = [row for row in rows if self.source_of(row) == "text"]
         texts = [self._units_of(row["GT"], row["key"]) for row in rows]
-        rngs = (self._draw_prompt(row["key"], row["task"])[1] for row in rows)
+        rngs = (self.draw_prompt(row["key"], row["task"])[1] for row in rows)
         written = self.simulator.together(texts, rngs)
         self.written = dict(zip(((row["key"], row["GT"]) for row in rows), written, strict=True))
 
-    def _draw_prompt(self, key: str, task: str) -> tuple[int, np.random.Generator]:
+    def draw_prompt(self, key: str, task: str) -> tuple[int, np.random.Generator]:
         """A sample's prompt, and the generator of what is drawn for the sample behind it."""
         rng = np.random.default_rng([self.seed, self.epoch, zlib.crc32(key.encode())])
         choices = self.prompts.indices(task)
@@ -134,6 +133,20 @@ class PSSLMPreprocessor:
         order = ("steps", "audio", "text") if self.source == "auto" else ("steps", "text")
         return next((source for source in order if FIELDS[source] in row), "text")
 
+    def speech_of(self, row: Mapping[str, Any]) -> tuple[str, str]:
+        """``audio``, ``steps`` or ``text``, and the path, location or transcript that a row has.
+
+        Raises:
+            ValueError: if the row has not what ``source`` asks for.
+        """
+        source = self.source_of(row)
+        if FIELDS[source] not in row:
+            raise ValueError(
+                f"sample '{row['key']}' has no field '{FIELDS[source]}', which source={source} "
+                "needs"
+            )
+        return source, row[FIELDS[source]]
+
     def speech_side(
         self, row: Mapping[str, Any], rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
@@ -143,13 +156,7 @@ class PSSLMPreprocessor:
             OtherSteps: if its dump was made otherwise.
             ValueError: if the row has not what ``source`` asks for, or it cannot be read.
         """
-        source = self.source_of(row)
-        if FIELDS[source] not in row:
-            raise ValueError(
-                f"sample '{row['key']}' has no field '{FIELDS[source]}', which source={source} "
-                "needs"
-            )
-        value = row[FIELDS[source]]
+        source, value = self.speech_of(row)
         if source == "text":
             rows = self.written.get((row["key"], value))
             if rows is None:
@@ -165,5 +172,5 @@ class PSSLMPreprocessor:
 
     def _read(self, source: str, value: str) -> dict[str, np.ndarray]:
         if source == "audio":
-            return self.heard.get(value) or {"speech": read_audio(value)}
-        return {name: array.numpy() for name, array in self.dumps.read(value).items()}
+            return {"speech": read_audio(value)}
+        return {name: array.numpy() for name, array in self.dumps.read(value)[0].items()}

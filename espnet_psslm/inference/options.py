@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
 
 def add_search_arguments(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +180,7 @@ def load_decoder(args: argparse.Namespace, prompts: Sequence[Mapping[str, Any]])
         )
     choices = read_labels(args, prompts)
     from espnet_psslm.bridge.guard import Guard
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     guard = Guard(args.guard_tasks, args.guard_distance, args.guard_repeats)
     acoustic = {"train_config": args.asr_train_config, "model_file": args.asr_model_file}

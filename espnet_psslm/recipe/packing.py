@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from espnet_psslm.acoustic.choice import WHISPER_CTC, acoustic_choice
 from espnet_psslm.atomic import move_file, naming, remove_strays, unfinished_name
 from espnet_psslm.common.json_files import write_jsonl
 from espnet_psslm.common.yaml_file import dump_yaml, read_mapping
@@ -134,8 +135,8 @@ def find_acoustic(config: dict[str, Any], source: str) -> tuple[str, str] | None
     Raises:
         ValueError: if there is none: the pack could not answer from audio.
     """
-    acoustic = config.get("acoustic_conf") or {}
-    if acoustic.get("whisper") or acoustic.get("sensevoice"):
+    kind, acoustic = acoustic_choice(config)
+    if acoustic and kind != WHISPER_CTC:
         return None
     if not (acoustic.get("train_config") and acoustic.get("model_file")):
         raise ValueError(

@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader
 
 from espnet_psslm.data.collate import LengthCollate
 from espnet_psslm.data.preprocessor import PSSLMPreprocessor
-from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
 from espnet_psslm.tasks.psslm_parts import build_tokenizer
 from espnet_psslm.tasks.psslm_stream import SHARDS_TYPE, build_stream, streamed
@@ -33,6 +32,7 @@ from espnet_psslm.training.builders import (
     build_model,
     build_preprocessor,
 )
+from espnet_psslm.training.espnet_model import PSSLMModel
 from espnet_psslm.training.manifest import OfManifest
 from espnet_psslm.training.mixed_batches import mixed_batches
 from espnet_psslm.training.per_epoch import PerEpoch

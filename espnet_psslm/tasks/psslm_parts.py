@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from espnet_psslm.acoustic.model import load_ctc_acoustic
-from espnet_psslm.acoustic.plain_whisper import PlainWhisper
-from espnet_psslm.acoustic.sensevoice import load_sensevoice
+from espnet_psslm.acoustic.base import AcousticModel
+from espnet_psslm.acoustic.choice import acoustic_choice
+from espnet_psslm.acoustic.models import ACOUSTIC_MODELS
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Ends, Projector, SimpleLinear
 from espnet_psslm.bridge.steps import FeatureSteps
-from espnet_psslm.common.options import check_known, section
+from espnet_psslm.common.options import check_known, options_of, section
 from espnet_psslm.common.tensors import load_state
 from espnet_psslm.common.yaml_file import read_mapping
 from espnet_psslm.device import resolve_dtype, training_device
@@ -32,11 +32,6 @@ KNOWN_KEYS = {
     "llm_conf": ("name", "dtype", "trust_remote_code"),
     "prompt_conf": ("layout", "system", "chat_template"),
     "model_conf": ("extract_feats_in_collect_stats",),
-    "acoustic_conf": (
-        *("train_config", "model_file", "packed"),
-        *("sensevoice", "hub", "query_ids", "max_duration_s"),
-        *("whisper", "num_mels", "pad_to_30s"),
-    ),
 }
 
 
@@ -44,15 +39,17 @@ def check_keys(args: argparse.Namespace) -> None:
     """Raise ValueError where a section has a key that nothing reads."""
     for name, known in KNOWN_KEYS.items():
         check_known(name, getattr(args, name), known)
+    kind, options = acoustic_choice(vars(args))
+    load = chosen(ACOUSTIC_MODELS, kind, "acoustic").load
+    check_known("acoustic_conf", options, [*options_of(load), "packed"])
 
 
-def chosen(table: Mapping[str, Any], args: argparse.Namespace, option: str) -> Any:
+def chosen(table: Mapping[str, Any], name: str, option: str) -> Any:
     """What a table has under the value of an option.
 
     Raises:
         ValueError: if it has none: a saved configuration was edited, or is of a later version.
     """
-    name = getattr(args, option)
     if name not in table:
         raise ValueError(f"{option}: {name} is unknown; use one of {', '.join(table)}")
     return table[name]
@@ -64,7 +61,7 @@ def build_language_model(args: argparse.Namespace) -> Held:
     dtype = resolve_dtype(args.llm_conf.get("dtype", "float32"), device)
     trusts = trusts_remote_code(args)
     lm = load_language_model(_llm_name(args), dtype=dtype, trust_remote_code=trusts)
-    tuning = chosen(TUNINGS, args, "tuning")
+    tuning = chosen(TUNINGS, args.tuning, "tuning")
     with section(f"tuning_conf of {args.tuning}", args.tuning_conf, tuning):
         return tuning(lm, **args.tuning_conf)
 
@@ -124,7 +121,7 @@ def _ctc_head(args: argparse.Namespace) -> tuple[Tensor, Tensor]:
     return state[names[0]], state[names[1]]
 
 
-def feature_width(args: argparse.Namespace, acoustic: nn.Module | None) -> int:
+def feature_width(args: argparse.Namespace, acoustic: AcousticModel | None) -> int:
     """D; kept in the configuration, so that decoding from dumps knows it."""
     if acoustic is not None:
         args.feature_width = acoustic.feature_width
@@ -137,35 +134,30 @@ def feature_width(args: argparse.Namespace, acoustic: nn.Module | None) -> int:
 
 
 def check_posterior(
-    args: argparse.Namespace, acoustic: nn.Module | None, reduction: Reduction
+    args: argparse.Namespace, acoustic: AcousticModel | None, reduction: Reduction
 ) -> None:
     """Raise ValueError where a posterior is needed and the acoustic model has none."""
-    if not isinstance(acoustic, PlainWhisper):
+    if acoustic is None or acoustic.has_ctc:
         return
     if args.step_kind == "posterior" or reduction.needs_posterior:
         raise ValueError(
-            f"acoustic_conf.whisper has no CTC posterior, which step_kind: {args.step_kind} with "
-            f"reduction: {args.reduction} needs: set step_kind: feature with reduction: frame_sync "
-            "or fixed_rate, or name a CTC model"
+            f"acoustic: {acoustic_choice(vars(args))[0]} has no CTC posterior, which step_kind: "
+            f"{args.step_kind} with reduction: {args.reduction} needs: set step_kind: feature with "
+            "reduction: frame_sync or fixed_rate, or name a CTC model"
         )
 
 
-def build_acoustic(args: argparse.Namespace, units: Units | None) -> nn.Module | None:
+def build_acoustic(args: argparse.Namespace, units: Units | None) -> AcousticModel | None:
     """The acoustic model, where rows with audio are to be expected."""
-    conf = args.acoustic_conf
-    if args.source in ("no_audio", "steps", "text"):
+    kind, options = acoustic_choice(vars(args))
+    if args.source in ("no_audio", "steps", "text") or not options:
         return None
-    if name := conf.get("whisper"):
-        return PlainWhisper(name, **{key: conf[key] for key in conf if key != "whisper"})
-    if name := conf.get("sensevoice"):
-        acoustic = load_sensevoice(name, **{key: conf[key] for key in conf if key != "sensevoice"})
-    elif name := conf.get("model_file"):
-        acoustic = load_ctc_acoustic(conf["train_config"], name)
-    else:
-        return None
-    if units is not None and list(acoustic.token_list) != units.tokens:
+    load = chosen(ACOUSTIC_MODELS, kind, "acoustic").load
+    with section(f"acoustic_conf of {kind}", options, load):
+        acoustic = load(**options)
+    if acoustic.has_ctc and units is not None and list(acoustic.token_list) != units.tokens:
         raise ValueError(
-            f"the acoustic model {name} has {acoustic.num_units} units that are not the "
+            f"acoustic: {kind} with {options} has {acoustic.num_units} units that are not the "
             f"{units.num_units} of --token_list (SenseVoice: --token_type sensevoice): use those "
             "that it was trained with"
         )

@@ -12,21 +12,19 @@ from typing import Any
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str_or_none
 
-from espnet_psslm.bridge.hear import HEAR
 from espnet_psslm.bridge.phone_sync import REDUCTIONS, Reduction, build_reduction
 from espnet_psslm.bridge.projector import PROJECTORS, Ends, Projector, build_projector
 from espnet_psslm.bridge.simulate import Simulator
-from espnet_psslm.bridge.steps import FeatureSteps
+from espnet_psslm.bridge.steps import STEP_KINDS, FeatureSteps
 from espnet_psslm.checkpoint import drop_frozen_from_state_dict
 from espnet_psslm.common.options import section
 from espnet_psslm.data.collate import StepsCollate
 from espnet_psslm.data.preprocessor import SOURCES, PSSLMPreprocessor
 from espnet_psslm.llm.frozen import Held
-from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuning import TUNINGS
 from espnet_psslm.steps.made import Made, check_made, how_made
 from espnet_psslm.steps.simulators import SIMULATORS
-from espnet_psslm.tasks.choice import Choice
+from espnet_psslm.tasks.choice import AcousticChoice, Choice
 from espnet_psslm.tasks.psslm_parts import (
     bridge_units,
     build_acoustic,
@@ -45,8 +43,10 @@ from espnet_psslm.tasks.published import accept_published_layout
 from espnet_psslm.text.prompt import PromptBook
 from espnet_psslm.text.units import Units
 from espnet_psslm.text.vocabulary import add_unit_arguments
+from espnet_psslm.training.espnet_model import PSSLMModel
 
 BRIDGE_CHOICES = [
+    AcousticChoice(),
     Choice("projector", PROJECTORS, type_check=Projector, default="linear-silu"),
     Choice("simulator", SIMULATORS, type_check=Simulator, default="tasu"),
     Choice("reduction", REDUCTIONS, type_check=Reduction, default="merge_then_drop"),
@@ -80,20 +80,13 @@ def add_bridge_options(parser: argparse.ArgumentParser) -> None:
             "runs code that lies beside the weights",
         ),
         ("prompt_conf", "layout, system, chat_template"),
-        (
-            "acoustic_conf",
-            "for rows with audio: train_config and model_file of a CTC model; or packed (the "
-            "archive of one, or of a bridge); or sensevoice (folder or hub id; hub, query_ids, "
-            "max_duration_s); or whisper (name of weights; num_mels, pad_to_30s), a pretrained "
-            "encoder without CTC",
-        ),
         ("model_conf", "extract_feats_in_collect_stats"),
         ("stream_conf", "for shards: buffer_mb, text that is shuffled together (default 4)"),
     ):
         group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=text)
     group.add_argument(
         "--step_kind",
-        choices=list(HEAR),
+        choices=list(STEP_KINDS),
         default="posterior",
         help="What a step holds: the CTC posterior, or the encoder's output",
     )
@@ -152,7 +145,7 @@ def build_simulator(args: argparse.Namespace, units: Units, made: Made) -> Simul
     """
     inline_files(args)
     conf, given = args.simulator_conf, {"blank_id": units.blank_id}
-    cls = chosen(SIMULATORS, args, "simulator")
+    cls = chosen(SIMULATORS, args.simulator, "simulator")
     with section(f"simulator_conf of {args.simulator}", conf, cls, given=given):
         simulator = cls(units.num_units, **given, **conf)
     check_made(simulator.made, made, place=f"what simulator: {args.simulator} imitates")
@@ -194,7 +187,7 @@ def build_model(args: argparse.Namespace) -> PSSLMModel:
     acoustic = build_acoustic(args, units)
     reduction = reduction_of(args)
     check_posterior(args, acoustic, reduction)
-    kind, hear = chosen(HEAR, args, "step_kind")
+    kind = chosen(STEP_KINDS, args.step_kind, "step_kind")
     embeddings = lm.module.get_input_embeddings()
     ends = Ends(
         kind=kind,
@@ -204,7 +197,9 @@ def build_model(args: argparse.Namespace) -> PSSLMModel:
         token_embeddings=functools.partial(getattr, embeddings, "weight"),
         unit_embeddings=functools.partial(unit_text_embeddings, units, prompts, embeddings),
     )
-    projector = build_projector(chosen(PROJECTORS, args, "projector"), ends, **args.projector_conf)
+    projector = build_projector(
+        chosen(PROJECTORS, args.projector, "projector"), ends, **args.projector_conf
+    )
     start_projector(args, projector, ends)
     model = PSSLMModel(
         lm,
@@ -214,7 +209,7 @@ def build_model(args: argparse.Namespace) -> PSSLMModel:
         pad_id=tokenizer.eos_token_id,
         acoustic=acoustic,
         reduction=reduction,
-        hear=hear,
+        step_kind=kind,
     )
     accept_published_layout(model)
     drop_frozen_from_state_dict(model)

@@ -8,13 +8,15 @@ import torch
 from torch import nn
 from transformers import GenerationConfig
 
+from espnet_psslm.acoustic.base import AcousticModel
 from espnet_psslm.bridge.phone_sync import MergeThenDrop
 from espnet_psslm.bridge.projector import LinearSiLU
 from espnet_psslm.bridge.steps import collate_steps
 from espnet_psslm.llm import search_limits
-from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.prefix_attention import SharedPrefix
 from espnet_psslm.llm.prefix_cache import CopiedPrefix
+from espnet_psslm.llm.search import Search
+from espnet_psslm.training.espnet_model import PSSLMModel
 from tests.helpers import build_lm
 
 NUM_UNITS = 11
@@ -26,19 +28,23 @@ COPIED = ("gemma2", "gemma3_text", "mistral")  # sliding windows
 TOLERANCE = {"rtol": 0.0, "atol": 1e-9}
 
 
-class FakeAcoustic(nn.Module):
+class FakeAcoustic(AcousticModel):
     """Takes the samples themselves for units, one frame a sample."""
 
+    token_list = [str(unit) for unit in range(NUM_UNITS)]
     max_duration_s = 30.0
+    load = encode_frames = None
 
     def __init__(self):
         super().__init__()
         self.unused = nn.Parameter(torch.zeros(1))
 
-    def log_posterior(self, speech, speech_lengths):
-        posterior = torch.full((*speech.shape, NUM_UNITS), 0.001)
-        posterior.scatter_(2, speech.long()[..., None], 0.99)
-        return posterior.log(), speech_lengths
+    def encode(self, speech, speech_lengths):
+        return speech[..., None], speech_lengths
+
+    def classify(self, features):
+        posterior = torch.full((*features.shape[:2], NUM_UNITS), 0.001)
+        return posterior.scatter_(2, features.long(), 0.99).log()
 
 
 def build(*, seed=0, acoustic=None, dtype=torch.float64, architecture="llama"):
@@ -108,8 +114,16 @@ def forward(model, samples, **padding):
     return loss, weight[0]
 
 
-def without_target(batch):
-    return {name: value for name, value in batch.items() if not name.startswith("target")}
+def answer(model, batch, *, labels=None, **search):
+    """Answers to a batch of ``collate``; its targets are not looked at."""
+    batch = {name: value for name, value in batch.items() if not name.startswith("target")}
+    prompts = {n: batch.pop(n) for n in list(batch) if n.startswith(("prompt", "before", "after"))}
+    return model.answer(model.steps(**batch), Search(**search), labels=labels, **prompts)
+
+
+def generate(model, batch, **search):
+    """The best answer to each, and its log probability per token."""
+    return [(best.token_ids, best.score) for best, *_ in answer(model, batch, **search)]
 
 
 def plain_context(model, s):
@@ -171,7 +185,7 @@ def test_gemma_2_in_single_precision():
 def test_second_batch_uses_the_cache_and_finds_it_unchanged():
     model = build()
     first, _ = forward(model, SAMPLES)
-    model.generate(beam_size=3, max_new_tokens=4, **without_target(collate(SAMPLES)))
+    generate(model, collate(SAMPLES), beam_size=3, max_new_tokens=4)
     states = {index: id(state) for index, state in model.prefixes.states.items()}
     again, _ = forward(model, SAMPLES)
     assert torch.equal(first, again)
@@ -201,11 +215,8 @@ def test_padding_changes_nothing(value, architecture):
     plain, _ = forward(model, SAMPLES)
     padded, _ = forward(model, SAMPLES, value=value, extra=5)
     torch.testing.assert_close(padded, plain, **TOLERANCE)
-    inputs = [
-        without_target(collate(SAMPLES, **padding))
-        for padding in ({}, {"value": value, "extra": 5})
-    ]
-    answers = [model.generate(beam_size=3, max_new_tokens=6, **one) for one in inputs]
+    inputs = [collate(SAMPLES, **padding) for padding in ({}, {"value": value, "extra": 5})]
+    answers = [generate(model, one, beam_size=3, max_new_tokens=6) for one in inputs]
     assert [ids for ids, _ in answers[0]] == [ids for ids, _ in answers[1]]
     assert [s for _, s in answers[0]] == pytest.approx([s for _, s in answers[1]], abs=1e-9)
 
@@ -214,9 +225,7 @@ def test_padding_changes_nothing(value, architecture):
 @pytest.mark.parametrize("beam_size", [1, 2, 4])
 def test_generation_equals_the_full_sequence_alone(beam_size, architecture):
     model = build(architecture=architecture)
-    together = model.generate(
-        beam_size=beam_size, max_new_tokens=8, **without_target(collate(SAMPLES))
-    )
+    together = generate(model, collate(SAMPLES), beam_size=beam_size, max_new_tokens=8)
     answers = set()
     for s, (ids, score) in zip(SAMPLES, together, strict=True):
         if not len(s.ids):
@@ -239,9 +248,7 @@ def test_generation_equals_the_full_sequence_alone(beam_size, architecture):
         assert list(ids) == expected
         spoken = [*ids, END] if len(ids) < 8 else list(ids)
         assert score == pytest.approx(plain_log_prob(model, s, spoken).mean().item(), abs=1e-5)
-        alone = model.generate(
-            beam_size=beam_size, max_new_tokens=8, **without_target(collate([s]))
-        )
+        alone = generate(model, collate([s]), beam_size=beam_size, max_new_tokens=8)
         assert alone[0][0] == ids
         assert alone[0][1] == pytest.approx(score, abs=1e-5)
         answers.add(ids)
@@ -254,7 +261,7 @@ def test_wide_beam_finds_the_most_probable_answer_of_all():
     end = model.end_id = 11  # for one sample the likeliest first token
     embed = model.lm.module.get_input_embeddings()
     heard = [s for s in SAMPLES if len(s.ids)]
-    found = model.generate(beam_size=VOCAB, max_new_tokens=2, **without_target(collate(heard)))
+    found = generate(model, collate(heard), beam_size=VOCAB, max_new_tokens=2)
     means_agree = True
     for s, (ids, score) in zip(heard, found, strict=True):
         context = plain_context(model, s).expand(VOCAB, -1, -1)
@@ -274,9 +281,9 @@ def test_wide_beam_finds_the_most_probable_answer_of_all():
 
 def test_more_beams_find_no_worse_answers():
     model = build()
-    batch = without_target(collate([s for s in SAMPLES if len(s.ids)]))
+    batch = collate([s for s in SAMPLES if len(s.ids)])
     greedy, beams = (
-        [score for _, score in model.generate(beam_size=size, max_new_tokens=1, **batch)]
+        [score for _, score in generate(model, batch, beam_size=size, max_new_tokens=1)]
         for size in (1, 4)
     )
     assert greedy == pytest.approx(beams, abs=1e-9)  # of one token, the best is the greedy one
@@ -289,8 +296,8 @@ def test_pure_silence_never_asks_the_language_model(monkeypatch):
         raise AssertionError("must not be called")
 
     monkeypatch.setattr(model.lm.module, "generate", fail)
-    batch = without_target(collate([SAMPLES[2], SAMPLES[2]]))
-    assert model.generate(beam_size=4, **batch) == [((), 0.0)] * 2
+    batch = collate([SAMPLES[2], SAMPLES[2]])
+    assert generate(model, batch, beam_size=4) == [((), 0.0)] * 2
 
 
 def with_audio(samples, audio_rows):
@@ -357,7 +364,7 @@ def test_bfloat16_language_model_with_float32_projector():
             ours[name].flatten().double(), theirs[name].flatten(), dim=0
         )
         assert cosine > 0.95, name
-    answers = mixed.generate(beam_size=2, max_new_tokens=4, **without_target(collate(SAMPLES)))
+    answers = generate(mixed, collate(SAMPLES), beam_size=2, max_new_tokens=4)
     assert answers[2] == ((), 0.0)
     assert all(score < 0 for i, (_, score) in enumerate(answers) if i != 2)
 
@@ -368,8 +375,8 @@ def test_each_answer_keeps_to_the_limit_of_its_own_length(beam_size, architectur
     monkeypatch.setattr(search_limits, "SHORTEST", 2)
     model = build(architecture=architecture)
     search = {"beam_size": beam_size, "max_new_tokens": 9, "max_len_ratio": 0.7}
-    together = model.generate(**search, **without_target(collate(SAMPLES)))
-    free = model.generate(**search | {"max_len_ratio": 0.0}, **without_target(collate(SAMPLES)))
+    together = generate(model, collate(SAMPLES), **search)
+    free = generate(model, collate(SAMPLES), **search | {"max_len_ratio": 0.0})
     limits = [max(2, math.ceil(0.7 * len(s.ids))) for s in SAMPLES]
     assert len(set(limits)) > 1
     for s, limit, (ids, score) in zip(SAMPLES, limits, together, strict=True):
@@ -378,20 +385,20 @@ def test_each_answer_keeps_to_the_limit_of_its_own_length(beam_size, architectur
         if len(s.ids):
             expected = plain_log_prob(model, s, [*ids, END]).mean().item()
             assert score == pytest.approx(expected, abs=1e-5)
-        assert model.generate(**search, **without_target(collate([s])))[0][0] == ids
+        assert generate(model, collate([s]), **search)[0][0] == ids
     assert any(len(a) >= limit for (a, _), limit in zip(free, limits, strict=True))
 
 
 def test_search_stops_once_nothing_can_beat_the_best(monkeypatch):
     model = build(seed=2)
     model.end_id = 11  # for one sample the likeliest first token
-    batch = without_target(collate([s for s in SAMPLES if len(s.ids)]))
+    batch = collate([s for s in SAMPLES if len(s.ids)])
     calls = []
     model.lm.module.get_decoder().register_forward_hook(lambda *_: calls.append(1))
 
     def search():
         calls.clear()
-        return model.generate(beam_size=3, max_new_tokens=40, **batch), len(calls)
+        return generate(model, batch, beam_size=3, max_new_tokens=40), len(calls)
 
     stopped, few = search()
     monkeypatch.setattr(search_limits.StopAtBest, "__call__", lambda self, ids, scores: scores)

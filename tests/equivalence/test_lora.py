@@ -9,7 +9,7 @@ from espnet_psslm.bridge.phone_sync import MergeThenDrop
 from espnet_psslm.bridge.projector import LinearSiLU
 from espnet_psslm.checkpoint import drop_frozen_from_state_dict
 from espnet_psslm.llm.lora import LoRA
-from espnet_psslm.llm.model import PSSLMModel
+from espnet_psslm.training.espnet_model import PSSLMModel
 from tests.equivalence.test_bridge import (
     END,
     NUM_UNITS,
@@ -20,9 +20,9 @@ from tests.equivalence.test_bridge import (
     VOCAB,
     collate,
     forward,
+    generate,
     plain_context,
     plain_log_prob,
-    without_target,
 )
 from tests.helpers import build_lm
 
@@ -135,11 +135,11 @@ def test_cache_serves_validation_and_follows_training(architecture, train_embedd
 @pytest.mark.parametrize("architecture", ["llama", "gemma", "mistral"])
 def test_merged_or_not_answers_alike(architecture):
     model = build(architecture)
-    batch = without_target(collate(SAMPLES))
+    batch = collate(SAMPLES)
     weights = {name: p.clone() for name, p in model.named_parameters()}
-    plain = model.generate(beam_size=3, max_new_tokens=6, **batch)
+    plain = generate(model, batch, beam_size=3, max_new_tokens=6)
     model.lm.merge()
-    merged = model.generate(beam_size=3, max_new_tokens=6, **batch)
+    merged = generate(model, batch, beam_size=3, max_new_tokens=6)
     assert [ids for ids, _ in merged] == [ids for ids, _ in plain]
     assert [s for _, s in merged] == pytest.approx([s for _, s in plain], abs=1e-5)
     with torch.no_grad():
@@ -204,7 +204,7 @@ def test_bfloat16_keeps_adapters_in_single_precision(architecture, train_embeddi
     for merged in (False, True):
         if merged:
             model.lm.merge()
-        answers = model.generate(beam_size=2, max_new_tokens=4, **without_target(collate(SAMPLES)))
+        answers = generate(model, collate(SAMPLES), beam_size=2, max_new_tokens=4)
         assert all(score < 0 for row, (_, score) in enumerate(answers) if row != 2)
 
 

@@ -11,11 +11,12 @@ from tests.equivalence.test_bridge import (
     PAD,
     SAMPLES,
     VOCAB,
+    answer,
     build,
     collate,
+    generate,
     plain_context,
     plain_log_prob,
-    without_target,
 )
 
 LIKELY_END = 11  # for one sample the likeliest first token
@@ -30,9 +31,9 @@ def build_with(end):
     return model
 
 
-def nbest(model, samples, **search):
-    found = model.generate_nbest(**search, **without_target(collate(samples)))
-    return [[(answer.token_ids, answer.log_prob) for answer in answers] for answers in found]
+def nbest(model, samples, *, num_best=1, **search):
+    found = answer(model, collate(samples), nbest=num_best, **search)
+    return [[(best.token_ids, best.log_prob) for best in answers] for answers in found]
 
 
 def assert_same(ours, theirs):
@@ -80,7 +81,7 @@ def test_nbest_equals_the_full_sequence_alone(end, beam_size, num_best):
         assert_same(found, plain_nbest(model, s, **search))
         assert_same(nbest(model, [s], **search)[0], found)
         assert len({ids for ids, _ in found}) == num_best
-    best = model.generate(beam_size=beam_size, max_new_tokens=8, **without_target(collate(SAMPLES)))
+    best = generate(model, collate(SAMPLES), beam_size=beam_size, max_new_tokens=8)
     assert [ids for ids, _ in best] == [found[0][0] for found in together]
 
 

@@ -142,7 +142,7 @@ def test_it_is_an_acoustic_side_of_the_bridge(folder, lm_folder, prompt_file, wa
     import soundfile
 
     from espnet_psslm.bin import dump_steps
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
     from tests.helpers import text_rows, write_jsonl
 
     rows = []

@@ -7,8 +7,8 @@ from transformers import DynamicCache
 
 from espnet_psslm.bridge.projector import LinearSiLU
 from espnet_psslm.checkpoint import drop_frozen_from_state_dict
-from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuned_prefix import PrefixTuning
+from espnet_psslm.training.espnet_model import PSSLMModel
 from tests.equivalence import test_bridge as bridge
 from tests.helpers import build_lm
 
@@ -102,14 +102,14 @@ def test_generation_reads_the_trained_prefix():
     model = build()
     heard = [s for s in bridge.SAMPLES if len(s.ids)]
     search = {"beam_size": 1, "max_new_tokens": 5}
-    together = model.generate(**search, **bridge.without_target(bridge.collate(heard)))
+    together = bridge.generate(model, bridge.collate(heard), **search)
     for s, (ids, _) in zip(heard, together, strict=True):
         answer = []
         while len(answer) < 5 and bridge.END not in answer:
             logits = plain_logits(model, s, model.prefixes.tuned[s.prompt], [*answer, 0])
             answer.append(int(logits[0, -1].argmax()))
         assert list(ids) == [token for token in answer if token != bridge.END]
-    start = build(moved=False).generate(**search, **bridge.without_target(bridge.collate(heard)))
+    start = bridge.generate(build(moved=False), bridge.collate(heard), **search)
     assert [ids for ids, _ in start] != [ids for ids, _ in together]
 
 

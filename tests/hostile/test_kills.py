@@ -87,7 +87,7 @@ def world(tmp_path_factory, lm_folder, units_folder, prompt_file) -> Iterator[Wo
     models = {"lm": lm_folder, "units": units_folder, "prompts": prompt_file}
     with pytest.MonkeyPatch.context() as patch:
         # Answers are kept and written after every batch: in time to be killed in between.
-        patch.setattr("espnet_psslm.decode.WINDOW", 1)
+        patch.setattr("espnet_psslm.inference.decoder.WINDOW", 1)
         patch.setattr("espnet_psslm.acoustic.recognise.SEARCH_VALUES", 1)
         yield World(tmp_path_factory.mktemp("world"), models)
 

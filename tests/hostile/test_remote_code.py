@@ -80,7 +80,7 @@ def test_a_pack_that_says_so_is_not_heard(strange, tmp_path, lm_folder, units_fo
     """What a configuration says came with the pack; only the user's own word counts."""
     import yaml
 
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     folder, ran = strange
     config = {

@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from espnet_psslm.bin import asr_inference
+from tests.fake_acoustic import LevelAcoustic
 from tests.helpers import write_jsonl
 from tests.unit.bin import test_asr_inference as ctc
 from tests.unit.tasks import test_psslm as bridge
-from tests.unit.tasks.test_psslm import FakeAcoustic, infer
+from tests.unit.tasks.test_psslm import infer
 
 options, trained, audio = bridge.options, bridge.trained, bridge.audio
 acoustic, data = ctc.acoustic, ctc.data
@@ -34,12 +35,12 @@ class Counted:
         return self.function(*args)
 
 
-class PaddedAcoustic(FakeAcoustic):
+class PaddedAcoustic(LevelAcoustic):
     """Is less sure in long batches, as the last bits of a true model are others there."""
 
-    def log_posterior(self, speech, lengths):
-        posterior, lengths = super().log_posterior(speech, lengths)
-        return (posterior * (1 - 1e-4 * posterior.shape[1])).log_softmax(-1), lengths
+    def classify(self, features):
+        posterior = super().classify(features)
+        return (posterior * (1 - 1e-4 * posterior.shape[1])).log_softmax(-1)
 
 
 def contents(folder):
@@ -57,7 +58,7 @@ def contents(folder):
 @pytest.fixture
 def manifest(trained, audio, tmp_path, monkeypatch):
     """Two tasks that hear the same audio, in another order, and a file that is not there."""
-    monkeypatch.setattr("espnet_psslm.decode.WINDOW", 1)
+    monkeypatch.setattr("espnet_psslm.inference.decoder.WINDOW", 1)
     tokens = yaml.safe_load((trained[0] / "exp/config.yaml").read_text())["token_list"]
     monkeypatch.setattr(
         "espnet_psslm.acoustic.model.load_ctc_acoustic", lambda *_: PaddedAcoustic(tokens)
@@ -71,7 +72,7 @@ def manifest(trained, audio, tmp_path, monkeypatch):
 @pytest.fixture
 def run(trained, manifest, tmp_path, monkeypatch):
     """Decode into a folder, and stop at a window; how many windows were begun."""
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     decode_window = PSSLMDecoder._decode_window
 

@@ -91,7 +91,7 @@ def test_dumped_steps_are_the_cpus(setting, ctc, machine, tmp_path):
 ENTRIES = (
     "import espnet_psslm.bin.asr_train",
     "import espnet_psslm.bin.psslm_train",
-    "import espnet_psslm.decode",
+    "import espnet_psslm.inference.decoder",
     "from espnet_psslm.registry import register; register()",
 )
 

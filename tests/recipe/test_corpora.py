@@ -268,7 +268,7 @@ def test_encoder_outputs_at_the_steps_of_a_ctc_model(start, finished, models, ro
     """As the head of slam_asr_whisper.yaml says: the posterior marks the steps."""
     copy(finished, tmp_path)
     setting = root / "conf/systems/slam_asr_whisper.yaml"
-    bridge = "--acoustic_conf whisper= --reduction merge_then_drop --projector_conf k=1"
+    bridge = "--reduction merge_then_drop --projector_conf k=1"
     bridge += f" --max_epoch 1 --num_workers 0 --use_tensorboard false --llm_conf name={models}/lm"
     bridge += " --llm_conf dtype=float32 --projector_conf hidden=16"
     options = ["--stage=10", "--stop_stage=12", "--train_on=audio", "--sft=false"]

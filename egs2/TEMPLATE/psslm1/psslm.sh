@@ -150,19 +150,20 @@ system=$expdir${psslm_tag:+/$psslm_tag}
 ctc_model=$ctc_exp/$inference_ctc_model
 ctc_alone=true ctc_stage=(6)
 asr_opts=(--asr_train_config "$ctc_exp/config.yaml" --asr_model_file "$ctc_model")
-acoustic_opts=(--acoustic_conf "train_config=$ctc_exp/config.yaml" --acoustic_conf "model_file=$ctc_model")
+acoustic_opts=(--acoustic whisper_ctc --acoustic_conf "train_config=$ctc_exp/config.yaml"
+    --acoustic_conf "model_file=$ctc_model")
 if [ -n "$sensevoice" ]; then # brings its own units; it is not trained, nor decoded alone
     skip_ctc=true
     ctc_alone=false ctc_stage=()
     ctc_model=$sensevoice/model.pt
     asr_opts=(--sensevoice "$sensevoice")
-    acoustic_opts=(--acoustic_conf "sensevoice=$sensevoice")
+    acoustic_opts=(--acoustic sensevoice --acoustic_conf "name=$sensevoice")
     unit_opts=(--token_type sensevoice --bpemodel "$sensevoice/chn_jpn_yue_eng_ko_spectok.bpe.model")
 elif [ -n "$whisper" ]; then # no units, no posterior: nothing to simulate
     [ "$train_on" = audio ] || die "--whisper $whisper has no CTC posterior: set --train_on audio"
     skip_ctc=true simulator=tasu oracle_task=
     ctc_alone=false ctc_model=
-    acoustic_opts=(--acoustic_conf "whisper=$whisper")
+    acoustic_opts=(--acoustic whisper --acoustic_conf "name=$whisper")
     unit_opts=()
 fi
 # In place of what the bridge's settings say: for dumping, and for training, which keeps it for decoding.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_psslm.data.manifest import Row
-from espnet_psslm.decode import PSSLMDecoder
+from espnet_psslm.inference.decoder import PSSLMDecoder
 from espnet_psslm.progress import show_progress
 from espnet_psslm.score.metrics import METRICS
 from espnet_psslm.score.report import table

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from espnet_psslm.bridge.hear import hear_posteriors
 from espnet_psslm.bridge.measure import measure
+from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.data.audio import read_audio
 from espnet_psslm.data.labelled import LabelledUtterance
 from espnet_psslm.progress import track
@@ -58,5 +58,5 @@ def _hear(
         except ValueError as error:
             raise ValueError(f"--measure, {utterance.utt}: {error}") from error
         lengths = torch.tensor([speech.shape[1]], device=device)
-        steps = hear_posteriors(acoustic, reduction, speech, lengths)
+        steps = acoustic.to_steps(speech, lengths, reduction, kind=PosteriorSteps)
         yield units.encode(utterance.text), steps.unit_ids[0].cpu(), steps.probs[0].cpu()

@@ -16,8 +16,8 @@ from benchmarks import (
 )
 from benchmarks.measure import Measured, Setting
 from espnet_psslm.bridge.projector import LinearSiLU
-from espnet_psslm.llm.model import PSSLMModel
 from espnet_psslm.llm.tuned_prefix import PrefixTuning
+from espnet_psslm.training.espnet_model import PSSLMModel
 from tests.helpers import build_lm
 
 SETTING = Setting(torch.device("cpu"))
@@ -95,7 +95,9 @@ def tiny_inputs():
         "before_ids_lengths": torch.zeros(3, dtype=torch.long),
         "after_ids": torch.tensor([[20, 21], [22, 2], [23, 24]]),
         "after_ids_lengths": torch.tensor([2, 1, 2]),
-        **steps.inputs(),
+        "unit_ids": steps.unit_ids,
+        "probs": steps.probs,
+        "unit_ids_lengths": steps.lengths,
     }
 
 
@@ -109,7 +111,11 @@ def test_decode_gives_the_answers_of_generate(tuning, monkeypatch):
             tuned.data += torch.randn(tuned.shape)  # as training might have left them
     with torch.no_grad():
         model.projector.output.weight.mul_(20.0)
-    case = decode.make_case(model, [tiny_inputs()], decode.Size(3, beams=2))
+    inputs = tiny_inputs()
+    prompts = {
+        n: inputs.pop(n) for n in list(inputs) if n.startswith(("prompt", "before", "after"))
+    }
+    case = decode.make_case(model, [(model.steps(**inputs), prompts)], decode.Size(3, beams=2))
     case.check()
     assert case.items == 3
     assert case.ways["ours"]() != [[(), (), ()]]

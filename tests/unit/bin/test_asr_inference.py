@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 
+from espnet_psslm.acoustic.base import AcousticModel
 from espnet_psslm.acoustic.log_mel import LogMel
 from espnet_psslm.bin import asr_align, asr_inference, dump_steps, plot_posterior
 from espnet_psslm.text.units import SentencePieceUnits
@@ -18,20 +19,26 @@ SHIFT_S = 0.06
 TEXTS = dict(zip(("utt0", "utt1", "utt2", "utt3"), (*SENTENCES[:3], ""), strict=True))
 
 
-class KnownAcoustic:
+class KnownAcoustic(AcousticModel):
     """Speech of amplitude n / 10 is the text n: unit i on frames 3i + 1 and 3i + 2, p = 0.8."""
 
     blank_id = 0
     frame_shift_s = SHIFT_S
+    max_duration_s = 30.0
     device = torch.device("cpu")
+    load = None
 
     def __init__(self, units_folder: Path) -> None:
+        super().__init__()
         self.bpemodel = str(units_folder / "bpe.model")
         self.units = SentencePieceUnits(units_folder / "tokens.txt", bpemodel=self.bpemodel)
         self.token_list = self.units.tokens
         self.model = SimpleNamespace(frontend=LogMel())
 
-    def log_posterior(self, speech, speech_lengths):
+    def classify(self, features):
+        return features
+
+    def encode_frames(self, speech, speech_lengths):
         rows = []
         for signal, length in zip(speech, speech_lengths.tolist(), strict=True):
             unit_ids = self.units.encode(list(TEXTS.values())[round(float(signal[0]) * 10) - 1])

@@ -60,7 +60,7 @@ def command(trained, tmp_path):
 def test_the_threshold_is_that_of_the_transcripts(trained, dumped, command, tmp_path, caplog):
     from espnet_psslm.bin.calibrate import main
     from espnet_psslm.data.manifest import read_manifest
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     exp = trained[0] / "exp"
     decoder = PSSLMDecoder(

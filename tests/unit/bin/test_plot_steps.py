@@ -7,29 +7,12 @@ import pytest
 import soundfile
 import torch
 import yaml
-from torch import nn
 
 from espnet_psslm.bin import plot_steps
+from tests.fake_acoustic import LevelAcoustic
 from tests.helpers import text_rows, write_jsonl
 
 RATE = 16000
-
-
-class FakeAcoustic(nn.Module):
-    """Hears unit i for 20 ms where the samples have the value i / 100; 0.0 is blank."""
-
-    max_duration_s = 30.0
-    frame_shift_s = 0.02
-
-    def __init__(self, token_list):
-        super().__init__()
-        self.token_list = token_list
-        self.num_units = len(token_list)
-        self.scale = nn.Parameter(torch.tensor(100.0))
-
-    def log_posterior(self, speech, lengths):
-        units = (speech[:, ::320] * self.scale).round().long()
-        return nn.functional.one_hot(units, self.num_units).float().log(), (lengths + 319) // 320
 
 
 @pytest.fixture
@@ -38,7 +21,7 @@ def options(lm_folder, units_folder, prompt_file, tmp_path, monkeypatch):
 
     tokens = (units_folder / "tokens.txt").read_text().splitlines()
     monkeypatch.setattr(
-        "espnet_psslm.tasks.psslm_parts.load_ctc_acoustic", lambda *_: FakeAcoustic(tokens)
+        "espnet_psslm.acoustic.model.load_ctc_acoustic", lambda *_: LevelAcoustic(tokens)
     )
     config = {
         "llm_conf": {"name": str(lm_folder)},

@@ -48,11 +48,12 @@ def read(path, stand_ins):
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     for section, key in (
         ("llm_conf", "name"),
-        ("acoustic_conf", "whisper"),
+        ("acoustic_conf", "name"),
         ("encoder_conf", "name"),
     ):
         if key in config.get(section, {}):
-            config[section][key] = stand_ins[config[section][key]]
+            name = config[section][key]
+            config[section][key] = stand_ins.get(name, name)
     return config
 
 

@@ -9,8 +9,8 @@ import soundfile
 
 from espnet_psslm.bin.transcribe import UNLIKE
 from espnet_psslm.inference.outside import Familiarity, transcript_confidence, word_pairs
-from tests.unit import test_speech2text as plain_packs
-from tests.unit.test_speech2text import OPTIONS, read
+from tests.unit.inference import test_speech2text as plain_packs
+from tests.unit.inference.test_speech2text import OPTIONS, read
 
 speech2text, waves, transcribe = plain_packs.speech2text, plain_packs.waves, plain_packs.transcribe
 plain_world = plain_packs.world
@@ -19,7 +19,7 @@ plain_world = plain_packs.world
 @pytest.fixture(scope="module")
 def pairs(plain_world, tmp_path_factory):
     """Every other pair of words of what the tiny model writes: some are known, not all."""
-    from espnet_psslm.speech2text import Speech2Text
+    from espnet_psslm.inference.speech2text import Speech2Text
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
@@ -54,7 +54,7 @@ def verdicts(results):
 
 def test_a_pack_says_what_is_outside(speech2text, world, waves, pairs, monkeypatch, tmp_path):
     """Of every task by the transcript, of which the same audio is not encoded again."""
-    from espnet_psslm.speech2text import Speech2Text
+    from espnet_psslm.inference.speech2text import Speech2Text
 
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert verdicts(speech2text(waves)) == [(False, None)] * 4  # no threshold, nothing said
@@ -63,8 +63,8 @@ def test_a_pack_says_what_is_outside(speech2text, world, waves, pairs, monkeypat
     for name, outside in (("strict", True), ("mild", False)):
         model = Speech2Text.from_pretrained(world / f"{name}.zip", **OPTIONS)
         acoustic, encoded = model.decoder.model.acoustic.module, []
-        real = acoustic.log_posterior
-        acoustic.log_posterior = lambda speech, n, r=real, e=encoded: (
+        real = acoustic.encode
+        acoustic.encode = lambda speech, n, r=real, e=encoded: (
             e.append(len(n)),
             r(speech, n),
         )[1]
@@ -73,13 +73,13 @@ def test_a_pack_says_what_is_outside(speech2text, world, waves, pairs, monkeypat
             assert [read(r) for r in results] == [read(r) for r in speech2text(waves, task)]
             found, values = zip(*verdicts(results), strict=True)
             assert found == (outside,) * 4 and values == pytest.approx(confidences, rel=1e-3)
-            assert sum(encoded) == 4 and not model.decoder.preprocessor.heard
+            assert sum(encoded) == 4 and not model.decoder.reader.remembered
             encoded.clear()
         assert verdicts([model(waves[1], "hotword", hotword="light")])[0][0] == outside
 
 
 def test_where_nothing_is_said_of_outside(world, tmp_path, monkeypatch):
-    from espnet_psslm.speech2text import Speech2Text
+    from espnet_psslm.inference.speech2text import Speech2Text
 
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     ctc = {"asr_train_config": world / "ctc/config.yaml"}

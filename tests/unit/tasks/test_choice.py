@@ -67,6 +67,25 @@ def test_another_reduction_takes_over_what_it_knows(parse, options, expected):
     assert parse(*options.split(), **REDUCED).reduction_conf == expected
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"acoustic": "sensevoice", "acoustic_conf": {"name": "a", "hub": "b"}},
+        {"acoustic_conf": {"sensevoice": "a", "hub": "b"}},  # before there was ``acoustic``
+    ],
+)
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--acoustic sensevoice --acoustic_conf name=c", {"name": "c", "hub": "b"}),
+        ("--acoustic whisper_ctc --acoustic_conf model_file=c", {"model_file": "c"}),
+    ],
+)
+def test_another_acoustic_model(parse, named, options, expected):
+    args = parse(*options.split(), **named)
+    assert (args.acoustic, args.acoustic_conf) == (options.split()[1], expected)
+
+
 def test_without_a_configuration_it_is_the_published_rule(parse):
     args = parse()
     assert (args.simulator, args.simulator_conf) == ("tasu", {})

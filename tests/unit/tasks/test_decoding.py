@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.fake_acoustic import FRAME, LevelAcoustic
 from tests.helpers import SENTENCES, text_rows, write_jsonl
 from tests.unit.tasks import test_psslm as bridge
-from tests.unit.tasks.test_psslm import RATE, FakeAcoustic, answers, infer
+from tests.unit.tasks.test_psslm import RATE, answers, infer
 
 options, trained, audio = bridge.options, bridge.trained, bridge.audio
 SCENARIOS = ("alarm", "music", "weather", "shopping lists", "light on")
@@ -31,7 +32,7 @@ def stats(output, task="ASR"):
 @pytest.fixture
 def decode(trained):
     """The answers of the trained model's decoder to noise-free simulations of text."""
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     exp = trained[0] / "exp"
 
@@ -156,7 +157,7 @@ def test_labels_longer_than_the_answer_may_be(decode):
 
 def test_guard_falls_back_to_what_ctc_heard(trained, audio, tmp_path):
     from espnet_psslm.bridge.guard import Guard
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     silence = tmp_path / "silence.wav"
     soundfile.write(silence, np.zeros(4000), RATE, subtype="FLOAT")
@@ -200,8 +201,7 @@ def long(audio, tmp_path, monkeypatch):
     """All sentences in one recording, of which the acoustic model takes some at once."""
     waves = [soundfile.read(row["path"], dtype="float32")[0] for row in audio]
     longest_s = max(map(len, waves)) / RATE
-    monkeypatch.setattr(FakeAcoustic, "max_duration_s", 4 * longest_s)
-    monkeypatch.setattr(FakeAcoustic, "frame_shift_s", 0.02, raising=False)
+    monkeypatch.setattr(LevelAcoustic, "max_duration_s", 4 * longest_s)
     pause = np.zeros(BLANKS * 320, np.float32)
     path = tmp_path / "long.wav"
     whole = np.concatenate([part for wave in waves for part in (wave, pause)])
@@ -212,9 +212,8 @@ def long(audio, tmp_path, monkeypatch):
 def test_long_recording_is_cut_at_silences_and_its_answers_are_joined(
     trained, audio, long, tmp_path
 ):
-    import torch
-
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
+    from espnet_psslm.inference.long_audio import cut
 
     rows = [*audio[:2], long, *({**r, "key": f"{r['key']}-2", "task": "SLU_scenario"}
                                 for r in (audio[0], long))]  # fmt: skip
@@ -230,14 +229,15 @@ def test_long_recording_is_cut_at_silences_and_its_answers_are_joined(
     decoder = PSSLMDecoder(
         exp / "config.yaml", exp / "valid.loss.ave.pth", device="cpu", max_new_tokens=8
     )
-    sample = decoder.preprocessor("long", {"sample": long})
-    pieces = [piece["speech"] for piece in decoder.cutter(long, sample)]
-    assert 3 <= len(pieces) <= len(SENTENCES)
-    assert torch.equal(torch.from_numpy(np.concatenate(pieces)), torch.from_numpy(sample["speech"]))
+    [sample] = decoder.listener(decoder.reader.read([long], {}))
+    longest = math.ceil(LevelAcoustic.max_duration_s / LevelAcoustic.frame_shift_s)
+    spans = cut(sample.heard, fits=decoder.answerer.room(sample.question), longest=longest)
+    assert 3 <= len(spans) <= len(SENTENCES)
+    whole, _ = soundfile.read(long["path"], dtype="float32")
     parts = []
-    for number, piece in enumerate(pieces):
+    for number, (first, stop) in enumerate(spans):
         path = tmp_path / f"{number}.wav"
-        soundfile.write(path, piece, RATE, subtype="FLOAT")
+        soundfile.write(path, whole[first * FRAME : stop * FRAME], RATE, subtype="FLOAT")
         parts.append({"key": f"piece{number}", "target": "x", "path": str(path)})
     infer(trained[0], tmp_path / "out", *manifest)
     for task, key in (("ASR", "long"), ("SLU_scenario", "long-2")):
@@ -268,7 +268,7 @@ def test_labels_of_a_long_recording_are_refused(trained, long, tmp_path, capsys)
 def test_a_model_is_loaded_without_espnets_tasks():
     """They know every encoder and frontend there is, and take seconds to import."""
     code = (
-        "import sys, espnet_psslm.acoustic.model, espnet_psslm.decode\n"
+        "import sys, espnet_psslm.acoustic.models, espnet_psslm.inference.decoder\n"
         "assert not [name for name in sys.modules if name.startswith('espnet2.tasks')]\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

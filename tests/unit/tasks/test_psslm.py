@@ -10,30 +10,12 @@ import pytest
 import soundfile
 import torch
 import yaml
-from torch import nn
 
+from tests.fake_acoustic import LevelAcoustic
 from tests.helpers import SENTENCES, build_tokenizer, text_rows, write_jsonl
 from tests.tiny_training import BRIDGE
 
 RATE = 16000
-
-
-class FakeAcoustic(nn.Module):
-    """Hears unit i for 20 ms where the samples have the value i / 100; 0.0 is blank."""
-
-    max_duration_s = 30.0
-
-    def __init__(self, token_list):
-        super().__init__()
-        self.token_list = token_list
-        self.num_units = len(token_list)
-        self.scale = nn.Parameter(torch.tensor(100.0))
-
-    def log_posterior(self, speech, lengths):
-        units = (speech[:, ::320] * self.scale).round().long()
-        posterior = torch.full((*units.shape, self.num_units), 1e-4)
-        posterior.scatter_(2, units[..., None], 1.0)
-        return posterior.div(posterior.sum(-1, keepdim=True)).log(), (lengths + 319) // 320
 
 
 @pytest.fixture(scope="module")
@@ -183,29 +165,32 @@ def test_text_training_never_reads_audio_nor_builds_an_encoder(trained, monkeypa
     def fail(*_, **__):
         raise AssertionError("must not be called")
 
-    monkeypatch.setattr("espnet_psslm.tasks.psslm_parts.load_ctc_acoustic", fail)
+    monkeypatch.setattr("espnet_psslm.acoustic.model.load_ctc_acoustic", fail)
     monkeypatch.setattr("espnet_psslm.data.preprocessor.read_audio", fail)
     options = [value.replace(str(folder / "data.jsonl"), str(manifest)) for value in options]
     train(options, folder / "from_text", "--max_epoch", "1")
 
 
 def test_same_loss_after_saving_and_loading(trained):
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
+    from espnet_psslm.trained import read_config
+    from espnet_psslm.training.builders import build_collate, with_defaults
 
     exp = trained[0] / "exp"
+    collate = build_collate(with_defaults(read_config(exp / "config.yaml")))
     losses = []
     for _ in range(2):
         decoder = PSSLMDecoder(exp / "config.yaml", exp / "2epoch.pth", device="cpu", source="text")
         samples = [
             (row["key"], decoder.preprocessor(row["key"], {"sample": row})) for row in text_rows()
         ]
-        keys, batch = decoder.collate(samples)
+        keys, batch = collate(samples)
         losses.append(decoder.model(utt_id=keys, **batch)[0])
     assert torch.equal(*losses)
 
 
 def test_checkpoint_of_other_shape_is_named(trained, tmp_path):
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     exp = trained[0] / "exp"
     state = weights(exp / "2epoch.pth")
@@ -279,8 +264,7 @@ def audio(trained, monkeypatch, tmp_path):
     config = yaml.safe_load((folder / "exp/config.yaml").read_text())
     units = SentencePieceUnits(config["token_list"], bpemodel=config["bpemodel"])
     monkeypatch.setattr(
-        "espnet_psslm.tasks.psslm_parts.load_ctc_acoustic",
-        lambda *_: FakeAcoustic(units.tokens),
+        "espnet_psslm.acoustic.model.load_ctc_acoustic", lambda *_: LevelAcoustic(units.tokens)
     )
     rows = []
     for row in text_rows():
@@ -388,7 +372,7 @@ def test_unknown_task_of_the_manifest(trained, tmp_path, capsys):
 
 
 def test_decoder_raises_on_a_bad_row_and_keeps_the_order(trained):
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     exp = trained[0] / "exp"
     decoder = PSSLMDecoder(

@@ -173,7 +173,7 @@ def train(options, folder, *more):
 
 
 def test_training_starts_there_and_decoding_reads_it(options, theirs, tmp_path):
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     path = save(tmp_path, state_of(theirs, **FROZEN))
     train(options, tmp_path, "--init_param", str(path))

@@ -113,7 +113,7 @@ def weights(exp: Path, name: str = "valid.loss.ave.pth") -> dict[str, torch.Tens
 
 
 def decoder(exp: Path, source: str, **options: object):
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     return PSSLMDecoder(
         exp / "config.yaml", exp / "valid.loss.ave.pth", device="cpu", max_new_tokens=4,
@@ -210,14 +210,14 @@ def test_slam_asr_is_one_configuration(world, tmp_path):
     """Whisper's outputs, five stacked, LoRA; no CTC model and no units. Then with reduction."""
     config = yaml.safe_load((ROOT / "conf/systems/slam_asr_whisper.yaml").read_text())
     config["llm_conf"]["name"] = str(world.folder / "qwen2")
-    config["acoustic_conf"]["whisper"] = str(world.folder / "whisper")
+    config["acoustic_conf"]["name"] = str(world.folder / "whisper")
     config |= {"num_workers": 0, "max_epoch": 1, "use_tensorboard": False}
     config["prompt_file"] = str(world.folder / "prompts.jsonl")
     manifest = world.manifest("feature", "audio")
     exp = train_bridge(tmp_path / "frames", config, manifest)
     answers = exp / "valid.acc.ave.pth"
     assert answers.is_file()
-    from espnet_psslm.decode import PSSLMDecoder
+    from espnet_psslm.inference.decoder import PSSLMDecoder
 
     model = PSSLMDecoder(exp / "config.yaml", answers, device="cpu", max_new_tokens=4)
     assert model.model.lm.dtype == torch.bfloat16
@@ -233,7 +233,7 @@ def test_slam_asr_is_one_configuration(world, tmp_path):
     unpacked = ModelDownloader(cachedir=tmp_path / "cache").download_and_unpack(str(archive))
     assert unpacked.keys() == {"psslm_train_config", "psslm_model_file"}
 
-    config["acoustic_conf"] = world.config(*SOME[0])["acoustic_conf"]
+    config |= {"acoustic": "whisper_ctc", "acoustic_conf": world.config(*SOME[0])["acoustic_conf"]}
     config |= {"reduction": "merge_then_drop", "projector_conf": {"k": 1, "hidden": 64}}
     config["prompt_conf"]["layout"] = "<speech>{prompt}"  # audio first
     train_bridge(tmp_path / "steps", config, manifest)

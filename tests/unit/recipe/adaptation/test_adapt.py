@@ -11,8 +11,9 @@ import yaml
 
 from espnet_psslm.bin.adapt import main
 from espnet_psslm.pack_files import open_pack
+from tests.fake_acoustic import LevelAcoustic
 from tests.helpers import run_and_fail, save_simulator, write_jsonl
-from tests.unit import test_speech2text as plain_packs
+from tests.unit.inference import test_speech2text as plain_packs
 
 world = plain_packs.world
 WORDS = ("low", "mid", "high")
@@ -60,7 +61,7 @@ def adapted(packs, tmp_path_factory):
 
 
 def test_a_new_task_is_answered_and_the_old_ones_are(adapted, packs):
-    from espnet_psslm.speech2text import Speech2Text
+    from espnet_psslm.inference.speech2text import Speech2Text
 
     model = Speech2Text.from_pretrained(adapted, device="cpu", max_new_tokens=4)
     assert model.tasks == ["ASR", "SLU_scenario", "hotword", "pitch"]
@@ -202,15 +203,14 @@ def test_errors_are_measured_on_given_recordings(packs, tmp_path, monkeypatch):
     recordings = read_recordings(packs / "psslm.jsonl")
     texts = iter([units.encode(utterance.text) for utterance in recordings])
 
-    class Acoustic(torch.nn.Module):
-        def log_posterior(self, speech, lengths):
+    class Acoustic(LevelAcoustic):
+        def encode_frames(self, speech, speech_lengths):
             first, *rest = next(texts)
             frames = [first, 0, first, *(x for unit in rest for x in (0, unit))]
-            posterior = torch.full((1, len(frames), units.num_units), 1e-4)
-            posterior[0, torch.arange(len(frames)), torch.tensor(frames)] = 0.99
-            return posterior.log(), torch.tensor([len(frames)])
+            return torch.tensor(frames)[None, :, None], torch.tensor([len(frames)])
 
-    monkeypatch.setattr(measured, "build_acoustic", lambda *_: Acoustic())
+    acoustic = Acoustic(units.tokens)
+    monkeypatch.setattr(measured, "build_acoustic", lambda *_: acoustic)
     found = measured.measure_errors(config, recordings, units=units, device=torch.device("cpu"))
     num_units = sum(len(units.encode(utterance.text)) for utterance in recordings)
     assert found["num_aligned"] == num_units

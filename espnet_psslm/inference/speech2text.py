@@ -5,40 +5,25 @@ text, tokens, token_ids, hypothesis = speech2text(waveform, "EN2DE")[0]
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
 
-from espnet_psslm.bridge.cut import cut_audio
 from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.data.audio import check_samples, resample
-from espnet_psslm.decode import PSSLMDecoder, Row
+from espnet_psslm.inference.decoder import PSSLMDecoder
+from espnet_psslm.inference.listening import Sample
+from espnet_psslm.inference.long_audio import cut
 from espnet_psslm.inference.outside import TASK, Familiarity
 from espnet_psslm.llm.answers import Hypothesis
 from espnet_psslm.pack_files import open_pack
 
 Waveform = np.ndarray | torch.Tensor
 Result = tuple[str, list[str], list[int], Hypothesis]
-
-
-@dataclass
-class _Window:
-    """An acoustic model that is given less at once than it takes."""
-
-    module: torch.nn.Module
-    max_duration_s: float
-
-    @property
-    def frame_shift_s(self) -> float:
-        return self.module.frame_shift_s
-
-    def log_posterior(
-        self, speech: torch.Tensor, lengths: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.module.log_posterior(speech, lengths)
+Subtitle = tuple[float, float, Hypothesis]  # from and to in seconds, and the best answer
 
 
 class Speech2Text:
@@ -105,7 +90,7 @@ class Speech2Text:
     @property
     def tasks(self) -> list[str]:
         """Tasks that the model has prompts for."""
-        return list(dict.fromkeys(p.task for p in self.decoder.preprocessor.prompts.prompts))
+        return self.decoder.answerer.prompts.tasks
 
     def __call__(
         self,
@@ -133,67 +118,75 @@ class Speech2Text:
         """
         single = isinstance(speech, np.ndarray | torch.Tensor)
         waveforms = [_waveform(item, fs) for item in ([speech] if single else speech)]
-        heard = self.decoder.preprocessor.heard
-        rows = [
-            {"key": f"waveform {i}", "task": task, "target": "", "path": f"waveform {i}", **fields}
-            for i in range(len(waveforms))
-        ]
-        heard |= {row["path"]: {"speech": w} for row, w in zip(rows, waveforms, strict=True)}
-        try:
-            nbest = self._answers(rows)
-        finally:
-            for row in rows:
-                heard.pop(row["path"], None)
-        results = [[self._result(h) for h in answers] for answers in nbest]
+        heard = self._hear(waveforms, task, fields)
+        results = [[self._result(h) for h in answers] for answers in self._answers(heard, fields)]
         return results[0] if single else results
 
-    def _answers(self, rows: Sequence[Row]) -> list[list[Hypothesis]]:
-        """Answers to each row, judged."""
+    def subtitles(
+        self, speech: Waveform, task: str = "ASR", *, longest_s: float, **fields: str
+    ) -> list[Subtitle]:
+        """Answer a waveform piece by piece; it is cut at silences.
+
+        Args:
+            speech: (N,), 16 kHz, in [-1, 1].
+            task: of the prompt file.
+            longest_s: no piece is longer; seconds.
+            fields: what the task's prompt asks for.
+
+        Returns:
+            Pieces behind each other, which together are the waveform.
+
+        Raises:
+            ValueError: if it cannot be used, or the acoustic model has no CTC, which hears
+                silences.
+        """
+        waveform = _waveform(speech, SAMPLE_RATE)
+        [whole] = self._hear([waveform], task, fields)
+        recording = whole.heard
+        if recording.blank is None:
+            raise ValueError("without CTC no silence is found to cut at: the whole is one piece")
+        shift_s = recording.frame_shift_s
+        spans = cut(
+            recording,
+            fits=lambda steps: torch.ones_like(steps, dtype=torch.bool),
+            longest=int(longest_s / shift_s),
+        )
+        pieces = [
+            replace(whole, key=f"{whole.key}, piece {number}", heard=recording.piece(*span))
+            for number, span in enumerate(spans)
+        ]
+        starts = [first * shift_s for first, _ in spans]
+        ends = [*starts[1:], len(waveform) / SAMPLE_RATE]  # which may lie within a frame
+        best = [answers[0] for answers in self._answers(pieces, fields)]
+        return list(zip(starts, ends, best, strict=True))
+
+    def _hear(
+        self, waveforms: Sequence[np.ndarray], task: str, fields: dict[str, str]
+    ) -> list[Sample]:
+        """Samples that were heard."""
+        reader = self.decoder.reader
+        rows = [{"key": f"waveform {i}", "task": task, **fields} for i in range(len(waveforms))]
+        samples = [
+            reader.sample(row, waveform) for row, waveform in zip(rows, waveforms, strict=True)
+        ]
+        return self.decoder.listener(samples)
+
+    def _answers(self, samples: Sequence[Sample], fields: dict[str, str]) -> list[list[Hypothesis]]:
+        """Answers to each sample that was heard, judged."""
+        nbest = transcripts = self.decoder.answer(samples)
         if self.familiarity is None:
-            return self._decode(rows)
-        transcribed = all(row["task"] == TASK for row in rows)
-        nbest = transcripts = self._decode(rows, remember=not transcribed)
-        if not transcribed:  # the transcript hears the Steps that the answer has heard
-            transcripts = self._decode([row | {"task": TASK} for row in rows])
+            return nbest
+        if any(sample.question.task != TASK for sample in samples):
+            # The transcript hears the Steps that the answer has heard.
+            question = self.decoder.answerer.question(TASK, fields)
+            transcripts = self.decoder.answer([replace(s, question=question) for s in samples])
         pairs = zip(nbest, transcripts, strict=True)
         return [self.familiarity.judge(answers, best) for answers, [best, *_] in pairs]
 
-    def _decode(self, rows: Sequence[Row], *, remember: bool = False) -> list[list[Hypothesis]]:
-        decoded = self.decoder.decode_usable(rows, remember=remember)
-        for key, reason in decoded.skipped.items():
-            raise ValueError(f"{key}: {reason}")
-        return list(decoded.nbest.values())
-
     def _result(self, hypothesis: Hypothesis) -> Result:
         ids = list(hypothesis.token_ids)
-        tokens = self.decoder.tokenizer.convert_ids_to_tokens(ids)
+        tokens = self.decoder.answerer.tokenizer.convert_ids_to_tokens(ids)
         return hypothesis.text, tokens, ids, hypothesis
-
-    @torch.no_grad()
-    def cut(self, speech: Waveform, *, longest_s: float) -> list[np.ndarray]:
-        """Cut a waveform at silences, for subtitles.
-
-        Args:
-            speech: (N,), 16 kHz.
-            longest_s: no piece is longer; seconds.
-
-        Returns:
-            Pieces, which joined are the waveform.
-
-        Raises:
-            ValueError: if the acoustic model has no CTC, which hears silences.
-        """
-        model = self.decoder.model
-        acoustic = model.acoustic.module
-        if not hasattr(acoustic, "log_posterior"):
-            raise ValueError("without CTC no silence is found to cut at: the whole is one piece")
-        pieces = cut_audio(
-            torch.from_numpy(_waveform(speech, SAMPLE_RATE)).to(self.decoder.device),
-            _Window(acoustic, min(longest_s, acoustic.max_duration_s)),
-            model.reduction,
-            fits=lambda steps: torch.ones_like(steps, dtype=torch.bool),
-        )
-        return [piece.cpu().numpy() for piece in pieces]
 
 
 def _waveform(speech: Waveform, fs: int) -> np.ndarray:

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_a_waveform_and_a_task(speech2text, waves):
     assert len(results) == 2
     text, tokens, token_ids, hypothesis = results[0]
     assert token_ids and len(tokens) == len(token_ids)
-    tokenizer = speech2text.decoder.tokenizer
+    tokenizer = speech2text.decoder.answerer.tokenizer
     assert text == tokenizer.decode(token_ids, skip_special_tokens=True).strip()
     assert hypothesis.text == text and hypothesis.log_prob <= 0
     assert hypothesis.log_prob >= results[1][3].log_prob
@@ -73,7 +74,7 @@ def test_a_batch_is_its_waveforms_one_by_one(speech2text, waves):
     batch = speech2text(waves)
     assert [read(result) for result in batch] == [read(speech2text(wave)) for wave in waves]
     assert speech2text([]) == []
-    assert not speech2text.decoder.preprocessor.heard
+    assert not speech2text.decoder.reader.remembered
 
 
 def test_it_answers_as_the_manifest_is_answered(speech2text, world, waves):
@@ -106,15 +107,25 @@ def test_what_is_no_waveform(speech2text, speech, match):
         speech2text(speech)
 
 
-def test_pieces_joined_are_the_whole(speech2text, waves):
-    whole = np.concatenate(waves)
-    pieces = speech2text.cut(whole, longest_s=0.3)
-    assert len(pieces) > 2 and max(map(len, pieces)) <= 4800
-    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+def test_subtitles_behind_each_other_are_the_whole(speech2text, waves):
+    whole = np.concatenate(waves)[:-7]  # frames are longer
+    found = speech2text.subtitles(whole, longest_s=0.3)
+    starts, ends, hypotheses = zip(*found, strict=True)
+    assert starts == (0.0, *ends[:-1]) and ends[-1] == len(whole) / 16000
+    assert len(found) > 2 and max(b - a for a, b in zip(starts, ends, strict=True)) <= 0.3 + 1e-9
+    assert any(hypothesis.token_ids for hypothesis in hypotheses)
+
+
+def test_subtitles_need_silences(speech2text, waves, monkeypatch):
+    [sample] = speech2text._hear([waves[0]], "ASR", {})
+    unknown = replace(sample, heard=replace(sample.heard, blank=None))
+    monkeypatch.setattr(speech2text, "_hear", lambda *_: [unknown])
+    with pytest.raises(ValueError, match="without CTC no silence is found to cut at"):
+        speech2text.subtitles(waves[0], longest_s=1.0)
 
 
 def answers(model, waves):
-    from espnet_psslm.speech2text import Speech2Text
+    from espnet_psslm.inference.speech2text import Speech2Text
 
     return [read(r) for r in Speech2Text.from_pretrained(model, **OPTIONS)(waves)]
 
@@ -189,7 +200,7 @@ def test_a_hub_name_has_the_limits_of_archives(hub, tmp_path):
 
 
 def test_a_hub_name_that_cannot_be_fetched(hub):
-    from espnet_psslm.speech2text import Speech2Text
+    from espnet_psslm.inference.speech2text import Speech2Text
 
     with pytest.raises(ValueError, match="user/gone: is no file.*OSError: 404.*stage 15") as error:
         Speech2Text.from_pretrained("user/gone")

@@ -3,15 +3,15 @@
 import torch
 from espnet2.torch_utils.recursive_op import recursive_average
 
+from espnet_psslm import model as module
 from espnet_psslm.bridge.projector import StackedLinear
-from espnet_psslm.llm import model as module
 from tests.equivalence.test_bridge import (
     NUM_UNITS,
     SAMPLES,
     build,
     collate,
+    generate,
     sample,
-    without_target,
 )
 
 
@@ -26,8 +26,8 @@ def test_answers_are_limited_by_the_steps_heard_not_by_their_embeddings(monkeypa
         return torch.full_like(num_steps, 9)
 
     monkeypatch.setattr(module, "answer_limits", spy)
-    batch = without_target(collate(SAMPLES))
-    answers = model.generate(beam_size=1, max_new_tokens=3, max_len_ratio=1.0, **batch)
+    batch = collate(SAMPLES)
+    answers = generate(model, batch, beam_size=1, max_new_tokens=3, max_len_ratio=1.0)
     assert seen == [[len(s.ids) for s in SAMPLES if len(s.ids)]]
     assert answers[2] == ((), 0.0)
 
@@ -45,13 +45,13 @@ def test_silence_has_an_empty_answer_and_the_language_model_is_not_asked(monkeyp
     model = build()
     silence = sample(0, [], [0, 0, 0], [20, 21], [])
     pause = sample(0, [], [0, 5, 0], [20, 21], [])
-    both = without_target(collate([silence, pause]))
-    unheard, heard = model.generate(beam_size=2, max_new_tokens=3, **both)
-    alone = without_target(collate([pause]))
+    both = collate([silence, pause])
+    unheard, heard = generate(model, both, beam_size=2, max_new_tokens=3)
+    alone = collate([pause])
     assert unheard == ((), 0.0)
-    assert heard[0] == model.generate(beam_size=2, max_new_tokens=3, **alone)[0][0] != ()
+    assert heard[0] == generate(model, alone, beam_size=2, max_new_tokens=3)[0][0] != ()
     monkeypatch.setattr(model.prefixes, "generate", lambda *_: 1 / 0)
-    assert model.generate(**without_target(collate([silence, silence]))) == [((), 0.0)] * 2
+    assert generate(model, collate([silence, silence])) == [((), 0.0)] * 2
 
 
 def test_what_is_longer_than_the_window_is_left_out_and_named_once(caplog):
