@@ -44,22 +44,26 @@ def files_in(folder: Path) -> dict[str, Any]:
 
 
 def write_shapes(manifest: Path, path: Path) -> Path:
-    """Write one length for all rows."""
+    """Write lengths that grow from row to row."""
     keys = [json.loads(line)["key"] for line in manifest.read_text("utf-8").splitlines()]
-    path.write_text("".join(f"{key} 10\n" for key in keys))
+    path.write_text("".join(f"{key} {40 + place}\n" for place, key in enumerate(keys)))
     return path
 
 
 def bridge_command(
-    output: Path, config: Mapping[str, Any], manifest: Path, *more: str
+    output: Path,
+    config: Mapping[str, Any],
+    manifest: Path,
+    *more: str,
+    valid: Path | None = None,
 ) -> list[str]:
-    """Command line of a training, and of its validation, on the rows of a manifest."""
+    """Command line of a training on the rows of a manifest; without ``valid`` they validate too."""
     output.mkdir(parents=True, exist_ok=True)
     (output / "given.yaml").write_text(yaml.safe_dump(dict(config)))
-    shapes = write_shapes(manifest, output / "shapes")
     command = ["--config", str(output / "given.yaml"), "--output_dir", str(output), *more]
-    for part in ("train", "valid"):
-        command += [f"--{part}_data_path_and_name_and_type", f"{manifest},sample,psslm_jsonl"]
+    for part, rows in (("train", manifest), ("valid", valid or manifest)):
+        shapes = write_shapes(rows, output / f"{part}.shape")
+        command += [f"--{part}_data_path_and_name_and_type", f"{rows},sample,psslm_jsonl"]
         command += [f"--{part}_shape_file", str(shapes)]
     return command
 

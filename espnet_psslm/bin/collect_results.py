@@ -35,11 +35,7 @@ from espnet_psslm.text.tasks import ASR
 
 
 class Collector:
-    """Scores of one set after the other.
-
-    Args:
-        args: of the command line.
-    """
+    """Scores of one set after the other."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args

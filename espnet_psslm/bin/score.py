@@ -89,9 +89,6 @@ def parse_where(pairs: Sequence[str]) -> dict[str, str]:
 def score(args: argparse.Namespace) -> Score:
     """Read both sides and score them.
 
-    Args:
-        args: of the command line.
-
     Returns:
         The score.
 

@@ -290,15 +290,3 @@ def build_reduction(name: str, *, blank_id: int, **options: object) -> Reduction
         raise ValueError(f"reduction '{name}' is unknown; use one of {sorted(REDUCTIONS)}")
     with section(f"reduction_conf of {name}", options, REDUCTIONS[name], given=("blank_id",)):
         return REDUCTIONS[name](blank_id=blank_id, **options)
-
-
-def reduce_posterior(
-    posterior: Tensor,
-    lengths: Tensor,
-    *,
-    blank_id: int,
-    order: str = "merge_then_drop",
-    **options: object,
-) -> PosteriorSteps:
-    """``REDUCTIONS[order]`` as one call; see there for the options."""
-    return build_reduction(order, blank_id=blank_id, **options)(posterior, lengths)

@@ -37,11 +37,11 @@ class TaskMetrics:
 
     def __init__(self, language: str, prompts: Iterable[Mapping[str, Any]] = ()) -> None:
         self.speech = language
-        self._said: dict[str, str] = {}
+        self._chosen: dict[str, str] = {}
         self._labelled: set[str] = set()
         for row in prompts:
             if "metric" in row:
-                self._said[row["task"]] = row["metric"]
+                self._chosen[row["task"]] = row["metric"]
             if row.get("labels"):
                 self._labelled.add(row["task"])
 
@@ -64,14 +64,16 @@ class TaskMetrics:
 
         Words cannot be counted where no space is between them: there ``wer`` becomes ``cer``.
         """
-        metric = self._said.get(task) or METRIC_OF.get(task)
-        if metric is None:
-            metric = "bleu" if translation_languages(task) else self._default(task)
+        if task not in self._chosen:
+            self._chosen[task] = METRIC_OF.get(task) or self._unsaid(task)
+        metric = self._chosen[task]
         if metric == "wer" and is_unspaced(self.language(task)):
             return ("cer",)
         return (metric, *BESIDE.get(metric, ()))
 
-    def _default(self, task: str) -> str:
+    def _unsaid(self, task: str) -> str:
+        if translation_languages(task):
+            return "bleu"
         metric = "accuracy" if task in self._labelled else "exact"
         logging.info(
             'task %s is scored by %s: no "metric" in the prompt file says another', task, metric

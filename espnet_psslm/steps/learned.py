@@ -2,10 +2,11 @@
 
 A recogniser's errors depend on their company: some words are confused beside some others, function
 words vanish, blanks remain at pauses. An encoder reads the units of a transcript, a decoder writes
-one row after the other. Most rows are of the text's next unit, and are copied from its place (as in
-CopyNet, arXiv 1603.06393), so that only errors have to be learnt unit by unit. It follows TASU2
-(arXiv 2604.08384), which feeds back its mean row and so writes the same rows each time. Here each
-row is drawn: its best unit, how sure that is, and which units are beside it.
+one row after the other. Most rows are of the text's next unit: it is told which one that might be,
+and may copy units from the text (as CopyNet does, arXiv 1603.06393), so that only errors have to be
+learnt unit by unit. It follows TASU2 (arXiv 2604.08384), which feeds back its mean row and so
+writes the same rows each time. Here each row is drawn: its best unit, how sure that is, and which
+units are beside it.
 
 Legend: B batch, L units of a text, U rows (the end included in training), K listed units, V units.
 """
@@ -20,6 +21,7 @@ from transformers import PegasusConfig, PegasusModel
 
 from espnet_psslm.bridge.sparse_linear import StepsLinear
 from espnet_psslm.bridge.steps import PosteriorSteps
+from espnet_psslm.steps.place import MOST_MISSED, REACH, Place
 
 # Bins of the best unit's probability; those of a CTC model crowd at 1.
 PEAK_EDGES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
@@ -97,6 +99,7 @@ class LearnedSimulator(nn.Module):
         self.transformer = PegasusModel(config)
         self.units = nn.Linear(width, num_units + 1)
         self.copied, self.copies = nn.Linear(width, width), nn.Linear(width, width)
+        self.near = nn.Embedding(MOST_MISSED + 1, 2 * REACH)
         self.best = nn.Embedding(num_units + 1, width)
         self.beside = nn.Linear(width, width)
         self.peaks = nn.Linear(width, len(PEAK_EDGES) - 1)
@@ -114,13 +117,14 @@ class LearnedSimulator(nn.Module):
             bins: (B,), error bin of each text, ``UNKNOWN_BIN`` or from 1 on.
         """
         heard, mask = self._encode(text_ids, text_lengths, bins)
+        best = F.pad(steps.unit_ids[..., 0], (0, 1), value=self.num_units)
+        place = Place.along(text_ids, text_lengths, best[:, :-1])
         start = self.start.expand(len(text_ids), 1, -1)
-        fed = torch.cat([start, self.row(steps)], 1)
+        fed = torch.cat([start, self.row(steps)], 1) + place.embedded(self.text)
         out = self.transformer.decoder(
             inputs_embeds=fed, encoder_hidden_states=heard, encoder_attention_mask=mask
         ).last_hidden_state
-        best = F.pad(steps.unit_ids[..., 0], (0, 1), value=self.num_units)
-        return Predicted(self._units(out, heard, text_ids, mask).log(), *self._beside(out, best))
+        return Predicted(self._units(out, heard, place).log(), *self._beside(out, best))
 
     @torch.no_grad()
     def write(
@@ -146,21 +150,22 @@ class LearnedSimulator(nn.Module):
         """
         heard, mask = self._encode(text_ids, text_lengths, bins)
         numbers = torch.from_numpy(draws).to(heard)
-        fed, cache = self.start.expand(len(text_ids), 1, -1), None
+        place, cache = Place.at_start(text_ids, text_lengths), None
+        fed = self.start.expand(len(text_ids), 1, -1)
         limits = most_rows(text_lengths)
         rows: list[tuple[Tensor, Tensor]] = []
         lengths = torch.zeros_like(text_lengths)
         alive = torch.ones_like(text_lengths, dtype=torch.bool)
         while alive.any():
             out = self.transformer.decoder(
-                inputs_embeds=fed,
+                inputs_embeds=fed + place.embedded(self.text),
                 encoder_hidden_states=heard,
                 encoder_attention_mask=mask,
                 past_key_values=cache,
                 use_cache=True,
             )
             cache, state = out.past_key_values, out.last_hidden_state[:, -1]
-            shares = self._units(state[:, None], heard, text_ids, mask)[:, 0] ** (1 / temperature)
+            shares = self._units(state[:, None], heard, place)[:, 0] ** (1 / temperature)
             if not rows:  # an utterance keeps a step, as text keeps a word
                 shares[:, self.num_units] = 0.0
             best = _draw(shares, numbers[:, len(rows), 0])
@@ -172,7 +177,7 @@ class LearnedSimulator(nn.Module):
             step = PosteriorSteps(
                 ids[:, None], probs[:, None], torch.ones_like(lengths), self.num_units
             )
-            fed = self.row(step)
+            fed, place = self.row(step), place.after(best)
         ids, probs = (torch.stack(each, 1).cpu().numpy() for each in zip(*rows, strict=True))
         return [(ids[b, :n], probs[b, :n]) for b, n in enumerate(lengths.tolist())]
 
@@ -186,18 +191,19 @@ class LearnedSimulator(nn.Module):
         out = self.transformer.encoder(inputs_embeds=embedded, attention_mask=mask)
         return out.last_hidden_state, mask
 
-    def _units(self, out: Tensor, heard: Tensor, text_ids: Tensor, mask: Tensor) -> Tensor:
+    def _units(self, out: Tensor, heard: Tensor, place: Place) -> Tensor:
         """Probabilities of units and of the end (B, U, V + 1).
 
         A unit is written by itself, or copied from a place of the text: one softmax over both.
         """
         keys = self.copies(heard[:, 1:])
         scores = self.copied(out) @ keys.transpose(1, 2) / keys.shape[-1] ** 0.5
-        scores = scores.masked_fill(mask[:, None, 1:] == 0, -torch.inf)
+        near = self.near(place.missed).gather(2, place.distances())
+        scores = (scores + near).masked_fill(~place.is_text[:, None], -torch.inf)
         both = torch.cat([self.units(out), scores], -1).softmax(-1)
-        written, copied = both.split([self.num_units + 1, text_ids.shape[1]], -1)
-        places = text_ids[:, None].expand(copied.shape)
-        return written.scatter_add(2, places, copied).clamp_min(FLOOR)
+        written, copied = both.split([self.num_units + 1, scores.shape[-1]], -1)
+        source = place.text_ids[:, None].expand(copied.shape)
+        return written.scatter_add(2, source, copied).clamp_min(FLOOR)
 
     def _beside(self, out: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
         """Log probabilities of peak bins, and of the units beside the best one (..., V)."""

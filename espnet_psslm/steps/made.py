@@ -63,7 +63,7 @@ def check_made(found: Made, own: Made, *, place: str) -> None:
 
 
 class Dumps:
-    """Reads dumped Steps; of each ark once whether they were made as is needed.
+    """Reads dumped Steps; looks once at each ark, whether they were made as is needed.
 
     Args:
         made: how they must have been made; what it does not say is as in the first ark.
@@ -72,6 +72,7 @@ class Dumps:
     def __init__(self, made: Made) -> None:
         self.made = dict(made)
         self.known: set[str] = set()
+        self.warned = False
 
     def read(self, location: str) -> tuple[dict[str, Tensor], Tensor]:
         """The Steps of an utterance, of either kind, and their frames: see ``read_sample``.
@@ -95,13 +96,13 @@ class Dumps:
         if ark in self.known:
             return
         found = read_made(ark)
-        if found is None:
+        if found is None and not self.warned:
             logging.warning(
                 "%s was dumped by an earlier version, which did not record the reduction: if the "
                 "bridge's has changed since, run stage 8 (dump_steps) again",
                 ark,
             )
-        else:
-            check_made(found, self.made, place=ark)
-            self.made = {**found, **self.made}
+            self.warned = True
+        check_made(found or {}, self.made, place=ark)
+        self.made = {**(found or {}), **self.made}
         self.known.add(ark)

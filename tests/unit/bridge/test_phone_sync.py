@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from espnet_psslm.bridge.phone_sync import REDUCTIONS, build_reduction, reduce_posterior
+from espnet_psslm.bridge.phone_sync import REDUCTIONS, build_reduction
 
 BLANK, A, B = 0, 1, 2
 ORDERS = ("drop_then_merge", "merge_then_drop")
@@ -44,7 +44,7 @@ def spans(steps):
 
 def reduce(posterior, order="merge_then_drop", lengths=None, **options):
     lengths = lengths if lengths is not None else torch.tensor([posterior.shape[1]])
-    return reduce_posterior(posterior, lengths, blank_id=BLANK, order=order, **options)
+    return build_reduction(order, **({"blank_id": BLANK} | options))(posterior, lengths)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -57,9 +57,8 @@ def test_equals_plain_loop(order, blank_id, seed):
     logits = logits.round()  # few distinct labels in a row, and some ties
     posterior = logits.softmax(-1)
     lengths = torch.tensor([40, 1, 17, 0, 33])
-    steps = reduce_posterior(
-        posterior, lengths, blank_id=blank_id, blank_threshold=0.8, max_units=7, order=order
-    )
+    options = {"blank_id": blank_id, "blank_threshold": 0.8, "max_units": 7}
+    steps = reduce(posterior, order, lengths, **options)
     for row in range(5):
         expected = plain_loop(
             posterior[row, : lengths[row]], blank_id=blank_id, threshold=0.8, order=order
@@ -109,15 +108,11 @@ def test_padding_and_batch_change_nothing():
     posterior = (3 * torch.randn(3, 20, 9, generator=generator).double()).softmax(-1)
     lengths = torch.tensor([20, 7, 12])
     for order in ORDERS:
-        batch = reduce_posterior(posterior, lengths, blank_id=0, max_units=4, order=order)
+        options = {"blank_id": 0, "max_units": 4}
+        batch = reduce(posterior, order, lengths, **options)
         for row, length in enumerate(lengths.tolist()):
-            alone = reduce_posterior(
-                posterior[row : row + 1, :length],
-                lengths[row : row + 1],
-                blank_id=0,
-                max_units=4,
-                order=order,
-            )
+            part = posterior[row : row + 1, :length]
+            alone = reduce(part, order, lengths[row : row + 1], **options)
             count = int(alone.lengths)
             assert int(batch.lengths[row]) == count
             assert torch.equal(batch.unit_ids[row, :count], alone.unit_ids[0, :count])
@@ -134,7 +129,7 @@ def test_unlisted_units_share_the_rest():
 @pytest.mark.parametrize("options", [{"blank_id": 3}, {"blank_id": -1}])
 def test_blank_outside_the_vocabulary(options):
     with pytest.raises(ValueError, match=r"blank_id .* must lie in \[0, 3\)"):
-        reduce_posterior(frames([1.0, 0.0, 0.0]), torch.tensor([1]), **options)
+        reduce(frames([1.0, 0.0, 0.0]), **options)
 
 
 def test_unknown_order_names_the_choices():

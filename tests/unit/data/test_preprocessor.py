@@ -7,21 +7,7 @@ from espnet_psslm.bridge.simulate import TASUSimulator
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.bridge.steps_file import StepsWriter
 from espnet_psslm.data.preprocessor import PSSLMPreprocessor
-from espnet_psslm.text.prompt import PromptBook
-from espnet_psslm.text.units import SentencePieceUnits
 from tests.helpers import SENTENCES, build_tokenizer, text_rows
-
-
-@pytest.fixture(scope="module")
-def parts(units_folder, prompt_file):
-    tokenizer = build_tokenizer()
-    return {
-        "units": SentencePieceUnits(
-            units_folder / "tokens.txt", bpemodel=units_folder / "bpe.model"
-        ),
-        "prompts": PromptBook(prompt_file, tokenizer),
-        "end_id": tokenizer.eos_token_id,
-    }
 
 
 @pytest.fixture

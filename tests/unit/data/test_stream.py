@@ -14,9 +14,7 @@ from espnet_psslm.data.preprocessor import PSSLMPreprocessor
 from espnet_psslm.data.shards import Shards
 from espnet_psslm.data.stream import START, Position, TextStream
 from espnet_psslm.data.stream_loader import STATE_FILE, StreamIterFactory
-from espnet_psslm.text.prompt import PromptBook
-from espnet_psslm.text.units import SentencePieceUnits
-from tests.helpers import SENTENCES, build_tokenizer, write_jsonl
+from tests.helpers import SENTENCES, write_jsonl
 
 BATCH = 4
 NUM_ROWS = 57
@@ -31,18 +29,6 @@ def make_rows(num_rows=NUM_ROWS):
         row = {"key": f"row{i}", "task": task, "target": f"{text} <|im_end|>", "GT": text}
         rows.append(row | ({"hotword": "paris"} if task == "hotword" else {}))
     return rows
-
-
-@pytest.fixture(scope="module")
-def parts(units_folder, prompt_file):
-    tokenizer = build_tokenizer()
-    return {
-        "units": SentencePieceUnits(
-            units_folder / "tokens.txt", bpemodel=units_folder / "bpe.model"
-        ),
-        "prompts": PromptBook(prompt_file, tokenizer),
-        "end_id": tokenizer.eos_token_id,
-    }
 
 
 def preprocessor(parts, **options):

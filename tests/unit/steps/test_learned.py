@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
-from espnet_psslm.steps.learned import PEAK_EDGES, LearnedSimulator, most_rows, simulator_loss
+from espnet_psslm.steps.learned import (
+    PEAK_EDGES,
+    LearnedSimulator,
+    most_rows,
+    simulator_loss,
+)
+from espnet_psslm.steps.place import Place
 
 V = 9
 TEXTS = ([3, 4, 5, 3], [6, 7])
@@ -104,6 +110,20 @@ def test_writing_with_the_cache_is_predicting_without(network):
             np.testing.assert_allclose(probs[row, 1:], expected, atol=1e-5)
 
 
+def test_the_place_in_a_text_is_found_again_after_errors():
+    place = Place.at_start(*batch([[3, 4, 5, 6, 7, 8, 4], [3, 4]]))
+    ways = [], []
+    # A wrong row, two units left out, a blank, and at last a unit that stands behind only.
+    for unit in (3, 1, 5, 8, 0, 3):
+        place = place.after(torch.tensor([unit, unit]))
+        for row, way in enumerate(ways):
+            way.append((int(place.spoken[row]), int(place.missed[row])))
+    assert ways[0] == [(1, 0), (1, 1), (3, 0), (6, 0), (6, 1), (6, 2)]
+    assert ways[1] == [(1, 0), (1, 1), (1, 2), (1, 2), (1, 2), (1, 2)]
+    assert place.distances()[0, 0].tolist() == [0, 0, 0, 1, 2, 3, 4]
+    assert Place.at_start(*batch([[3] * 6])).distances()[0, 0].tolist() == [4, 5, 6, 7, 7, 7]
+
+
 def test_a_unit_is_written_or_copied_from_where_the_text_has_it(network):
     network = network.double()
     ids, lengths = batch(TEXTS)
@@ -111,15 +131,19 @@ def test_a_unit_is_written_or_copied_from_where_the_text_has_it(network):
     log_units = network(ids, lengths, steps, bins).units
     text, mask = network._encode(ids, lengths, bins)
     fed = torch.cat([network.start.expand(2, 1, -1), network.row(steps)], 1)
+    place = Place.along(ids, lengths, steps.unit_ids[..., 0])
+    fed += place.embedded(network.text)
     out = network.transformer.decoder(
         inputs_embeds=fed, encoder_hidden_states=text, encoder_attention_mask=mask
     ).last_hidden_state
     for b, units in enumerate(TEXTS):
         for u in range(out.shape[1]):
             shares = network.units(out[b, u]).exp()
-            for place, unit in enumerate(units):
-                key = network.copies(text[b, 1 + place])
-                shares[unit] += (network.copied(out[b, u]) @ key / len(key) ** 0.5).exp()
+            for j, unit in enumerate(units):
+                key = network.copies(text[b, 1 + j])
+                distance = min(max(j - int(place.spoken[b, u]), -4), 3)
+                near = network.near.weight[place.missed[b, u], distance + 4]
+                shares[unit] += (network.copied(out[b, u]) @ key / len(key) ** 0.5 + near).exp()
             torch.testing.assert_close(log_units[b, u].exp(), shares / shares.sum())
 
 

@@ -65,7 +65,7 @@ def test_one_that_says_nothing_is_read_with_one_warning(tmp_path, caplog):
     [warning] = caplog.records
     assert warning.levelno == logging.WARNING
     assert warning.getMessage().startswith(f"{tmp_path}/0.old was dumped by an earlier version")
-    assert "features" in dumps.read(f"{tmp_path}/1.old:0")[0] and len(caplog.records) == 2
+    assert "features" in dumps.read(f"{tmp_path}/1.old:0")[0] and len(caplog.records) == 1
 
 
 @pytest.mark.parametrize(

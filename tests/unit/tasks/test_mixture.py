@@ -7,6 +7,7 @@ from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.bridge.steps_file import StepsWriter
 from espnet_psslm.text.units import SentencePieceUnits
 from tests.helpers import text_rows, write_jsonl
+from tests.tiny_training import BRIDGE, bridge_command, bridge_files
 
 
 @pytest.fixture
@@ -30,44 +31,14 @@ def options(lm_folder, units_folder, prompt_file, tmp_path):
     ]
     mixed = write_jsonl(tmp_path / "mixed.jsonl", rows)
     valid = write_jsonl(tmp_path / "valid.jsonl", text_rows())
-    for path in (mixed, valid):
-        shapes = [
-            f"{row['key']} {40 + i}\n"
-            for i, row in enumerate(rows if path == mixed else text_rows())
-        ]
-        path.with_suffix(".shape").write_text("".join(shapes))
-    return [
-        *(
-            "--source",
-            "no_audio",
-            "--llm_conf",
-            f"name={lm_folder}",
-            "--projector_conf",
-            "hidden=8",
-        ),
-        *("--prompt_file", str(prompt_file), "--token_list", str(units_folder / "tokens.txt")),
-        *("--bpemodel", str(units_folder / "bpe.model"), "--output_dir", str(tmp_path / "exp")),
-        *("--max_epoch", "2", "--batch_size", "4", "--batch_type", "sorted", "--num_workers", "0"),
-        *("--use_matplotlib", "false", "--use_tensorboard", "false", "--num_att_plot", "0"),
-        *("--best_model_criterion", "valid,loss,min", "--keep_nbest_models", "1"),
-        *("--train_data_path_and_name_and_type", f"{mixed},sample,psslm_jsonl"),
-        *("--valid_data_path_and_name_and_type", f"{valid},sample,psslm_jsonl"),
-        *("--train_shape_file", str(mixed.with_suffix(".shape"))),
-        *("--valid_shape_file", str(valid.with_suffix(".shape"))),
-    ]
+    config = BRIDGE | bridge_files(lm=lm_folder, units=units_folder, prompts=prompt_file)
+    config |= {"source": "no_audio", "max_epoch": 2, "batch_type": "sorted", "batch_size": 4}
+    return bridge_command(tmp_path / "exp", config, mixed, valid=valid)
 
 
-def test_every_training_batch_has_its_share(options, monkeypatch):
+def test_every_training_batch_has_its_share(options, seen):
     from espnet_psslm.bin.psslm_train import main
-    from espnet_psslm.data.collate import StepsCollate
 
-    seen = []
-    real = StepsCollate.__call__
-    monkeypatch.setattr(
-        StepsCollate,
-        "__call__",
-        lambda self, data: seen.append([key for key, _ in data]) or real(self, data),
-    )
     main([*options, "--audio_share", "0.5"])
     training = [keys for keys in seen if keys[0].startswith(("text-", "steps-"))]
     # Eleven rows at a batch size of 4: ESPnet makes two batches of 5 and 6, in each of two epochs.

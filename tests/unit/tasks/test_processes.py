@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from tests.helpers import text_rows, write_jsonl
-from tests.tiny_training import BRIEF, bridge_files
+from tests.tiny_training import BRIEF, bridge_files, write_shapes
 from tests.unit.tasks.test_whisper_ctc import Setting
 
 pytestmark = pytest.mark.long
@@ -70,10 +70,7 @@ def bridge_command(folder: Path, models: dict[str, Path], **changes: object) -> 
         write_jsonl(folder / f"shards/{name}.jsonl", part)
     train = write_jsonl(folder / "train.jsonl", rows)
     valid = write_jsonl(folder / "valid.jsonl", text_rows("SLU_scenario")[3:6])
-    for path in (train, valid):
-        keys = [json.loads(line)["key"] for line in path.read_text().splitlines()]
-        shapes = (f"{key} {40 + place}\n" for place, key in enumerate(keys))
-        path.with_suffix(".shape").write_text("".join(shapes))
+    shapes = [write_shapes(path, path.with_suffix(".shape")) for path in (train, valid)]
     config = BRIEF | {
         **bridge_files(**{name: models[name] for name in ("lm", "units", "prompts")}),
         "projector_conf": {"hidden": 16},
@@ -84,9 +81,9 @@ def bridge_command(folder: Path, models: dict[str, Path], **changes: object) -> 
         "max_epoch": UPDATES,
         "optim_conf": {"lr": 1e-2},
         "train_data_path_and_name_and_type": [[str(train), "sample", "psslm_jsonl"]],
-        "train_shape_file": [str(train.with_suffix(".shape"))],
+        "train_shape_file": [str(shapes[0])],
         "valid_data_path_and_name_and_type": [[str(valid), "sample", "psslm_jsonl"]],
-        "valid_shape_file": [str(valid.with_suffix(".shape"))],
+        "valid_shape_file": [str(shapes[1])],
     }
     path = folder / f"train-{len(list(folder.glob('train-*')))}.yaml"
     path.write_text(yaml.safe_dump(config | changes))

@@ -31,21 +31,6 @@ def options(lm_folder, units_folder, prompt_file, tmp_path_factory):
     ]
 
 
-@pytest.fixture
-def seen(monkeypatch):
-    """Keys of every batch that is collated."""
-    from espnet_psslm.data.collate import StepsCollate
-
-    batches = []
-    real = StepsCollate.__call__
-    monkeypatch.setattr(
-        StepsCollate,
-        "__call__",
-        lambda self, data: batches.append([key for key, _ in data]) or real(self, data),
-    )
-    return batches
-
-
 def train(options, output, *more):
     from espnet_psslm.bin.psslm_train import main
 

@@ -210,9 +210,6 @@ def cpu_name() -> str:
 def collect(args: argparse.Namespace) -> dict[str, Any]:
     """Score every set and gather what describes the run.
 
-    Args:
-        args: of the command line.
-
     Returns:
         Content of results.json.
     """

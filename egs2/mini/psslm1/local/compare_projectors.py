@@ -77,11 +77,7 @@ def run_recipe(*options: str) -> None:
 
 
 class Comparison:
-    """One projector after the other.
-
-    Args:
-        args: of the command line.
-    """
+    """One projector after the other."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
