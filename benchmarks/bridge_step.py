@@ -156,10 +156,7 @@ class Ours:
             "target_ids": batch.answers,
             "target_ids_lengths": batch.answer_lengths,
             "utt_id": [str(row) for row in range(rows)],
-            "num_units": batch.steps.num_units,
-            "unit_ids": batch.steps.unit_ids,
-            "probs": batch.steps.probs,
-            "unit_ids_lengths": batch.steps.lengths,
+            "given": batch.steps,
         }
         # Rate 0: the cost of an update, and the same weights in every round.
         trained = [p for p in model.parameters() if p.requires_grad]

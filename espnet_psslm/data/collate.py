@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_psslm.bridge.steps import collate_features, collate_steps
+from espnet_psslm.bridge.steps import (
+    FeatureSteps,
+    PosteriorSteps,
+    collate_features,
+    collate_steps,
+)
 
 Sample = dict[str, np.ndarray]  # what ``PSSLMPreprocessor`` gives
 SAMPLES_PER_STEP = 4000  # about four units are spoken in a second of 16 kHz audio
@@ -29,12 +34,15 @@ class StepsCollate:
         self.pad_id = pad_id
 
     def __call__(self, data: Sequence[tuple[str, Sample]]) -> tuple[list[str], dict[str, Any]]:
-        """Keys and the keyword arguments of ``PSSLMModel.forward``."""
+        """Keys and the keyword arguments of ``PSSLMModel.forward``.
+
+        Raises:
+            ValueError: if Steps of both kinds meet.
+        """
         keys = [key for key, _ in data]
         samples = [sample for _, sample in data]
         batch: dict[str, Any] = {
             "prompt_index": [int(sample["prompt_index"][0]) for sample in samples],
-            "num_units": self.num_units,
         }
         for name in TOKEN_FIELDS:
             padded, lengths = _pad([sample[name] for sample in samples], self.pad_id)
@@ -57,11 +65,10 @@ class StepsCollate:
                 f"('{_first(data, 'features')}'): dump all Steps with one --step_kind"
             )
         if features:
-            values, lengths = collate_features(features)
-            batch |= {"features": values, "features_lengths": lengths}
+            batch["given"] = FeatureSteps(*collate_features(features))
         if posteriors:
-            ids, probs, lengths = collate_steps(posteriors, num_units=self.num_units)
-            batch |= {"unit_ids": ids, "probs": probs, "unit_ids_lengths": lengths}
+            rows = collate_steps(posteriors, num_units=self.num_units)
+            batch["given"] = PosteriorSteps(*rows, self.num_units)
         return keys, batch
 
 

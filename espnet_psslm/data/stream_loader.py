@@ -24,7 +24,7 @@ from espnet_psslm.data.stream import START, Group, Position, TextStream
 
 STATE_FILE = "text_stream.json"
 ROWS_AHEAD = 2048  # simulated in one call, where that is far faster
-LENGTHS = ("before_ids_lengths", "after_ids_lengths", "target_ids_lengths", "unit_ids_lengths")
+LENGTHS = ("before_ids_lengths", "after_ids_lengths", "target_ids_lengths")
 Batch = tuple[list[str], dict[str, Any]]
 Task = tuple[Position, Group, list[int]]  # position behind a batch, and a process's rows of it
 
@@ -84,7 +84,7 @@ class StreamIterFactory(AbsIterFactory):
             end = position
             if isinstance(batch, ValueError):
                 raise batch
-            lengths: Tensor = sum(batch[1][name] for name in LENGTHS)
+            lengths: Tensor = sum((batch[1][name] for name in LENGTHS), batch[1]["given"].lengths)
             filled += int(lengths.sum())
             held += len(lengths) * int(lengths.max())
             num_rows += len(lengths)

@@ -10,14 +10,11 @@ from torch import Tensor, nn
 from espnet_psslm.acoustic.base import AcousticModel, Heard
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.projector import Projector
-from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps, Steps, join_utterances
+from espnet_psslm.bridge.steps import PosteriorSteps, Steps, join_utterances
 from espnet_psslm.llm.frozen import Frozen, Held
 from espnet_psslm.model import SpeechLM
 
-SOURCE = (  # of the Steps of a batch
-    *("num_units", "unit_ids", "probs", "unit_ids_lengths", "features", "features_lengths"),
-    *("speech", "speech_lengths", "speech_rows"),
-)
+SOURCE = ("given", "speech", "speech_lengths", "speech_rows")  # of the Steps of a batch
 
 
 class PSSLMModel(SpeechLM, AbsESPnetModel):
@@ -92,30 +89,18 @@ class PSSLMModel(SpeechLM, AbsESPnetModel):
     def steps(
         self,
         *,
-        num_units: int = 0,
-        unit_ids: Tensor | None = None,
-        probs: Tensor | None = None,
-        unit_ids_lengths: Tensor | None = None,
-        features: Tensor | None = None,
-        features_lengths: Tensor | None = None,
+        given: Steps | None = None,
         speech: Tensor | None = None,
         speech_lengths: Tensor | None = None,
         speech_rows: Sequence[int] = (),
     ) -> Steps:
-        """The Steps of a batch, given (simulated from text, or dumped) and heard in audio.
+        """The Steps of a batch, in the order of its samples.
 
         Args:
-            num_units: V.
-            unit_ids: (B', U, K) of the samples without audio; ``probs`` likewise; lengths (B',).
-            features: (B', U, D) in place of these; lengths (B',).
-            speech: (B'', N), waveforms of the others; lengths (B'',).
+            given: of the samples without audio (simulated from text, or dumped).
+            speech: (B', N), waveforms of the others; lengths (B',).
             speech_rows: their rows in the batch.
         """
-        given: Steps | None = None
-        if unit_ids is not None:
-            given = PosteriorSteps(unit_ids, probs, unit_ids_lengths, num_units)
-        elif features is not None:
-            given = FeatureSteps(features, features_lengths)
         if speech is None:
             return given
         heard = self.hear(speech, speech_lengths).steps

@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 from espnet_psslm.acoustic.base import AcousticModel
 from espnet_psslm.bridge.phone_sync import MergeThenDrop
 from espnet_psslm.bridge.projector import LinearSiLU
-from espnet_psslm.bridge.steps import collate_steps
+from espnet_psslm.bridge.steps import PosteriorSteps, collate_steps
 from espnet_psslm.llm import search_limits
 from espnet_psslm.llm.prefix_attention import SharedPrefix
 from espnet_psslm.llm.prefix_cache import CopiedPrefix
@@ -96,10 +96,7 @@ def collate(samples, *, value=PAD, extra=0):
     )
     batch = {
         "prompt_index": [s.prompt for s in samples],
-        "num_units": NUM_UNITS,
-        "unit_ids": unit_ids,
-        "probs": probs.double(),
-        "unit_ids_lengths": lengths,
+        "given": PosteriorSteps(unit_ids, probs.double(), lengths, NUM_UNITS),
     }
     for name in ("before", "after", "target"):
         ids, counts = pad([getattr(s, name) for s in samples], value, extra)
@@ -306,9 +303,8 @@ def with_audio(samples, audio_rows):
     given = [row for row in range(len(samples)) if row not in audio_rows]
     heard = [samples[row].ids[:, 0].tolist() for row in audio_rows]
     speech, lengths = pad(heard, value=0)
-    for name in ("unit_ids", "probs", "unit_ids_lengths"):
-        batch[name] = batch[name][given] if given else None
     return batch | {
+        "given": batch["given"].select(torch.tensor(given)) if given else None,
         "speech": speech.float(),
         "speech_lengths": lengths,
         "speech_rows": audio_rows,

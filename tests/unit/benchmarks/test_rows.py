@@ -87,17 +87,13 @@ def tiny_bridge(tuning):
 
 
 def tiny_inputs():
-    steps = bridge_step.simulate([3, 5, 4], 11)
     return {
         "prompt_index": [0, 1, 0],
-        "num_units": 11,
+        "given": bridge_step.simulate([3, 5, 4], 11),
         "before_ids": torch.zeros(3, 0, dtype=torch.long),
         "before_ids_lengths": torch.zeros(3, dtype=torch.long),
         "after_ids": torch.tensor([[20, 21], [22, 2], [23, 24]]),
         "after_ids_lengths": torch.tensor([2, 1, 2]),
-        "unit_ids": steps.unit_ids,
-        "probs": steps.probs,
-        "unit_ids_lengths": steps.lengths,
     }
 
 
@@ -112,10 +108,8 @@ def test_decode_gives_the_answers_of_generate(tuning, monkeypatch):
     with torch.no_grad():
         model.projector.output.weight.mul_(20.0)
     inputs = tiny_inputs()
-    prompts = {
-        n: inputs.pop(n) for n in list(inputs) if n.startswith(("prompt", "before", "after"))
-    }
-    case = decode.make_case(model, [(model.steps(**inputs), prompts)], decode.Size(3, beams=2))
+    steps = inputs.pop("given")
+    case = decode.make_case(model, [(steps, inputs)], decode.Size(3, beams=2))
     case.check()
     assert case.items == 3
     assert case.ways["ours"]() != [[(), (), ()]]
@@ -139,8 +133,9 @@ def collate_read(samples):
     inputs = tiny_inputs()
     lengths = torch.full((3,), 2)
     targets = {"target_ids": torch.tensor([[20, 1]] * 3), "target_ids_lengths": lengths}
-    unit_ids = (inputs["unit_ids"] + rows[0]["shift"]) % inputs["num_units"]
-    return list(keys), inputs | targets | {"unit_ids": unit_ids}
+    steps = inputs["given"]
+    unit_ids = (steps.unit_ids + rows[0]["shift"]) % steps.num_units
+    return list(keys), inputs | targets | {"given": dataclasses.replace(steps, unit_ids=unit_ids)}
 
 
 @pytest.mark.parametrize("shift", [0, 1])

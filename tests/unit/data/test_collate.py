@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.data.collate import LengthCollate, StepsCollate
 
 PAD = 9
@@ -52,17 +51,15 @@ def test_audio_and_steps_of_a_mixed_batch():
     assert batch["speech_rows"] == [1, 3]
     assert batch["speech"].tolist() == [[1.0] * 5, [2.0, 2.0, 2.0, 0.0, 0.0]]
     assert batch["speech_lengths"].tolist() == [5, 3]
-    assert batch["unit_ids_lengths"].tolist() == [2, 1, 0]
-    rows = PosteriorSteps(
-        batch["unit_ids"], batch["probs"], batch["unit_ids_lengths"], batch["num_units"]
-    ).dense()
+    assert batch["given"].lengths.tolist() == [2, 1, 0]
+    rows = batch["given"].dense()
     torch.testing.assert_close(rows[0, 1], torch.tensor([0.02, 0.02, 0.9, 0.02, 0.02, 0.02]))
     torch.testing.assert_close(rows[1, 0], torch.tensor([0.0625, 0.25, 0.0625, 0.5] + [0.0625] * 2))
     torch.testing.assert_close(rows[2], torch.full((2, NUM_UNITS), 1 / NUM_UNITS))
 
 
 @pytest.mark.parametrize(
-    ("chosen", "absent"), [([0, 2], "speech"), ([1, 3], "unit_ids"), ([4], "speech_rows")]
+    ("chosen", "absent"), [([0, 2], "speech"), ([1, 3], "given"), ([4], "speech_rows")]
 )
 def test_batches_of_one_kind_lack_the_other(chosen, absent):
     _, batch = collate([DATA[row] for row in chosen])
