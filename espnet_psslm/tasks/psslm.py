@@ -16,6 +16,7 @@ from espnet2.train.trainer import Trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
+from espnet_psslm.bridge.simulate import TASUSimulator
 from espnet_psslm.data.collate import LengthCollate
 from espnet_psslm.data.preprocessor import PSSLMPreprocessor
 from espnet_psslm.tasks.optimizers import GroupedOptimizers
@@ -59,7 +60,11 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> PSSLMPreprocessor:
         """Reader of manifest rows."""
-        return build_preprocessor(args, train=train)
+        preprocessor = build_preprocessor(args, train=train)
+        if args.collect_stats and (slow := preprocessor.simulator) is not None:
+            # Lengths, for batches, are about the same however a text is simulated.
+            preprocessor.simulator = TASUSimulator(slow.num_units, blank_id=slow.blank_id)
+        return preprocessor
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:

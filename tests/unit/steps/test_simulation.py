@@ -242,6 +242,19 @@ def test_the_bridge_trains_on_what_is_written_ahead(bridge, monkeypatch):
     assert config["simulator"] == "learned"
 
 
+def test_lengths_for_batches_are_not_written_by_the_network(bridge, monkeypatch):
+    """It would take as long as training: stage 10 goes through all rows."""
+    from espnet_psslm.bin.psslm_train import main
+
+    def written(self, texts, drawn):
+        raise AssertionError("the network is asked")
+
+    monkeypatch.setattr(Learned, "together", written)
+    command, folder = bridge
+    main([*command, "--collect_stats", "true"])
+    assert len((folder / "exp/train/length_shape").read_text().splitlines()) == len(text_rows())
+
+
 def test_a_pack_carries_the_simulator(bridge, trained, tmp_path):
     from espnet_psslm.recipe.packing import Contents
 
