@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_psslm.bin.command import DEVICE_HELP, command, new_parser
+from espnet_psslm.common.switch import add_switch
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -38,9 +39,9 @@ def get_parser() -> argparse.ArgumentParser:
         choices=("lora", "prefix"),
         help="train this too, in a model whose language model was frozen (default: as it was)",
     )
-    parser.add_argument(
+    add_switch(
+        parser,
         "--replay",
-        choices=("true", "false"),
         default="true",
         help="train what the model knows again beside the new text (default: true)",
     )
@@ -67,7 +68,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             audio=None if args.audio is None else Path(args.audio),
             measure=None if args.measure is None else Path(args.measure),
             tuning=args.tuning,
-            replay=args.replay == "true",
+            replay=args.replay,
             minutes=args.minutes,
             device=args.device,
             language=args.language,

@@ -191,7 +191,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         write_json(output / "stats.json", stats)
         write_made_with(output, model_and_options)
         kept.remove()
-    if args.judge_skipped == "true":
+    if args.judge_skipped:
         check_skipped(output, **limit)
     return stats
 

@@ -51,7 +51,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def plain(args: argparse.Namespace, task: str) -> argparse.Namespace:
     """The same options, but of plain transcripts from dumped Steps."""
-    what = {"tasks": [task], "source": "steps", "oracle": "false", "asr_train_config": None}
+    what = {"tasks": [task], "source": "steps", "oracle": False, "asr_train_config": None}
     what |= {"asr_model_file": None, "nbest": 1, "confidence": None, "label_manifest": None}
     return argparse.Namespace(**vars(args) | what | {"choice_tasks": [], "guard_tasks": []})
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from espnet_psslm.common.config_file import check_config_file
 from espnet_psslm.common.errors import as_fault, in_words
+from espnet_psslm.common.switch import add_switch
 
 
 class _DeviceHelp:
@@ -24,12 +25,12 @@ class _DeviceHelp:
 
 # In a docstring, because device.py alone works with such names, and takes seconds to import.
 DEVICE_HELP = _DeviceHelp.__doc__
-TRUST_HELP = "true: run code that lies beside the language model's weights; read it before (false)"
 MAX_UNPACKED_HELP = (
     "GB that an archive may unpack to, whatever its own size, or a hub's model have (20, and an "
     "archive 100 times its own size)"
 )
 TRACEBACK_HELP = "show where in the program it was that an error came up"
+OF_STEPS = ("step_kind", "reduction", "reduction_conf")  # how a bridge makes them
 FAULT = os.EX_SOFTWARE  # exit status where not the input was wrong, but this program
 STOPPED = 128 + signal.SIGINT  # as shells have it
 
@@ -54,12 +55,28 @@ def add_pipe_option(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of the command.
     """
-    parser.add_argument(
+    add_switch(
+        parser,
         "--allow_pipes",
-        choices=("true", "false"),
-        default="false",
         help="true: run the sources in wav.scp that end in |, whose output is the audio",
     )
+
+
+def add_steps_options(parser: argparse.ArgumentParser) -> None:
+    """How Steps are made, where it is not as a bridge's configuration says.
+
+    Args:
+        parser: of the command.
+    """
+    for name in OF_STEPS:
+        text = "in place of the configuration's; see psslm_train --help"
+        parser.add_argument(f"--{name}", action="append", default=[], help=text)
+
+
+def steps_options(args: argparse.Namespace) -> list[str]:
+    """These options, as they were given."""
+    given = [(name, value) for name in OF_STEPS for value in getattr(args, name)]
+    return [word for name, value in given for word in (f"--{name}", value)]
 
 
 @contextmanager

@@ -29,7 +29,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_psslm.bin.command import DEVICE_HELP, command, new_parser
+from espnet_psslm.bin.command import (
+    DEVICE_HELP,
+    OF_STEPS,
+    add_steps_options,
+    command,
+    new_parser,
+    steps_options,
+)
 from espnet_psslm.common.left_out import check_skipped, write_skipped
 from espnet_psslm.inference.options import add_skipped_arguments
 
@@ -39,8 +46,6 @@ if TYPE_CHECKING:
 
     from espnet_psslm.acoustic.base import AcousticModel, Heard
     from espnet_psslm.bridge.steps_file import StepsWriter
-
-OF_THE_BRIDGE = ("step_kind", "reduction", "reduction_conf")
 
 
 @dataclass
@@ -119,10 +124,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="of the bridge: YAML for its training, or config.yaml of one; without it, and of what "
         "it does not say, psslm_train's defaults",
     )
-    for name in OF_THE_BRIDGE:
-        parser.add_argument(
-            f"--{name}", action="append", default=[], help="in place of the configuration's"
-        )
+    add_steps_options(parser)
     parser.add_argument("--stats_file", help="where the statistics go; default: output_dir")
     parser.add_argument(
         "--harder",
@@ -214,10 +216,9 @@ def as_in_the_bridge(args: argparse.Namespace) -> argparse.Namespace:
     from espnet_psslm.common.yaml_file import read_mapping
     from espnet_psslm.training.builders import with_defaults
 
-    words = [word for name in OF_THE_BRIDGE for value in getattr(args, name)
-             for word in (f"--{name}", value)]  # fmt: skip
-    bridge = with_defaults(read_mapping(args.psslm_config) if args.psslm_config else {}, words)
-    said = {name: getattr(bridge, name) for name in OF_THE_BRIDGE}
+    config = read_mapping(args.psslm_config) if args.psslm_config else {}
+    bridge = with_defaults(config, steps_options(args))
+    said = {name: getattr(bridge, name) for name in OF_STEPS}
     return argparse.Namespace(**vars(args) | said)
 
 
@@ -272,7 +273,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         write_made_with(output, made_with(args))
         write_manifest(rows, writer.locations, output / "psslm.jsonl", skipped=skipped)
         writer.remove_older()
-        if args.judge_skipped == "true":
+        if args.judge_skipped:
             check_skipped(output, **limit)
     logging.info(
         "%s: %d utterances (%d without a step), %d steps, %.2f frames per step; dropped: %.2f %% "

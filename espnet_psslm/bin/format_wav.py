@@ -37,7 +37,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             args.output_dir,
             fs=args.fs,
             nj=args.nj,
-            allow_pipes=args.allow_pipes == "true",
+            allow_pipes=args.allow_pipes,
         )
 
 

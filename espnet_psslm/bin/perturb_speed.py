@@ -38,7 +38,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             factors=args.factors,
             fs=args.fs,
             nj=args.nj,
-            allow_pipes=args.allow_pipes == "true",
+            allow_pipes=args.allow_pipes,
         )
 
 

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_psslm.bin.command import DEVICE_HELP, TRUST_HELP, command, new_parser
+from espnet_psslm.bin.command import DEVICE_HELP, command, new_parser
+from espnet_psslm.common.switch import add_trust
 
 if TYPE_CHECKING:
     from espnet_psslm.bridge.plot import HeardUtterance
@@ -34,9 +35,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--beam_size", type=int, default=4, help="beams; 1 is greedy")
     parser.add_argument("--max_new_tokens", type=int, default=64, help="longest answer")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
-    parser.add_argument(
-        "--trust_remote_code", choices=("true", "false"), default="false", help=TRUST_HELP
-    )
+    add_trust(parser)
     return parser
 
 
@@ -124,7 +123,7 @@ def run(args: argparse.Namespace) -> list[Path]:
         batch_size=1,
         beam_size=args.beam_size,
         max_new_tokens=args.max_new_tokens,
-        trust_remote_code=args.trust_remote_code == "true",
+        trust_remote_code=args.trust_remote_code,
     )
     pictures = []
     for row in rows:

@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
         write_json(output / "stats.json", stats)
         write_made_with(output, model_and_options)
         parts.remove()
-    if args.judge_skipped == "true":
+    if args.judge_skipped:
         check_skipped(output, **limit)
     return limit["num_rows"] - len(skipped)
 

@@ -31,9 +31,10 @@ from pathlib import Path
 from typing import Any
 
 from espnet_psslm.atomic import atomic_file, atomic_text
-from espnet_psslm.bin.command import TRUST_HELP, command, new_parser
+from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.common.files import check_file
 from espnet_psslm.common.lines import read_lines
+from espnet_psslm.common.switch import add_switch, add_trust
 from espnet_psslm.text.hugging_face import (
     TOKENIZER_FILE,
     load_tokenizer,
@@ -180,12 +181,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Command line of stage 5."""
     parser = new_parser("Make the units of CTC.")
     parser.add_argument("--text", nargs="+", required=True, help="training text files")
-    parser.add_argument(
-        "--kaldi_text",
-        choices=("true", "false"),
-        default="true",
-        help="lines start with an utterance id",
-    )
+    add_switch(parser, "--kaldi_text", default="true", help="lines start with an utterance id")
     parser.add_argument(
         "--vocab_size", type=int, default=0, help="number of units V; of unigram, bpe, llm"
     )
@@ -200,18 +196,11 @@ def get_parser() -> argparse.ArgumentParser:
         default="",
         help="; ".join(f"{kind}: {what}" for kind, what in NEED_SOURCE.items()),
     )
-    parser.add_argument(
-        "--restrict",
-        choices=("true", "false"),
-        default="false",
-        help="keep the tokens that occur, of Hugging Face tokenizers",
-    )
+    add_switch(parser, "--restrict", help="keep the tokens that occur, of Hugging Face tokenizers")
     parser.add_argument(
         "--phone_language", default="", help="phn: espeak-ng's name of it, e.g. en-us, de, cmn"
     )
-    parser.add_argument(
-        "--trust_remote_code", choices=("true", "false"), default="false", help=TRUST_HELP
-    )
+    add_trust(parser)
     parser.add_argument("--output_dir", required=True, help="for tokens.txt and its model")
     return parser
 
@@ -222,7 +211,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         sentences = [
             sentence
             for path in args.text
-            for sentence in read_sentences(path, kaldi_text=args.kaldi_text == "true")
+            for sentence in read_sentences(path, kaldi_text=args.kaldi_text)
         ]
         tokens = train_units(
             sentences,
@@ -230,9 +219,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
             model_type=args.model_type,
             output_dir=args.output_dir,
             source=args.source,
-            restrict=args.restrict == "true",
+            restrict=args.restrict,
             phone_language=args.phone_language,
-            trust_remote_code=args.trust_remote_code == "true",
+            trust_remote_code=args.trust_remote_code,
         )
     logging.info("%d units from %d sentences in %s", len(tokens), len(sentences), args.output_dir)
 

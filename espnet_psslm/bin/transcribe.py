@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_psslm.atomic import atomic_text
-from espnet_psslm.bin.command import DEVICE_HELP, MAX_UNPACKED_HELP, TRUST_HELP, command, new_parser
+from espnet_psslm.bin.command import DEVICE_HELP, MAX_UNPACKED_HELP, command, new_parser
 from espnet_psslm.common.file_names import file_name
 from espnet_psslm.common.json_files import json_line
+from espnet_psslm.common.switch import add_switch, add_trust
 
 if TYPE_CHECKING:
     from espnet_psslm.inference.outside import Familiarity
@@ -48,7 +49,7 @@ class Segment:
 
     def text(self, args: argparse.Namespace) -> str:
         """What is shown of the answer: nothing, where the model only guesses."""
-        hidden = self.answer.outside and args.answer_anyway == "false"
+        hidden = self.answer.outside and not args.answer_anyway
         return "" if hidden else self.answer.text
 
 
@@ -73,18 +74,15 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--segment_s", type=float, default=8.0, help="longest subtitle, in seconds (8)"
     )
-    parser.add_argument(
+    add_switch(
+        parser,
         "--answer_anyway",
-        choices=("true", "false"),
-        default="false",
         help="true: answer also what sounds unlike anything that the model was trained on (false)",
     )
     parser.add_argument("--beam_size", type=int, default=4, help="beams; 1 is greedy (4)")
     parser.add_argument("--max_new_tokens", type=int, default=200, help="longest answer (200)")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
-    parser.add_argument(
-        "--trust_remote_code", choices=("true", "false"), default="false", help=TRUST_HELP
-    )
+    add_trust(parser)
     return parser
 
 
@@ -103,7 +101,7 @@ def load(args: argparse.Namespace) -> "Speech2Text":
         "device": args.device,
         "beam_size": args.beam_size,
         "max_new_tokens": args.max_new_tokens,
-        "trust_remote_code": args.trust_remote_code == "true",
+        "trust_remote_code": args.trust_remote_code,
     }
     if args.model is not None:
         model = Speech2Text.from_pretrained(
@@ -200,7 +198,7 @@ def doubt(
     if not outside:
         return ""
     threshold = f"{familiarity.threshold:.3f}"
-    shown = args.answer_anyway == "true"
+    shown = args.answer_anyway
     if args.format == "srt":
         heard = [answer for answer in answers if answer.outside or answer.text]
         what = "are guesses" if shown else "are left out"

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from espnet_psslm.common.switch import add_switch, add_trust
+
 if TYPE_CHECKING:
     from espnet_psslm.inference.decoder import PSSLMDecoder
 
@@ -22,18 +24,12 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         help="longest answer in tokens per step heard (8 tokens are always allowed); "
         "0: --max_new_tokens alone",
     )
-    parser.add_argument(
+    add_switch(
+        parser,
         "--merge_lora",
-        choices=("true", "false"),
-        default="false",
         help="add trained adapters to the weights: faster; rounded, where these are bfloat16",
     )
-    parser.add_argument(
-        "--trust_remote_code",
-        choices=("true", "false"),
-        default="false",
-        help="true: run code that lies beside the language model's weights; read it before",
-    )
+    add_trust(parser)
 
 
 def add_row_arguments(parser: argparse._ActionsContainer) -> None:
@@ -45,11 +41,8 @@ def add_row_arguments(parser: argparse._ActionsContainer) -> None:
         default="auto",
         help="what the model hears; auto: what a row has, dumped Steps before audio before text",
     )
-    parser.add_argument(
-        "--oracle",
-        choices=("true", "false"),
-        default="false",
-        help="hear the noise-free simulation of the true transcripts (field GT)",
+    add_switch(
+        parser, "--oracle", help="hear the noise-free simulation of the true transcripts (field GT)"
     )
     parser.add_argument("--asr_train_config", help="acoustic model in place of the training's")
     parser.add_argument("--asr_model_file", help="its checkpoint")
@@ -61,9 +54,9 @@ def add_skipped_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--max_skipped", type=float, default=0.01, help="share of rows that may be unusable"
     )
-    parser.add_argument(
+    add_switch(
+        parser,
         "--judge_skipped",
-        choices=("true", "false"),
         default="true",
         help="false: leave --max_skipped to join_jobs, which knows the rows of all jobs",
     )
@@ -191,16 +184,16 @@ def load_decoder(args: argparse.Namespace, prompts: Sequence[Mapping[str, Any]])
         args.psslm_model_file,
         device=args.device,
         source=args.source,
-        oracle=args.oracle == "true",
+        oracle=args.oracle,
         acoustic_conf=None if args.asr_model_file is None else acoustic,
         batch_size=args.batch_size,
         beam_size=args.beam_size,
         max_new_tokens=args.max_new_tokens,
         max_len_ratio=args.maxlenratio,
-        merge_lora=args.merge_lora == "true",
+        merge_lora=args.merge_lora,
         nbest=args.nbest,
         confidence=args.confidence,
         choices=choices,
         guard=guard if args.guard_tasks else None,
-        trust_remote_code=args.trust_remote_code == "true",
+        trust_remote_code=args.trust_remote_code,
     )

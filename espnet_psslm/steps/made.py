@@ -57,8 +57,8 @@ def check_made(found: Made, own: Made, *, place: str) -> None:
         theirs, ours = (", ".join(f"{n} {made[n]}" for n in other) for made in (found, own))
         raise OtherSteps(
             f"{place} was made with {theirs}, here it is {ours}: run stage 8 (dump_steps) again, "
-            "and 9 behind it, with the bridge's configuration of now, or set what differs there as "
-            "it was (run.sh: --reduction, --blank_threshold, --max_units)"
+            "and what is behind it, with the bridge's configuration of now, or set what differs "
+            "there as it was (run.sh: --reduction, --blank_threshold, --max_units)"
         )
 
 

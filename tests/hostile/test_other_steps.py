@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from espnet_psslm.bin import (
+    check_reduction,
     dump_steps,
     psslm_inference,
     psslm_train,
@@ -121,6 +122,16 @@ def test_decoding_refuses_another(folder, capsys):
     said = refusal(lambda words: decode(folder, other, *words), bridge, capsys)
     assert f"{folder.folder}/other/steps-" in said and OTHER in said
     assert not list((folder.folder / "decode").glob("**/text"))
+
+
+def test_a_bridge_that_was_trained_with_another(folder, capsys):
+    saved = folder.system.folder / "bridge/config.yaml"
+    command = ["--psslm_train_config", str(saved)]
+    check_reduction.main([*command, "--reduction_conf=blank_threshold=0.9"])  # as by default
+    said = refusal(check_reduction.main, [*command, "--reduction_conf=blank_threshold=0.5"], capsys)
+    assert f"the bridge of {saved} was made with blank_threshold 0.9, here it is bl" in said
+    said = refusal(check_reduction.main, [*command, "--reduction=frame_sync"], capsys)
+    assert "was made with reduction merge_then_drop, here it is reduction frame_sync: run" in said
 
 
 def test_what_was_measured_on_another_is_refused(folder, capsys):

@@ -528,7 +528,16 @@ decode_bridge() {
         --manifest "$raw/$2/psslm.jsonl" --output_dir "$3" "${search_opts[@]}" "${@:4}"
 }
 
+# reduced_alike EXP: refuses options of the reduction that its training was not given.
+reduced_alike() {
+    [ ${#reduction_opts[@]} -gt 0 ] || return 0
+    need "$1/$inference_psslm_model" 11
+    "$python" -m espnet_psslm.bin.check_reduction --psslm_train_config "$1/config.yaml" "${reduction_opts[@]}"
+}
+
 if begin 12 decode "decode from audio: $raw/{${spoken_test_list[*]}} -> $system/psslm_*/decode"; then
+    reduced_alike "$text_exp"
+    if [ "$sft" = true ]; then reduced_alike "$sft_exp"; fi
     for name in "${test_set_list[@]}"; do
         decode_bridge "$text_exp" "$name" "$text_exp/decode/$name"
         if [ -n "$oracle_task" ]; then

@@ -403,6 +403,12 @@ def test_steps_are_made_in_one_way(psslm, options, said):
         found = re.findall(r"--(?:reduction|blank_threshold|max_units)(?:_conf)? \S+", line)
         assert " ".join(found) == said
     assert all("--psslm_config ../../../conf/train_psslm.yaml " in line for line in dumped)
+    told = psslm(*only(12), *options)
+    assert told.code == 0, told.log
+    checked = told.of("check_reduction")
+    assert len(checked) == (2 if said else 0) and all(line.endswith(said) for line in checked)
+    told = psslm(*only(12), *options, FAILS="espnet_psslm.bin.check_reduction")
+    assert bool(told.of("psslm_inference")) == (not said)
 
 
 def test_another_bridge(psslm, tmp_path):

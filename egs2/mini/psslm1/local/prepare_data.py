@@ -26,6 +26,7 @@ from mishear import Mishearing
 
 from espnet_psslm.bin.command import command, new_parser
 from espnet_psslm.common.json_files import write_json
+from espnet_psslm.common.switch import add_switch
 from espnet_psslm.data.labelled import LabelledUtterance, write_data_dir
 from espnet_psslm.data.release import read_recordings
 from espnet_psslm.recipe.voices.engines import Voice
@@ -178,7 +179,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _write(name: str, utterances: Sequence[LabelledUtterance], args: argparse.Namespace) -> None:
-    with_entities = args.slu_entities == "true"
+    with_entities = args.slu_entities
     write_data_dir(
         Path(args.datadir) / name, [replace(u, slu_entities=with_entities) for u in utterances]
     )
@@ -276,10 +277,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_dev", type=int, default=150, help="spoken development sentences")
     parser.add_argument("--num_test", type=int, default=340, help="spoken test sentences")
     add_voice_options(parser)
-    parser.add_argument(
+    add_switch(
+        parser,
         "--slu_entities",
-        choices=("true", "false"),
-        default="false",
         help="add rows of task SLU_entities: scenario, action and entities as one line",
     )
     parser.add_argument("--real_train", default="", help="recordings for CTC training, JSON Lines")

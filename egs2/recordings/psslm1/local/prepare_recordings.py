@@ -188,7 +188,7 @@ def prepare(args: argparse.Namespace) -> None:
             factors=args.speeds,
             fs=SAMPLE_RATE,
             nj=args.nj,
-            allow_pipes=args.allow_pipes == "true",
+            allow_pipes=args.allow_pipes,
         )
         whole += read_source(perturbed)
     if planned:
