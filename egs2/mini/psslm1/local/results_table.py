@@ -104,7 +104,7 @@ def render(results: Mapping[str, Any], *, commands: Sequence[str]) -> str:
     facts = (
         f"- commit: {results['commit']}, seed: {results['seed']}\n"
         f"- machine: {results['cpu']}\n"
-        f"- real-time factor of the bridge, audio to text, beam 4: {results['rtf']:.3f}\n"
+        f"- real-time factor of the bridge, audio to text: {results['rtf']:.3f}\n"
         f"- peak memory of the largest process: {results['peak_rss_mb'] / 1000:.2f} GB\n"
     )
     return (
