@@ -128,7 +128,6 @@ class PlacedCTCLoss(nn.CTCLoss):
     def forward(
         self, log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor
     ) -> Tensor:
-        """See :class:`torch.nn.CTCLoss`."""
         place = place_for("ctc_loss", log_probs.device)
         given = (log_probs, targets, input_lengths, target_lengths)
         return super().forward(*(tensor.to(place) for tensor in given)).to(log_probs.device)
@@ -147,7 +146,6 @@ class GatheredCTCModel(ESPnetASRModel):
         ys_pad: Tensor,
         ys_pad_lens: Tensor,
     ) -> tuple[Tensor, float | None]:
-        """See :meth:`ESPnetASRModel._calc_ctc_loss`."""
         hidden = F.dropout(encoder_out, p=self.ctc.dropout_rate, training=self.training)
         losses = gathered_ctc_loss(
             self.ctc.ctc_lo(hidden),

@@ -105,15 +105,12 @@ class HotWords(PrefixScorer):
         return self._rows[node]
 
     def start(self) -> int:
-        """See ``PrefixScorer``."""
         return self._start
 
     def gains(self, states: Sequence[int], unit_ids: np.ndarray) -> np.ndarray:
-        """See ``PrefixScorer``."""
         return np.stack([self._row(state)[1][unit_ids] for state in states])
 
     def advance(self, state: int, unit_id: int) -> int:
-        """See ``PrefixScorer``."""
         return int(self._row(state)[0][unit_id])
 
     def finish(self, state: int) -> float:

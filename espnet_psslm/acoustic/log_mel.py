@@ -150,5 +150,4 @@ class WhisperLogMel(AbsFrontend):
         return self.log_mel.num_mels
 
     def forward(self, input: Tensor, input_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`LogMel.forward`."""
         return self.log_mel(input, input_lengths)

@@ -59,7 +59,6 @@ class CTCAcoustic(AcousticModel):
 
     @classmethod
     def load(cls, *, train_config: str, model_file: str) -> "CTCAcoustic":
-        """See ``load_ctc_acoustic``."""
         return load_ctc_acoustic(train_config, model_file)
 
     @cached_property
@@ -68,12 +67,10 @@ class CTCAcoustic(AcousticModel):
         return self._make_units()
 
     def encode_frames(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """See ``AcousticModel``."""
         return self.model.encode(speech, speech_lengths)
 
     @torch.no_grad()
     def classify(self, features: Tensor) -> Tensor:
-        """See ``AcousticModel``."""
         return self.model.ctc.log_softmax(features).float()
 
 

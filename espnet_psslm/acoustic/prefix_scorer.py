@@ -114,16 +114,13 @@ class WordNgram(NgramScorer):
         self._bonus = bonus
 
     def start(self) -> _WordState:
-        """See ``PrefixScorer``."""
         context = self._begin()
         return _WordState(context, (), 0.0, context)
 
     def gains(self, states: Sequence[_WordState], unit_ids: np.ndarray) -> np.ndarray:
-        """See ``PrefixScorer``."""
         return np.outer([state.gain for state in states], self._words.begins[unit_ids])
 
     def advance(self, state: _WordState, unit_id: int) -> _WordState:
-        """See ``PrefixScorer``."""
         if self._words.begins[unit_id]:
             context, unit_ids = state.after, (unit_id,)
         else:
@@ -135,7 +132,6 @@ class WordNgram(NgramScorer):
         return _WordState(context, unit_ids, gain + self._bonus, after)
 
     def finish(self, state: _WordState) -> float:
-        """See ``PrefixScorer``."""
         return state.gain + self._score(state.after, SENTENCE_END)[0]
 
 
@@ -162,19 +158,15 @@ class UnitNgram(NgramScorer):
         self._bonus = bonus
 
     def start(self) -> Any:
-        """See ``PrefixScorer``."""
         return self._begin()
 
     def gains(self, states: Sequence[Any], unit_ids: np.ndarray) -> np.ndarray:
-        """See ``PrefixScorer``."""
         tokens = [self._tokens[unit] for unit in unit_ids.tolist()]
         scores = [[self._score(state, token)[0] for token in tokens] for state in states]
         return np.array(scores) + self._bonus
 
     def advance(self, state: Any, unit_id: int) -> Any:
-        """See ``PrefixScorer``."""
         return self._score(state, self._tokens[unit_id])[1]
 
     def finish(self, state: Any) -> float:
-        """See ``PrefixScorer``."""
         return self._score(state, SENTENCE_END)[0]

@@ -79,7 +79,6 @@ class SenseVoice(AcousticModel):
         query_ids: Sequence[int] = FUNASR_QUERIES,
         max_duration_s: float = 30.0,
     ) -> "SenseVoice":
-        """See ``load_sensevoice``."""
         return load_sensevoice(name, hub=hub, query_ids=query_ids, max_duration_s=max_duration_s)
 
     def encode_frames(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,7 +95,6 @@ class SenseVoice(AcousticModel):
 
     @torch.no_grad()
     def classify(self, features: Tensor) -> Tensor:
-        """See ``AcousticModel``."""
         return self.model.ctc.log_softmax(features).float()
 
 

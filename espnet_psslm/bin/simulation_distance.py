@@ -73,7 +73,6 @@ class OneHot(Simulator):
     """The noise-free simulation."""
 
     def __call__(self, unit_ids: list[int], rng: np.random.Generator) -> tuple:
-        """See ``Simulator``."""
         return one_hot_rows(unit_ids)
 
 

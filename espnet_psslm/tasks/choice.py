@@ -53,7 +53,6 @@ class Choice(ClassChoices):
         return cls
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """See ``ClassChoices``."""
         parser.add_argument(
             f"--{self.name}",
             action=_Chosen,
@@ -85,7 +84,6 @@ class AcousticChoice(Choice):
         super().__init__("acoustic", ACOUSTIC_MODELS, type_check=AcousticModel, default=WHISPER_CTC)
 
     def told(self, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """See ``acoustic_choice``."""
         return acoustic_choice(config)
 
     def made(self, cls: type[AcousticModel]) -> Callable:

@@ -65,7 +65,6 @@ class FSDP2Trainer(ShardedTrainer):
         distributed_option: DistributedOption,
         **options: Any,
     ) -> None:
-        """See :meth:`Trainer.run`."""
         if not distributed_option.distributed:
             logging.warning("use_fsdp2 with one process: nothing is sharded")
         cls.before_saving = Together(model, optimizers).gather

@@ -18,7 +18,6 @@ class UnfreezingTrainer(Trainer):
 
     @classmethod
     def train_one_epoch(cls, *, model: nn.Module, reporter: SubReporter, **rest: Any) -> bool:
-        """See :meth:`Trainer.train_one_epoch`."""
         tell_epoch(model, reporter.get_epoch())
         return super().train_one_epoch(model=model, reporter=reporter, **rest)
 

@@ -80,7 +80,6 @@ class ZeROTrainer(ShardedTrainer):
 
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> ZeROOptions:
-        """See :meth:`Trainer.build_options`."""
         return build_dataclass(ZeROOptions, args)
 
     @classmethod
@@ -94,7 +93,6 @@ class ZeROTrainer(ShardedTrainer):
         distributed_option: DistributedOption,
         **options: Any,
     ) -> None:
-        """See :meth:`Trainer.run`."""
         import deepspeed
 
         config = read_deepspeed_config(trainer_options.deepspeed_config, options=trainer_options)

@@ -50,7 +50,6 @@ class SenseVoiceUnits(Units):
         return self._model.decode(unit_ids)
 
     def unit_texts(self) -> list[str]:
-        """See :meth:`Units.unit_texts`."""
         return [
             "" if unit in self._specials else token.replace(WORD_START, " ")
             for unit, token in enumerate(self.tokens)

@@ -83,7 +83,6 @@ class CharacterUnits(Units):
         return " ".join("".join(" " if text == SPACE else text for text in texts).split())
 
     def unit_texts(self) -> list[str]:
-        """See :meth:`Units.unit_texts`."""
         return [
             "" if unit_id in self._specials else " " if token == SPACE else token
             for unit_id, token in enumerate(self.tokens)
@@ -145,7 +144,6 @@ class ListedUnits(Units):
         return " ".join(joined.replace(WORD_START, " ").split())
 
     def unit_texts(self) -> list[str]:
-        """See :meth:`Units.unit_texts`."""
         lead = " " if self._words else ""
         texts = [""] * self.num_units
         for unit_id, text in self._text.items():

@@ -242,7 +242,6 @@ class SentencePieceUnits(Units):
         return self._model.decode([self._piece_of_unit[unit_id] for unit_id in unit_ids])
 
     def unit_texts(self) -> list[str]:
-        """See :meth:`Units.unit_texts`."""
         return [
             "" if unit_id in self._specials else token.replace(WORD_START, " ")
             for unit_id, token in enumerate(self.tokens)

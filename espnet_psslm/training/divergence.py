@@ -29,7 +29,6 @@ class _Watched:
     def train_one_epoch(
         cls, *, reporter: SubReporter, options: TrainerOptions, **rest: Any
     ) -> bool:
-        """See :meth:`Trainer.train_one_epoch`."""
         if super().train_one_epoch(reporter=reporter, options=options, **rest):
             raise ValueError(_no_update(reporter, options))
         return False
@@ -38,7 +37,6 @@ class _Watched:
     def validate_one_epoch(
         cls, *, reporter: SubReporter, options: TrainerOptions, **rest: Any
     ) -> None:
-        """See :meth:`Trainer.validate_one_epoch`."""
         super().validate_one_epoch(reporter=reporter, options=options, **rest)
         if reporter.stats.get("loss") and not np.isfinite(_loss(reporter)):
             raise ValueError(

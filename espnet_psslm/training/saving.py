@@ -17,7 +17,6 @@ class _AtomicPath(type(Path())):
     """A path under which a text file is whole or not there."""
 
     def open(self, mode: str = "r", *args: Any, **options: Any) -> AbstractContextManager[IO[str]]:
-        """See :meth:`Path.open`."""
         return _written_at_the_end(self) if mode == "w" else super().open(mode, *args, **options)
 
 
