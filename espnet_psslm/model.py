@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from espnet_psslm.bridge.projector import Projector
 from espnet_psslm.bridge.steps import PosteriorSteps, Steps
 from espnet_psslm.llm.answers import UNASKED, Answer, read_answers
+from espnet_psslm.llm.drafts import Drafts, Written, answer_by_drafts
 from espnet_psslm.llm.frozen import Frozen, Held
 from espnet_psslm.llm.frozen_head import output_loss
 from espnet_psslm.llm.labels import LabelTrie
+from espnet_psslm.llm.prefix_attention import SharedPrefix
 from espnet_psslm.llm.search import Search
 from espnet_psslm.llm.search_limits import Bounds, answer_limits
 from espnet_psslm.llm.splice import splice
@@ -171,6 +173,7 @@ class SpeechLM(nn.Module):
         *,
         prompt_index: list[int],
         labels: Sequence[LabelTrie | None] | None = None,
+        drafts: Drafts | None = None,
         **around: Tensor,
     ) -> list[list[Answer]]:
         """Answer a batch by beam search.
@@ -180,6 +183,8 @@ class SpeechLM(nn.Module):
             search: options.
             prompt_index: (B,), prompt of each sample, a plain list.
             labels: (B,), what each sample's answer must be one of; None: anything.
+            drafts: what the answers might be, which makes greedy search faster and changes
+                nothing; None: not known.
             around: see ``context``.
 
         Returns:
@@ -204,11 +209,29 @@ class SpeechLM(nn.Module):
                     limits[row] = trie.longest
             longest = min(longest, int(limits.max()))
         self.prefixes.keep_if(self.lm.version)
+        asked = [prompt_index[row] for row in rows]
+        is_checked = search.beam_size == 1 and tries is None
+        if drafts is not None and is_checked and isinstance(self.prefixes, SharedPrefix):
+            written = [
+                Written(
+                    [*drafts.token_ids[row], self.end_id] if drafts.token_ids[row] else [],
+                    longest,
+                    None if limits is None else int(limits[place]),
+                    self.end_id,
+                )
+                for place, row in enumerate(rows)
+            ]
+            words = drafts.begins_word
+            lm = self.lm.module
+            answer_by_drafts(lm, self.prefixes, embeddings, mask, asked, written, begins_word=words)
+            for row, one in zip(rows, written, strict=True):
+                answers[row] = [one.answer()]
+            return answers
         output = self.prefixes.generate(
             self.lm.module,
             embeddings,
             mask,
-            [prompt_index[row] for row in rows],
+            asked,
             search.config(max_new_tokens=longest, end_id=self.end_id, pad_id=self.pad_id),
             Bounds(limits, tries),
         )

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from espnet_psslm.bridge.clarity import Clarity, clarity_of
 from espnet_psslm.bridge.steps import PosteriorSteps, Steps, join_utterances
+from espnet_psslm.inference.drafting import CTCDrafts
 from espnet_psslm.inference.long_audio import Fits
 from espnet_psslm.llm.answers import Answer, Hypothesis
 from espnet_psslm.llm.fallback import CTCFallback
@@ -42,6 +43,7 @@ class Answerer:
         batch_size: questions per batch.
         choices: task -> labels that its answers must be one of.
         fallback: to CTC's text; None: never.
+        drafts: of transcripts, for greedy search; None: the Steps hold no text.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Answerer:
         batch_size: int,
         choices: Mapping[str, LabelTrie],
         fallback: CTCFallback | None,
+        drafts: CTCDrafts | None,
     ) -> None:
         self.model = model
         self.prompts = prompts
@@ -62,6 +65,7 @@ class Answerer:
         self.batch_size = batch_size
         self.choices = choices
         self.fallback = fallback
+        self.drafts = drafts
 
     def question(self, task: str, fields: Mapping[str, Any]) -> Question:
         """The first prompt of a task.
@@ -122,7 +126,8 @@ class Answerer:
         steps, prompts = self.inputs(questions, parts)
         tasks = [question.task for question in questions]
         labels = [self.choices.get(task) for task in tasks] if self.choices else None
-        answers = self.model.answer(steps, self.search, labels=labels, **prompts)
+        drafts = None if self.drafts is None else self.drafts(tasks, steps)
+        answers = self.model.answer(steps, self.search, labels=labels, drafts=drafts, **prompts)
         heard = clarity_of(steps) if isinstance(steps, PosteriorSteps) else [None] * len(tasks)
         found = [
             [self._hypothesis(answer, task, clarity) for answer in best]

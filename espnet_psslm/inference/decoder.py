@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from espnet_psslm.common.audio import SAMPLE_RATE
 from espnet_psslm.device import is_host, resolve_device
 from espnet_psslm.inference.answering import Answerer, Question
 from espnet_psslm.inference.decoded import Decoded
+from espnet_psslm.inference.drafting import CTCDrafts
 from espnet_psslm.inference.kept_answers import KeptAnswers
 from espnet_psslm.inference.listening import Listener, Sample
 from espnet_psslm.inference.reading import Row, RowReader
@@ -112,14 +114,16 @@ class PSSLMDecoder:
         self.preprocessor = build_preprocessor(args, train=False)
         if oracle:
             self.preprocessor.simulator = None
+        tokenizer = build_tokenizer(args)
         self.answerer = Answerer(
             self.model,
             self.preprocessor.prompts,
-            build_tokenizer(args),
+            tokenizer,
             search=search,
             batch_size=batch_size,
             choices=self._build_choices(choices or {}, max_new_tokens=max_new_tokens),
             fallback=None if guard is None else self._build_fallback(guard, args.step_kind),
+            drafts=self._build_drafts(tokenizer, beam_size=beam_size),
         )
         self.listener = Listener(
             self.model, batch_size=batch_size, whole_tasks=self.answerer.choices.keys()
@@ -139,6 +143,16 @@ class PSSLMDecoder:
                 "out --guard_tasks"
             )
         return CTCFallback(guard, units=self.preprocessor.units, reduction=self.model.reduction)
+
+    def _build_drafts(self, tokenizer: Any, *, beam_size: int) -> CTCDrafts | None:
+        if beam_size > 1 or self.preprocessor.units is None:
+            return None
+        return CTCDrafts(
+            self.preprocessor.units,
+            reduction=self.model.reduction,
+            prompts=self.preprocessor.prompts,
+            tokenizer=tokenizer,
+        )
 
     def _build_choices(
         self, choices: Mapping[str, Sequence[str]], *, max_new_tokens: int

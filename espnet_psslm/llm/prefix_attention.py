@@ -45,7 +45,8 @@ _current: ContextVar[Sequence[PrefixGroup]] = ContextVar("psslm_prefix_groups", 
 
 
 @contextmanager
-def _behind(groups: Sequence[PrefixGroup]) -> Iterator[None]:
+def behind(groups: Sequence[PrefixGroup]) -> Iterator[None]:
+    """What passes through a language model continues these prefixes."""
     token = _current.set(groups)
     try:
         yield
@@ -98,7 +99,7 @@ def _attention(
     scaling: float,
     **options: object,
 ) -> tuple[Tensor, None]:
-    """transformers' attention interface; outside of ``_behind`` it is plain SDPA."""
+    """transformers' attention interface; outside of ``behind`` it is plain SDPA."""
     groups = _current.get()
     if not groups:
         return sdpa_attention_forward(
@@ -130,10 +131,20 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 class SharedPrefix(PrefixCache):
     """Each prefix once, whatever the number of rows and beams."""
 
-    def _groups(
-        self, prompts: Sequence[int], states_of: Callable[[int], States], copies: int = 1
+    def groups(
+        self,
+        prompts: Sequence[int],
+        states_of: Callable[[int], States] | None = None,
+        copies: int = 1,
     ) -> tuple[Tensor, list[PrefixGroup]]:
-        """The order of rows that brings those of one prompt together, and their prefixes."""
+        """The order of rows that brings those of one prompt together, and their prefixes.
+
+        Args:
+            prompts: (B,), prompt of each row.
+            states_of: gives the states of a prompt; None: those that are kept.
+            copies: of each row, as beams are.
+        """
+        states_of = states_of or self.states_of
         order = sorted(range(len(prompts)), key=prompts.__getitem__)
         groups, start = [], 0
         for prompt in sorted(set(prompts)):
@@ -189,9 +200,9 @@ class SharedPrefix(PrefixCache):
         prompts: Sequence[int],
         states_of: Callable[[int], States],
     ) -> Tensor:
-        order, groups = self._groups(prompts, states_of)
+        order, groups = self.groups(prompts, states_of)
         positions = self.lengths(prompts) + torch.arange(mask.shape[1], device=mask.device)
-        with _behind(groups):
+        with behind(groups):
             hidden = lm.get_decoder()(
                 inputs_embeds=embeddings[order],
                 # Padding is on the right, where the triangle hides it from all real positions.
@@ -212,9 +223,9 @@ class SharedPrefix(PrefixCache):
     ) -> object:
         """As the base class says."""
         self.fill(lm, prompts)
-        order, groups = self._groups(prompts, self.states_of, config.num_beams)
+        order, groups = self.groups(prompts, copies=config.num_beams)
         positions = self.lengths(prompts) + mask.long().cumsum(1) - mask.long()
-        with _behind(groups):
+        with behind(groups):
             output = lm.generate(
                 inputs_embeds=embeddings[order],
                 attention_mask=mask[order].long(),

@@ -10,17 +10,15 @@ from espnet_psslm.text.scripts import is_unspaced
 from espnet_psslm.text.slu_answer import parse_answer
 from espnet_psslm.text.tasks import (
     ACTION,
-    ASR,
     ENTITIES,
-    HOTWORD,
-    PREVTEXT,
     SCENARIO,
     SENTIMENT,
+    TRANSCRIPTS,
     translation_languages,
 )
 
 METRIC_OF = {
-    **dict.fromkeys((ASR, HOTWORD, PREVTEXT), "wer"),
+    **dict.fromkeys(TRANSCRIPTS, "wer"),
     **dict.fromkeys((SCENARIO, ACTION, SENTIMENT), "accuracy"),
     ENTITIES: "slu",
 }

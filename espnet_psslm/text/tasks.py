@@ -8,7 +8,7 @@ import re
 
 from espnet_psslm.text.scripts import language_code
 
-ASR, HOTWORD, PREVTEXT = "ASR", "hotword", "prevtext"  # transcripts
+TRANSCRIPTS = ASR, HOTWORD, PREVTEXT = "ASR", "hotword", "prevtext"
 SCENARIO, ACTION, ENTITIES = "SLU_scenario", "SLU_action", "SLU_entities"
 SENTIMENT = "sentiment"
 

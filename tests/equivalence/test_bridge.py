@@ -111,11 +111,13 @@ def forward(model, samples, **padding):
     return loss, weight[0]
 
 
-def answer(model, batch, *, labels=None, **search):
+def answer(model, batch, *, labels=None, drafts=None, **search):
     """Answers to a batch of ``collate``; its targets are not looked at."""
     batch = {name: value for name, value in batch.items() if not name.startswith("target")}
     prompts = {n: batch.pop(n) for n in list(batch) if n.startswith(("prompt", "before", "after"))}
-    return model.answer(model.steps(**batch), Search(**search), labels=labels, **prompts)
+    return model.answer(
+        model.steps(**batch), Search(**search), labels=labels, drafts=drafts, **prompts
+    )
 
 
 def generate(model, batch, **search):

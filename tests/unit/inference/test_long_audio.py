@@ -130,7 +130,7 @@ def listener(monkeypatch):
         monkeypatch.setattr("espnet_psslm.model.window_of", lambda lm: window)
         search = Search(max_new_tokens=5)
         answerer = Answerer(
-            model, None, None, search=search, batch_size=2, choices={}, fallback=None
+            model, None, None, search=search, batch_size=2, choices={}, fallback=None, drafts=None
         )
         found = Listener(model, batch_size=2, whole_tasks=["SLU_scenario"])
 

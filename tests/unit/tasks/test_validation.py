@@ -1,19 +1,23 @@
 """What chooses the best checkpoint: token accuracy on real and on simulated speech."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
 from tests.unit.tasks.test_mixture import options  # noqa: F401 (fixture)
 
-CRITERION = ["--best_model_criterion", "valid,loss,min"]
-
 
 def train(command):
+    """With the task's own criterion."""
     from espnet_psslm.bin.psslm_train import main
 
-    start = command.index(CRITERION[0])
-    assert command[start : start + 2] == CRITERION
-    main([*command[:start], *command[start + 2 :]])  # with the task's own criterion
+    given = Path(command[command.index("--config") + 1])
+    config = yaml.safe_load(given.read_text())
+    config.pop("best_model_criterion", None)
+    given.write_text(yaml.safe_dump(config))
+    main(command)
 
 
 def accuracies(folder):
@@ -22,7 +26,10 @@ def accuracies(folder):
 
 
 def test_real_and_simulated_speech_apart(options, tmp_path, caplog):  # noqa: F811
-    both = [option.replace("/valid.", "/mixed.") for option in options]
+    mixed = {"valid.jsonl": "mixed.jsonl", "exp/valid.shape": "exp/train.shape"}
+    both = list(options)
+    for valid, other in mixed.items():
+        both = [option.replace(f"/{valid}", f"/{other}") for option in both]
     caplog.set_level("INFO")
     train(both)
     assert "chosen on 3 validation samples of real speech and 8 simulated ones" in caplog.text
@@ -34,9 +41,9 @@ def test_real_and_simulated_speech_apart(options, tmp_path, caplog):  # noqa: F8
     assert not (tmp_path / "exp/valid.loss.best.pth").exists()
 
     # The same training, validated on the real ones alone.
-    for name in ("jsonl", "shape"):
-        lines = (tmp_path / f"mixed.{name}").read_text().splitlines(keepends=True)
-        (tmp_path / f"valid.{name}").write_text("".join(x for x in lines if "steps-" in x))
+    for valid, other in mixed.items():
+        lines = (tmp_path / other).read_text().splitlines(keepends=True)
+        (tmp_path / valid).write_text("".join(x for x in lines if "steps-" in x))
     train([*options, "--output_dir", str(tmp_path / "real/exp")])
     alone = accuracies(tmp_path / "real")
     assert alone.keys() == {"acc", "acc_real"}
