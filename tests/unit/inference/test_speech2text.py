@@ -83,6 +83,34 @@ def test_it_answers_as_the_manifest_is_answered(speech2text, world, waves):
     assert [tuple(result[0][2]) for result in speech2text(waves)] == expected
 
 
+def test_greedy_transcripts_are_checked_drafts_of_what_ctc_heard(world, waves, monkeypatch):
+    from espnet_psslm.bin.psslm_inference import Speech2Text
+
+    exp = world / "exp"
+    options = OPTIONS | {"beam_size": 1, "nbest": 1}
+    greedy = Speech2Text(exp / "config.yaml", exp / "valid.loss.ave.pth", **options)
+    answerer, seen = greedy.decoder.answerer, []
+    plain = answerer.model.answer
+    monkeypatch.setattr(
+        answerer.model,
+        "answer",
+        lambda *args, drafts, **more: seen.append(drafts) or plain(*args, drafts=drafts, **more),
+    )
+    found = greedy(waves)
+    greedy(waves[0], "SLU_scenario")
+    drafts, of_labels = seen
+    assert of_labels is None
+    tokenizer = answerer.tokenizer
+    said = [tokenizer.decode(ids) for ids in drafts.token_ids]
+    assert any(said) and len(said) == len(waves)
+    first = tokenizer.encode("a b", add_special_tokens=False)
+    assert [drafts.begins_word(token) for token in first] == [
+        tokenizer.convert_ids_to_tokens(token)[0] == "\u0120" for token in first
+    ]
+    answerer.drafts = None
+    assert [read(result) for result in greedy(waves)] == [read(result) for result in found]
+
+
 def test_prompts_with_fields_and_other_rates(speech2text, waves):
     assert speech2text(waves[0], "hotword", hotword="light")[0][0] is not None
     double = np.repeat(waves[0], 2)
