@@ -1,10 +1,13 @@
 """Greedy answers from drafts against plain greedy search; float64."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from espnet_psslm.llm import drafts as module
 from espnet_psslm.llm.drafts import Drafts, resume
+from tests.equivalence import test_lora, test_tuned_prefix
 from tests.equivalence.test_bridge import (
     ARCHITECTURES,
     COPIED,
@@ -67,9 +70,13 @@ def passes(monkeypatch):
     return counts
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_no_draft_changes_an_answer(architecture, passes):
-    model = build(architecture=architecture)
+MODELS = {name: partial(build, architecture=name) for name in ARCHITECTURES}
+MODELS |= {"lora": test_lora.build, "prefix": test_tuned_prefix.build}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_draft_changes_an_answer(name, passes):
+    model = MODELS[name]()
     plain = answers_of(model, SAMPLES)
     assert max(len(ids) for ids, _, _ in plain) > 3
     for token_ids in kinds_of_drafts(plain).values():
@@ -78,7 +85,7 @@ def test_no_draft_changes_an_answer(architecture, passes):
         for row, sample in enumerate(SAMPLES):
             alone = answers_of(model, [sample], Drafts(token_ids[row : row + 1], no_word))
             assert_same(alone, plain[row : row + 1])
-    assert bool(passes) == (architecture not in COPIED)  # there the plain search answers
+    assert bool(passes) == (name not in COPIED)  # there the plain search answers
 
 
 def test_a_right_draft_takes_one_pass(passes):
