@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from espnet_psslm.bridge.projector import Projector
 from espnet_psslm.bridge.steps import PosteriorSteps, Steps
 from espnet_psslm.llm.answers import UNASKED, Answer, read_answers
-from espnet_psslm.llm.drafts import Drafts, Written, answer_by_drafts
+from espnet_psslm.llm.drafts import Drafts, answer_by_drafts
 from espnet_psslm.llm.frozen import Frozen, Held
 from espnet_psslm.llm.frozen_head import output_loss
 from espnet_psslm.llm.labels import LabelTrie
-from espnet_psslm.llm.prefix_attention import SharedPrefix
 from espnet_psslm.llm.search import Search
 from espnet_psslm.llm.search_limits import Bounds, answer_limits
 from espnet_psslm.llm.splice import splice
@@ -210,17 +209,9 @@ class SpeechLM(nn.Module):
             longest = min(longest, int(limits.max()))
         self.prefixes.keep_if(self.lm.version)
         asked = [prompt_index[row] for row in rows]
-        is_checked = search.beam_size == 1 and tries is None
-        if drafts is not None and is_checked and isinstance(self.prefixes, SharedPrefix):
-            written = [
-                Written(
-                    [*drafts.token_ids[row], self.end_id] if drafts.token_ids[row] else [],
-                    longest,
-                    None if limits is None else int(limits[place]),
-                    self.end_id,
-                )
-                for place, row in enumerate(rows)
-            ]
+        is_plain = search.beam_size == 1 and tries is None
+        if drafts is not None and is_plain and self.prefixes.takes_drafts:
+            written = drafts.answers(rows, longest=longest, limits=limits, end_id=self.end_id)
             words = drafts.begins_word
             lm = self.lm.module
             answer_by_drafts(lm, self.prefixes, embeddings, mask, asked, written, begins_word=words)

@@ -65,7 +65,7 @@ def train_words(
 def logged(
     launcher: Sequence[str], log: str, command: Sequence[str], *, gpus: int | None
 ) -> list[str]:
-    """A command behind what launches it: a script is asked for GPUs and given a log."""
+    """A command after what launches it: a script is asked for GPUs and given a log."""
     if not launcher or not launcher[0].endswith(SCRIPTS):
         return [*launcher, *command]
     asked = [] if gpus is None else ["--gpu", str(gpus)]
@@ -73,7 +73,7 @@ def logged(
 
 
 def value_of(command: Sequence[str], *options: str) -> str:
-    """The word behind one of some options."""
+    """The word after one of some options."""
     return next(
         word for option, word in zip(command, command[1:], strict=False) if option in options
     )

@@ -35,7 +35,7 @@ class PlainWhisper(AcousticModel):
         return cls(name, num_mels=num_mels, pad_to_30s=pad_to_30s)
 
     def encode_frames(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """See ``AcousticModel``; frames of 20 ms."""
+        """Frames of 20 ms."""
         features, lengths = self.log_mel(speech, speech_lengths)
         encoded, lengths, _ = self.encoder(features, lengths)
         return encoded, lengths

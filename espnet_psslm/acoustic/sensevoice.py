@@ -82,7 +82,7 @@ class SenseVoice(AcousticModel):
         return load_sensevoice(name, hub=hub, query_ids=query_ids, max_duration_s=max_duration_s)
 
     def encode_frames(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """See ``AcousticModel``; without the outputs of the query frames."""
+        """The outputs of the query frames are cut off."""
         features, lengths = self.frontend(speech, speech_lengths.tolist())
         query = torch.tensor([self.query_ids], device=self.device)
         query = self.model.embed(query).expand(len(features), -1, -1)

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import editdistance
 
 from espnet_psslm.bridge.clarity import Clarity, clarity_of
+from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.text.normalize import normalize_text
+from espnet_psslm.text.units import Units
 from espnet_psslm.text.words import spell_words
 
 
@@ -46,6 +48,20 @@ def greedy_units(steps: PosteriorSteps, *, blank_id: int, merged: bool) -> list[
         ]
         found.append(StepUnits(kept, clarity))
     return found
+
+
+def ctc_texts(
+    steps: PosteriorSteps, *, units: Units, reduction: Reduction
+) -> list[tuple[str, Clarity]]:
+    """CTC's greedy text of each utterance, and how clearly it was heard.
+
+    Args:
+        steps: of a batch.
+        units: the CTC vocabulary.
+        reduction: what made the steps of frames.
+    """
+    heard = greedy_units(steps, blank_id=reduction.blank_id, merged=reduction.merges_runs)
+    return [(units.decode(one.unit_ids).strip(), one.clarity) for one in heard]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from espnet_psslm.bridge.steps import FeatureSteps, PosteriorSteps
 
 
 class _BagAndSums(torch.autograd.Function):
-    """See ``bag_and_sums``. One pass over W each way.
+    """What ``bag_and_sums`` computes, in one pass over W each way.
 
     Plain autograd would build one dense gradient of W for the bag and one for the sums, and add
     them; for a CTC vocabulary each is as large as the layer itself.

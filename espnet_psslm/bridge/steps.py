@@ -235,7 +235,7 @@ def collate_features(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def join_utterances(parts: Sequence[Steps]) -> Steps:
-    """Batches behind each other, as one.
+    """Batches one after the other, as one.
 
     Args:
         parts: of one kind, on any device.

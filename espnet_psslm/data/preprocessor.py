@@ -109,7 +109,7 @@ class PSSLMPreprocessor:
         self.written = dict(zip(((row["key"], row["GT"]) for row in rows), written, strict=True))
 
     def draw_prompt(self, key: str, task: str) -> tuple[int, np.random.Generator]:
-        """A sample's prompt, and the generator of what is drawn for the sample behind it."""
+        """A sample's prompt, and the generator of what is drawn for the sample after it."""
         rng = np.random.default_rng([self.seed, self.epoch, zlib.crc32(key.encode())])
         choices = self.prompts.indices(task)
         if self.train and len(choices) > 1:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from espnet_psslm.bridge.guard import greedy_units
+from espnet_psslm.bridge.guard import ctc_texts
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.llm.drafts import Drafts
@@ -37,14 +37,10 @@ class CTCDrafts:
         """Drafts (B,) of answers to tasks (B,); None where none of these is a transcript."""
         if not any(task in TRANSCRIPTS for task in tasks):
             return None
-        heard = greedy_units(
-            steps, blank_id=self.reduction.blank_id, merged=self.reduction.merges_runs
-        )
+        heard = ctc_texts(steps, units=self.units, reduction=self.reduction)
         token_ids = [
-            self.prompts.encode_text(self.units.decode(units.unit_ids).strip())
-            if task in TRANSCRIPTS
-            else []
-            for task, units in zip(tasks, heard, strict=True)
+            self.prompts.encode_text(text) if task in TRANSCRIPTS else []
+            for task, (text, _) in zip(tasks, heard, strict=True)
         ]
         return Drafts(token_ids, self._begins_word)
 

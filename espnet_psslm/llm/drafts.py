@@ -28,6 +28,24 @@ class Drafts:
     token_ids: Sequence[Sequence[int]]  # (B,), without the end of turn; empty: nothing is known
     begins_word: Callable[[int], bool]  # whether a token begins a word
 
+    def answers(
+        self, rows: Sequence[int], *, longest: int, limits: Tensor | None, end_id: int
+    ) -> "list[Written]":
+        """Answers to some rows of the batch, of which nothing is written yet.
+
+        Args:
+            rows: their places.
+            longest: tokens of an answer, end of turn included.
+            limits: (len(rows),), tokens of each, the last of which is the end of turn; None: there
+                are no such limits.
+            end_id: the end of turn.
+        """
+        of_row = [None] * len(rows) if limits is None else limits.tolist()
+        return [
+            Written([*ids, end_id] if (ids := self.token_ids[row]) else [], longest, limit, end_id)
+            for row, limit in zip(rows, of_row, strict=True)
+        ]
+
 
 @dataclass
 class Written:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from espnet_psslm.bridge.guard import Guard, StepUnits, greedy_units
+from espnet_psslm.bridge.clarity import Clarity
+from espnet_psslm.bridge.guard import Guard, ctc_texts
 from espnet_psslm.bridge.phone_sync import Reduction
 from espnet_psslm.bridge.steps import PosteriorSteps
 from espnet_psslm.llm.answers import Hypothesis
@@ -33,18 +34,14 @@ class CTCFallback:
             tasks: (B,); those that the guard does not name are left alone.
             steps: what the answers were given to.
         """
-        heard = greedy_units(
-            steps, blank_id=self.reduction.blank_id, merged=self.reduction.merges_runs
-        )
+        heard = ctc_texts(steps, units=self.units, reduction=self.reduction)
         return [
-            self._check(answers, units) if task in self.guard.tasks else answers
-            for answers, units, task in zip(found, heard, tasks, strict=True)
+            self._check(answers, *one) if task in self.guard.tasks else answers
+            for answers, one, task in zip(found, heard, tasks, strict=True)
         ]
 
-    def _check(self, answers: list[Hypothesis], heard: StepUnits) -> list[Hypothesis]:
-        text = self.units.decode(heard.unit_ids).strip()
+    def _check(self, answers: list[Hypothesis], text: str, clarity: Clarity) -> list[Hypothesis]:
         if reason := self.guard.reason(answers[0].text, text):
-            clarity = heard.clarity
             return [
                 Hypothesis(text, (), clarity.log_prob, clarity.num_steps, reason, heard=clarity)
             ]

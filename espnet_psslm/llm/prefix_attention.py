@@ -131,6 +131,8 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 class SharedPrefix(PrefixCache):
     """Each prefix once, whatever the number of rows and beams."""
 
+    takes_drafts = True
+
     def groups(
         self,
         prompts: Sequence[int],

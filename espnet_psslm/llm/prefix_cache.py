@@ -26,6 +26,8 @@ class PrefixCache(nn.Module, ABC):
         prefixes: token ids of each prompt's prefix; prompts are named by their index here.
     """
 
+    takes_drafts = False  # what was fed may be disowned afterwards (``llm/drafts.py``)
+
     def __init__(self, prefixes: Sequence[Sequence[int]]) -> None:
         super().__init__()
         if empty := [i for i, prefix in enumerate(prefixes) if not prefix]:

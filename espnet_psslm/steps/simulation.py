@@ -119,7 +119,7 @@ class Learned(Simulator):
         return self.weights.draw(rng), rng.random((int(most_rows(num_units)), NUM_DRAWS))
 
     def together(self, texts: Sequence[list[int]], rngs: Iterable[Generator]) -> list[Rows]:
-        """See ``Simulator``: the network is asked for many texts at once."""
+        """The network is asked for many texts at once."""
         drawn = [self.draw(len(text), rng) for text, rng in zip(texts, rngs, strict=True)]
         rows: list[Rows] = [one_hot_rows([]) for _ in texts]
         spoken = sorted((i for i, text in enumerate(texts) if text), key=lambda i: len(texts[i]))

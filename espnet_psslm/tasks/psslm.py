@@ -61,9 +61,9 @@ class PSSLMTask(SeveralDevices, GroupedOptimizers, OfManifest, AbsTask):
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> PSSLMPreprocessor:
         """Reader of manifest rows."""
         preprocessor = build_preprocessor(args, train=train)
-        if args.collect_stats and (slow := preprocessor.simulator) is not None:
+        if args.collect_stats and (chosen := preprocessor.simulator) is not None:
             # Lengths, for batches, are about the same however a text is simulated.
-            preprocessor.simulator = TASUSimulator(slow.num_units, blank_id=slow.blank_id)
+            preprocessor.simulator = TASUSimulator(chosen.num_units, blank_id=chosen.blank_id)
         return preprocessor
 
     @classmethod

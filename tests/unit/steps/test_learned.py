@@ -113,7 +113,7 @@ def test_writing_with_the_cache_is_predicting_without(network):
 def test_the_place_in_a_text_is_found_again_after_errors():
     place = Place.at_start(*batch([[3, 4, 5, 6, 7, 8, 4], [3, 4]]))
     ways = [], []
-    # A wrong row, two units left out, a blank, and at last a unit that stands behind only.
+    # A wrong row, two units left out, a blank, and at last a unit that only earlier places hold.
     for unit in (3, 1, 5, 8, 0, 3):
         place = place.after(torch.tensor([unit, unit]))
         for row, way in enumerate(ways):
